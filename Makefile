@@ -1,0 +1,86 @@
+# Nacelle: `make help` lists the targets. Everything runs in .venv, which the Makefile makes.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test unit e2e verify generate format lint types lock images cluster cluster-down
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+ROOT := .
+GENERATED := crds charts docs/reference
+# uv does not read pip's configuration: it is told the index that pip uses, if one is set.
+INDEX = $(shell $(BIN)/pip config get global.index-url 2>/dev/null)
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command "make lock" $(INDEX:%=--default-index %)
+# Images take the versions of dev.txt. torch's wheel asks for triton, which no image holds.
+IN_IMAGES := -c requirements/dev.txt --no-emit-package triton
+CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## from nothing to a streamed answer on a real cluster
+	@$(BIN)/python -m nacelle_demo
+
+demo-down: $(READY) ## take the demo and its cluster down
+	@$(BIN)/python -m nacelle_demo down
+
+test: verify e2e ## everything: verify, then the end-to-end tests
+
+unit: $(READY) ## unit tests, under a minute
+	@$(BIN)/pytest -q -m "not e2e and not slow"
+
+e2e: $(READY) ## tests on a real cluster, and those that build a real engine
+	@$(BIN)/pytest -q -m "e2e or slow"
+
+verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	cp -r --parents $(GENERATED) "$$scratch"; \
+	$(MAKE) -s generate ROOT="$$scratch"; \
+	for folder in $(GENERATED); do \
+	  diff -r "$$folder" "$$scratch/$$folder" || { echo "$$folder is out of date: make generate"; exit 1; }; \
+	done
+
+generate: $(READY) ## write the generated files: the resource definitions and their reference
+	@$(BIN)/python -m nacelle_operator.api.crd $(ROOT)
+	@$(BIN)/python -m nacelle_operator.api.reference $(ROOT)
+
+format: $(READY) ## put the code into its form
+	@$(BIN)/ruff format -q $(CODE)
+	@$(BIN)/ruff check -q --fix --select I $(CODE)
+
+lint: $(READY) ## form, lint and the borders between the parts
+	@$(BIN)/ruff format --check -q $(CODE)
+	@$(BIN)/ruff check -q $(CODE)
+	@$(BIN)/lint-imports --no-cache
+
+types: $(READY) ## strict types
+	@$(BIN)/mypy
+
+lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
+	@$(COMPILE) --all-extras --upgrade -o requirements/dev.txt pyproject.toml
+	@for extra in operator builder runtime; do \
+	  $(COMPILE) --extra $$extra $(IN_IMAGES) -o requirements/$$extra.txt pyproject.toml; \
+	done
+	@$(COMPILE) $(IN_IMAGES) -o requirements/torch.txt requirements/torch.in
+
+images: $(READY) ## build the images and push them to the cluster's registry
+	@$(BIN)/python -m nacelle_images publish
+
+cluster: $(READY) ## bring the embedded Kubernetes up
+	@$(BIN)/python -m nacelle_cluster up
+
+cluster-down: $(READY) ## take it down without a trace
+	@$(BIN)/python -m nacelle_cluster down
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "make: $(PYTHON) is not Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
+	@echo "preparing .venv from requirements/dev.txt (minutes the first time)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install -q --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,48 @@
+"""`nacelle bench`: an engine's speed beside its ceiling and its peer, and what compiling costs."""
+
+import argparse
+from pathlib import Path
+
+from nacelle_engine.arch import Architecture
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the benchmarks, each a subcommand."""
+    kinds = parser.add_subparsers(dest="benchmark", required=True)
+    engine = kinds.add_parser("engine", help="decode speed of a bundle beside transformers'")
+    engine.add_argument("bundle", type=Path, help="a sealed bundle")
+    engine.add_argument("--hf", type=Path, help="the model's checkpoint: the peer's generate()")
+    engine.add_argument("--threads", type=int, help="threads of both sides; default: all cores")
+    engine.add_argument("--prompt", type=int, default=32, help="prompt tokens a stream")
+    engine.add_argument("--tokens", type=int, default=64, help="answer tokens a stream")
+    engine.add_argument("--streams", type=int, default=8, help="streams of the batched row")
+    engine.add_argument("--rounds", type=int, default=5, help="interleaved rounds of every row")
+    engine.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    compiling = kinds.add_parser("compile", help="compile time of few and of many layers")
+    compiling.add_argument("--hf", type=Path, required=True, help="a checkpoint: its config.json")
+    compiling.add_argument(
+        "--architecture", type=Architecture, default=Architecture.X86_64_V3, help="CPU level"
+    )
+    compiling.add_argument("--layers", type=int, nargs="+", default=[4, 30], help="depths")
+    compiling.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen benchmark and print its table."""
+    if arguments.benchmark == "engine":
+        from nacelle_bench.engine import Settings, bench_engine
+
+        settings = Settings(
+            threads=arguments.threads,
+            prompt=arguments.prompt,
+            tokens=arguments.tokens,
+            streams=arguments.streams,
+            rounds=arguments.rounds,
+        )
+        result = bench_engine(arguments.bundle, arguments.hf, settings)
+    else:
+        from nacelle_bench.compiling import bench_compile
+
+        result = bench_compile(arguments.hf, arguments.architecture, arguments.layers)
+    print(result.json() if arguments.json else result.text())
+    return 0

@@ -1,0 +1,75 @@
+"""A driver that keeps a program busy: prompts in, then one token a stream and step, greedily."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from nacelle_engine.program.program import Program
+from nacelle_engine.program.step import StepInput
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time of one run: the prompts' step, and the decode steps after it."""
+
+    prefill: float
+    decode: float
+
+    @property
+    def whole(self) -> float:
+        """Both together."""
+        return self.prefill + self.decode
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Streams of equal prompts over one program, each with its own blocks of the cache."""
+
+    program: Program
+    streams: int
+    prompt: int
+    tokens: int
+
+    def seconds(self) -> Seconds:
+        """Time of one run from an empty cache: `tokens` answer tokens for every stream."""
+        blocks = -(-(self.prompt + self.tokens) // self._block)
+        self.program.allocate_kv(self.streams * blocks + 1)
+        table = torch.arange(1, self.streams * blocks + 1, dtype=torch.int32)
+        table = table.view(self.streams, blocks)
+        vocab = self.program.signature.vocab_size
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(vocab, (self.streams, self.prompt), generator=generator)
+        start = time.perf_counter()
+        chosen = self._run(ids, 0, table)
+        middle = time.perf_counter()
+        for position in range(self.prompt, self.prompt + self.tokens - 1):
+            chosen = self._run(chosen, position, table)
+        return Seconds(middle - start, time.perf_counter() - middle)
+
+    @property
+    def bytes_per_step(self) -> float:
+        """Bytes a decode step must read: the weights once, and each stream's mean context."""
+        context = self.prompt + self.tokens / 2
+        kv = self.program.kv_bytes_per_block / self._block * context * self.streams
+        return self.program.weight_bytes_per_token + kv
+
+    @property
+    def _block(self) -> int:
+        return self.program.signature.tokens_per_block
+
+    def _run(self, ids: torch.Tensor, position: int, table: torch.Tensor) -> torch.Tensor:
+        """Run the next tokens [streams, n] of every stream; the chosen ones [streams, 1]."""
+        count = ids.shape[1]
+        positions = torch.arange(position, position + count)
+        slots = table[:, positions // self._block].long() * self._block + positions % self._block
+        step = StepInput(
+            token_ids=ids.flatten(),
+            positions=positions.repeat(self.streams),
+            slots=slots.flatten(),
+            q_start=torch.arange(0, self.streams * count + 1, count, dtype=torch.int32),
+            block_tables=(table,),
+            seq_lens=torch.full((self.streams,), position + count, dtype=torch.int32),
+            logits_rows=torch.arange(count - 1, self.streams * count, count),
+        )
+        return self.program.run(step).argmax(-1, keepdim=True)

@@ -1,0 +1,74 @@
+"""One build: what is asked for, and what its stages have established so far."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nacelle_builder.settings import HubAccess
+from nacelle_engine.abi import ABI
+from nacelle_engine.canonical import digest
+from nacelle_engine.frozen import Frozen
+from nacelle_engine.request import BuildRequest
+from nacelle_engine.result import Accuracy, Published
+
+RANK0: Final = "rank0"
+CHECKPOINT: Final = "checkpoint"
+BUNDLE: Final = "bundle"
+
+
+@dataclass(frozen=True)
+class Build:
+    """A request, where it is built, and how the hub is reached."""
+
+    request: BuildRequest
+    work: Path
+    access: HubAccess
+    keep_checkpoint: Path | None = None
+
+    @property
+    def store(self) -> Path:
+        """The store's root: engines/, work/."""
+        return Path(self.request.store)
+
+    def engine(self, key: str) -> Path:
+        """Where the engine of that key lies once it is published."""
+        return self.store / "engines" / key
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What the request names as the model's origin."""
+        request = self.request
+        if request.hugging_face is not None:
+            return {
+                "repo": request.hugging_face.repo,
+                "revision": request.hugging_face.revision,
+            }
+        assert request.folder is not None
+        return {"path": request.folder.path}
+
+
+class Facts(Frozen):
+    """What the finished stages found; each stage adds its own and a retry reads them back."""
+
+    model_folder: str = ""
+    model_digest: str = ""
+    engine_key: str = ""
+    accuracy: Accuracy | None = None
+    published: Published | None = None
+    stage_seconds: dict[str, int] = {}
+
+    def plain(self) -> dict[str, Any]:
+        """The facts as JSON values, without the times, which no stage depends on."""
+        return self.model_dump(mode="json", exclude={"stage_seconds"})
+
+
+def work_folder(request: BuildRequest) -> Path:
+    """The folder that every attempt at the same request shares."""
+    key = request.request_key or digest(
+        {
+            "source": request.model_dump(mode="json", include={"hugging_face", "folder"}),
+            "recipe": request.recipe.model_dump(mode="json"),
+            "abi": ABI,
+        }
+    )
+    return Path(request.store) / "work" / key

@@ -1,0 +1,88 @@
+"""One program from a torch module: exported with its varying sizes, compiled by AOTInductor."""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim
+
+from nacelle_builder.compile.toolchain import SIMD_BITS, Toolchain
+from nacelle_engine.errors import CompileFailed
+from nacelle_engine.program.signature import ProgramSpec, TensorSpec, WeightSpec
+from nacelle_engine.program.weights import DTYPES
+
+# Sizes to trace with; all differ, so that none is taken for another.
+_EXAMPLES = {"T": 6, "R": 3, "R1": 4, "MB": 5, "L": 2, "B": 7, "S": 64}
+
+# The C functions in kernels.so that stand for our ops: called directly, without the dispatcher.
+_TENSOR, _INTS = "AtenTensorHandle", "const int64_t*, int64_t"
+_SHIMS = {
+    "linear": [_TENSOR, _TENSOR, _INTS, "AtenTensorHandle*"],
+    "norm_linear": [*[_TENSOR] * 4, "double", _INTS, *["AtenTensorHandle*"] * 2],
+    "norm_gate_up": [*[_TENSOR] * 4, "double", _INTS, *["AtenTensorHandle*"] * 2],
+    "norm_logits": [*[_TENSOR] * 4, "double", "AtenTensorHandle*"],
+    "attention": [*[_TENSOR] * 7, "int64_t", "AtenTensorHandle*"],
+}
+
+
+def compile_program(
+    module: nn.Module, spec: ProgramSpec, toolchain: Toolchain, kernels: Path, out: Path
+) -> None:
+    """Write the program's library to out / spec.file; CompileFailed when torch refuses it."""
+    work = toolchain.work / spec.name
+    made = work / spec.file
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations
+            exported = _export(module, spec)
+            torch._inductor.aot_compile(
+                exported.module(), exported.example_inputs[0],
+                options=_options(made, toolchain, kernels),
+            )  # fmt: skip
+    except Exception as error:
+        last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise CompileFailed(f"{spec.name}: {last[0]}") from error
+    shutil.copyfile(made, out / spec.file)
+
+
+def _export(module: nn.Module, spec: ProgramSpec) -> torch.export.ExportedProgram:
+    inputs: Sequence[TensorSpec | WeightSpec] = (*spec.step, *spec.weights, *spec.state)
+    examples = tuple(
+        torch.zeros([_EXAMPLES.get(str(n), n) for n in one.shape], dtype=DTYPES[one.dtype])  # type: ignore[arg-type]
+        for one in inputs
+    )
+    varying = tuple(
+        {i: Dim.DYNAMIC for i, size in enumerate(one.shape) if isinstance(size, str)}
+        for one in inputs
+    )
+    with torch.no_grad():
+        return torch.export.export(module, examples, dynamic_shapes=varying)
+
+
+def _options(made: Path, toolchain: Toolchain, kernels: Path) -> dict[str, Any]:
+    ops = torch.ops.nacelle
+    shims = {
+        getattr(ops, name).default: [f"AOTITorchError aoti_torch_cpu_{name}({', '.join(args)})"]
+        for name, args in _SHIMS.items()
+    }
+    return {
+        "aot_inductor.output_path": str(made),
+        "aot_inductor.package": False,
+        "aot_inductor.custom_ops_to_c_shims": shims,
+        # Three small wrappers compile faster than the header that would be precompiled for them.
+        "aot_inductor.precompile_headers": False,
+        "cpp.cxx": (None, str(toolchain.wrapper(kernels))),
+        # AOTInductor bakes the building machine's number of cores into its own loops, and a team of
+        # another size than the kernels' costs a millisecond to set up: its loops (an embedding's
+        # rows, the wanted logits' rows) run in one thread.
+        "cpp.threads": 1,
+        "cpp.simdlen": SIMD_BITS[toolchain.level],
+    }
+
+
+logging.getLogger("torch._inductor").setLevel(logging.ERROR)

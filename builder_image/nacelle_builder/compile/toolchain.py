@@ -1,0 +1,113 @@
+"""The C++ compiler pinned to one CPU level: for our kernels and for AOTInductor."""
+
+import hashlib
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nacelle_engine.arch import Architecture
+from nacelle_engine.errors import CompileFailed
+from nacelle_engine.ops.kernels import headers, sources
+
+COMPILER = "g++"
+SIMD_BITS = {Architecture.X86_64_V3: 256, Architecture.X86_64_V4: 512}
+_TIMEOUT_SECONDS = 600
+_TORCH = Path(torch.__file__).parent
+# The stable C interface of the pinned torch, as TORCH_TARGET_VERSION spells it: 2.11.0.
+_FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-fPIC",
+    "-fopenmp",
+    "-Wall",
+    f"-DTORCH_TARGET_VERSION={0x020B << 48:#x}",
+)
+
+# AOTInductor hard-codes -march=native and links -lgomp. This wrapper drops both: the level comes
+# last, and OpenMP's symbols are found in the one libgomp that torch has loaded.
+_WRAPPER = """#!/bin/sh
+linking=yes
+for argument; do
+  shift
+  case "$argument" in
+    -c|-E|--version|-v) linking=no ;;
+    -march=*|-mavx*|-mfma|-mf16c|-mamx*|-lgomp) continue ;;
+  esac
+  set -- "$@" "$argument"
+done
+[ $linking = yes ] && exec {compiler} "$@" -march={level} {kernels}
+exec {compiler} "$@" -march={level}
+"""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """One CPU level's compiler, with a folder for its intermediate files."""
+
+    level: Architecture
+    work: Path
+
+    def compile_kernels(self, library: Path) -> None:
+        """Build kernels.so from the ops' sources; its soname tells the sources' digest."""
+        objects = [self.work / f"{source.stem}.o" for source in sources()]
+        _run_all(
+            [*self._compile(), "-c", str(source), "-o", str(made)]
+            for source, made in zip(sources(), objects, strict=True)
+        )
+        link = [
+            COMPILER, "-shared", *map(str, objects), "-o", str(library),
+            f"-Wl,-soname,{self.soname}", f"-L{_TORCH / 'lib'}", "-ltorch_cpu",
+        ]  # fmt: skip
+        _run_all([link])
+
+    @property
+    def soname(self) -> str:
+        """The name under which programs find the kernels they were compiled with."""
+        digest = hashlib.sha256(" ".join([self.level, *_FLAGS]).encode())
+        for file in (*headers(), *sources()):
+            digest.update(file.read_bytes())
+        return f"nacelle-kernels-{digest.hexdigest()[:16]}.so"
+
+    def wrapper(self, kernels: Path) -> Path:
+        """The command for AOTInductor to compile and link with."""
+        path = self.work / "cxx"
+        path.write_text(
+            _WRAPPER.format(compiler=COMPILER, level=self.level, kernels=shlex.quote(str(kernels)))
+        )
+        path.chmod(0o755)
+        return path
+
+    def _compile(self) -> list[str]:
+        return [COMPILER, *_FLAGS, f"-march={self.level}", f"-I{_TORCH / 'include'}"]
+
+
+def _run_all(commands: Iterable[list[str]]) -> None:
+    """Run all commands at once, wait for every one, then raise for the first that failed."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        ended = list(pool.map(_run, commands))
+    for result in ended:
+        if result.returncode:
+            last = " | ".join(result.stderr.strip().splitlines()[-3:])
+            raise CompileFailed(f"{COMPILER} ended with {result.returncode}: {last}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise CompileFailed(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise CompileFailed(f"{command[0]} did not end in {_TIMEOUT_SECONDS} s") from error

@@ -1,0 +1,82 @@
+"""Fidelity of the weights: each converted tensor against its source, within what rounding can do.
+
+Rounding to nearest moves a number of the grid by at most half a step, so for a row w [n]:
+  E4M3 (3 mantissa bits), scale s = max|w| / 448: |error| <= 2^-4 |w|, and below the smallest
+  normal at most half a subnormal step, 2^-10 s. Hence ||error|| <= 2^-4 ||w|| + sqrt(n) 2^-10 s,
+  for every right conversion: a scale that is wrong by more than 6.3 % cannot pass.
+  bfloat16 (7 mantissa bits): ||error|| <= 2^-8 ||w||. float32: no error.
+Over a whole tensor E4M3's errors average: the expected ||error|| / ||w|| is about 0.0255 (uniform
+error over mantissas spread evenly on a log scale), so 0.04 leaves room for odd distributions and
+still catches a scale that is wrong by 3 % everywhere.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+
+from nacelle_builder.convert.checkpoint import CheckpointReader
+from nacelle_builder.convert.quantize import E4M3_MAX
+from nacelle_builder.source.tensors import TensorReader
+from nacelle_engine.errors import FidelityFailed
+from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
+from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.precision import Quantization, QuantizationAlgorithm
+
+E4M3_TENSOR_BOUND: Final = 0.04
+_E4M3_HALF_STEP: Final = 2.0**-4
+_E4M3_HALF_SUBNORMAL: Final = 2.0**-10
+_HALF_STEP: Final = {"bfloat16": 2.0**-8, "float32": 0.0}
+# float32 arithmetic of the check itself.
+_SLACK: Final = 1e-5
+
+
+def check_weights(
+    spec: ModelSpec,
+    sources: Mapping[str, tuple[str, ...]],
+    source: TensorReader,
+    checkpoint: CheckpointReader,
+    quantization: Quantization,
+) -> float:
+    """The largest relative error of a linear; FidelityFailed names a tensor beyond its bound."""
+    worst = 0.0
+    for tensor in checkpoint_tensors(spec):
+        wanted = torch.cat([source.read(name) for name in sources[tensor.name]]).float()
+        found = checkpoint.read(tensor)
+        error = check_tensor(tensor, wanted, found, quantization)
+        worst = max(worst, error) if tensor.linear else worst
+    return worst
+
+
+def check_tensor(
+    tensor: CheckpointTensor,
+    wanted: torch.Tensor,
+    found: torch.Tensor,
+    quantization: Quantization,
+) -> float:
+    """||found - wanted|| / ||wanted|| of one tensor, once each of its rows is within bounds."""
+    rows = wanted.reshape(wanted.shape[0], -1)
+    errors = torch.linalg.vector_norm(found.reshape(rows.shape) - rows, dim=1)
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    fp8 = tensor.linear and quantization.algorithm != QuantizationAlgorithm.NONE
+    if fp8:
+        scales = rows.abs().amax(dim=1) / E4M3_MAX
+        subnormal = rows.shape[1] ** 0.5 * _E4M3_HALF_SUBNORMAL * scales
+        bounds = _E4M3_HALF_STEP * norms + subnormal
+    else:
+        bounds = _HALF_STEP[quantization.compute_type.value] * norms
+    wrong = ~(errors <= bounds + _SLACK * norms)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise FidelityFailed(
+            f"{tensor.name}: output channel {row} (and {int(wrong.sum()) - 1} more) differs from "
+            f"the source by {float(errors[row] / norms[row]):.4f} of its norm; rounding gives at "
+            f"most {float(bounds[row] / norms[row]):.4f}: its weight or scale is wrong"
+        )
+    relative = float(errors.norm() / norms.norm().clamp_min(torch.finfo(torch.float32).tiny))
+    if fp8 and not relative <= E4M3_TENSOR_BOUND:
+        raise FidelityFailed(
+            f"{tensor.name} differs from the source by {relative:.4f} of its norm; E4M3 gives "
+            f"0.026, at most {E4M3_TENSOR_BOUND} is let through: its scales are wrong"
+        )
+    return relative

@@ -1,0 +1,101 @@
+"""Builds one engine: the checks, the work folder, the stages; the CLI and the Job call this."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from nacelle_builder.build import Build
+from nacelle_builder.pipeline import Pipeline, Tell
+from nacelle_builder.request_checks import check_recipe
+from nacelle_builder.stages.convert import check_free
+from nacelle_builder.stages.list import stages_of
+from nacelle_builder.work import hold, sweep
+from nacelle_engine.arch import cpu_flags
+from nacelle_engine.canonical import digest
+from nacelle_engine.errors import NacelleError, OutOfMemory, StoreUnavailable
+from nacelle_engine.progress import Progress
+from nacelle_engine.result import Published
+
+_STORE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+class BuildFailed(Exception):
+    """A build's error (its cause) and the stage it came from."""
+
+    def __init__(self, error: NacelleError, stage: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.stage = stage
+
+
+def run_build(build: Build, tell: Tell, flags: frozenset[str] | None = None) -> Published:
+    """The published engine; BuildFailed holds the typed error and its stage."""
+    pipeline = Pipeline(stages_of(build), tell)
+    try:
+        with _surroundings(build):
+            return _run(build, pipeline, tell, cpu_flags() if flags is None else flags)
+    except NacelleError as error:
+        raise BuildFailed(error, pipeline.stage) from error
+
+
+def _run(build: Build, pipeline: Pipeline, tell: Tell, flags: frozenset[str]) -> Published:
+    check_recipe(build.request.recipe, flags)
+    if build.keep_checkpoint is not None:
+        check_free(build.keep_checkpoint)
+    sweep(build.store)
+
+    def waiting() -> None:
+        tell(Progress(stage="source", percent=0, message="another attempt is at work: waiting"))
+
+    with hold(build.work, waiting):
+        basis = digest([build.work.name, version("nacelle")])
+        published = pipeline.run(build, basis).published
+        shutil.rmtree(build.work, ignore_errors=True)
+    assert published is not None, "the last stage publishes"
+    return published
+
+
+@contextmanager
+def _surroundings(build: Build) -> Iterator[None]:
+    """Say memory and disk trouble in our own errors."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(f"the build ran out of memory: {error}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"the build ran out of memory: {error}") from error
+    except OSError as error:
+        if error.errno not in _STORE_ERRNOS:
+            raise
+        raise StoreUnavailable(_store_message(build, error)) from error
+
+
+def _store_message(build: Build, error: OSError) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"the store {build.store} cannot be used: {error.filename}: {error.strerror}"
+    need, free = space_needed(build), _free_bytes(build.store)
+    return (
+        f"the store {build.store} is full: {free / 1e9:.1f} GB are free, "
+        f"this build needs about {need / 1e9:.1f} GB"
+    )
+
+
+def space_needed(build: Build) -> int:
+    """Bytes a build takes at most: the checkpoint (links make the bundle free), a hub's copy."""
+    folder = build.work / "model"
+    if build.request.folder is not None:
+        folder = Path(build.request.folder.path)
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    copies = 1 if build.request.folder is not None else 2
+    return copies * weights + 100_000_000
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

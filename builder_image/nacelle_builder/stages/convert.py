@@ -1,0 +1,37 @@
+"""convert: the model as a TensorRT-LLM-format checkpoint in the work folder."""
+
+import shutil
+from pathlib import Path
+
+from nacelle_builder.build import CHECKPOINT, Build, Facts
+from nacelle_builder.convert.convert import convert, read_model
+from nacelle_builder.report import Report
+from nacelle_builder.request_checks import check_limits
+from nacelle_builder.source.files import find_checkpoint
+from nacelle_engine.errors import InvalidRequest
+
+
+def run(build: Build, facts: Facts, report: Report) -> Facts:
+    """Write <work>/checkpoint."""
+    model = read_model(find_checkpoint(Path(facts.model_folder)))
+    check_limits(build.request.recipe, model.spec)
+    convert(model, build.request.recipe.quantization, build.work / CHECKPOINT, report)
+    return facts
+
+
+def keep(build: Build, facts: Facts, report: Report) -> Facts:
+    """Copy the checkpoint to the folder that the user asked for."""
+    assert build.keep_checkpoint is not None
+    destination = build.keep_checkpoint.absolute()
+    check_free(destination)
+    partial = destination.with_name(f".{destination.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(build.work / CHECKPOINT, partial)
+    partial.rename(destination)
+    return facts
+
+
+def check_free(destination: Path) -> None:
+    """Refuse to write over a folder that holds something."""
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise InvalidRequest(f"--keep-checkpoint {destination} exists and is not an empty folder")

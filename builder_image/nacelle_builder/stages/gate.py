@@ -1,0 +1,79 @@
+"""gate: the staged programs and weights must be what was asked for, or nothing is sealed."""
+
+from pathlib import Path
+from typing import Any
+
+from nacelle_builder.build import RANK0, Build, Facts
+from nacelle_builder.convert.checkpoint import open_checkpoint
+from nacelle_builder.convert.convert import Model, read_model
+from nacelle_builder.gate.fidelity import check_programs
+from nacelle_builder.gate.measure import measure
+from nacelle_builder.gate.quality import judge
+from nacelle_builder.gate.reference import Reference
+from nacelle_builder.gate.text import text_ids, windows
+from nacelle_builder.gate.weights import check_weights
+from nacelle_builder.report import Report
+from nacelle_builder.source.files import TOKENIZER, find_checkpoint
+from nacelle_builder.source.tensors import open_tensors
+from nacelle_engine.program.program import Program, open_program
+from nacelle_engine.program.signature import WEIGHTS
+from nacelle_engine.result import Accuracy
+
+
+def settings(build: Build) -> Any:
+    """The gate's verdict depends on the user's bounds too."""
+    return build.request.accuracy.model_dump(mode="json")
+
+
+def run(build: Build, facts: Facts, report: Report) -> Facts:
+    """The figures measured; FidelityFailed or AccuracyFailed says what does not hold."""
+    model = read_model(find_checkpoint(Path(facts.model_folder)))
+    report(0, "weights against their source")
+    _check_weights(build, model)
+    report(10, "loading the reference")
+    ids = text_ids(Path(facts.model_folder) / TOKENIZER, model.spec.vocab_size)
+    reference = Reference(Path(facts.model_folder))
+    program = open_program(build.work / RANK0)
+    # Quality needs the original weights, fidelity the quantised ones: so one model serves both.
+    accuracy = _measure(build, reference, program, ids, report)
+    _check_programs(build, model, reference, program, ids, report)
+    for broken in judge(accuracy, build.request.accuracy):
+        report(100, f"published although {broken}")
+    return facts.model_copy(update={"accuracy": accuracy})
+
+
+def _check_weights(build: Build, model: Model) -> None:
+    quantization = build.request.recipe.quantization
+    with (
+        open_tensors(model.index) as source,
+        open_checkpoint(build.work / RANK0 / WEIGHTS) as converted,
+    ):
+        check_weights(model.spec, model.sources, source, converted, quantization)
+
+
+def _measure(
+    build: Build, reference: Reference, program: Program, ids: list[int], report: Report
+) -> Accuracy:
+    limits = build.request.recipe.limits
+    batches = windows(ids, build.request.accuracy.samples, limits.max_seq_len)
+
+    def tell(percent: int, message: str) -> None:
+        report(20 + percent // 2, message)
+
+    return measure(program, reference, batches, limits, tell)
+
+
+def _check_programs(
+    build: Build,
+    model: Model,
+    reference: Reference,
+    program: Program,
+    ids: list[int],
+    report: Report,
+) -> None:
+    def tell(percent: int, message: str) -> None:
+        report(70 + percent * 3 // 10, message)
+
+    with open_checkpoint(build.work / RANK0 / WEIGHTS) as converted:
+        reference.take_weights(model.spec, model.sources, converted)
+    check_programs(program, reference, ids, build.request.recipe.limits, tell)

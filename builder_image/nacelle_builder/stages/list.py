@@ -1,0 +1,21 @@
+"""The stages of a build, in order."""
+
+from nacelle_builder.build import BUNDLE, CHECKPOINT, RANK0, Build
+from nacelle_builder.pipeline import Stage
+from nacelle_builder.stages import compile, convert, gate, publish, seal, source
+
+# Calibration belongs between convert and compile; no recipe for a CPU target needs it.
+SOURCE = Stage("source", 3, source.run, resumes=False)
+CONVERT = Stage("convert", 5, convert.run, folders=(CHECKPOINT,))
+KEEP = Stage("keep", 1, convert.keep, resumes=False)
+COMPILE = Stage("compile", 64, compile.run, folders=(RANK0,))
+GATE = Stage("gate", 23, gate.run, settings=gate.settings)
+# Publishing moves the bundle away, so a retry always seals anew.
+SEAL = Stage("seal", 4, seal.run, folders=(BUNDLE,), resumes=False)
+PUBLISH = Stage("publish", 1, publish.run, resumes=False)
+
+
+def stages_of(build: Build) -> tuple[Stage, ...]:
+    """What this build has to go through."""
+    kept = (KEEP,) if build.keep_checkpoint is not None else ()
+    return (SOURCE, CONVERT, *kept, COMPILE, GATE, SEAL, PUBLISH)

@@ -1,0 +1,63 @@
+"""source: has the checkpoint at hand, knows its digest, and with it the engine's key."""
+
+from pathlib import Path
+
+from nacelle_builder.build import Build, Facts
+from nacelle_builder.fetch.fetch import fetch
+from nacelle_builder.gate.quality import judge
+from nacelle_builder.report import Report
+from nacelle_builder.source.digest import DigestCache, check_digest, model_digest
+from nacelle_builder.source.files import find_checkpoint
+from nacelle_engine.bundle import read_bundle
+from nacelle_engine.recipe import engine_key
+from nacelle_engine.result import Published
+
+
+def run(build: Build, facts: Facts, report: Report) -> Facts:
+    """The model's folder, digest and engine key; the engine itself where it exists already."""
+    folder = _folder(build, report)
+    report(50, "hashing the checkpoint")
+    cache = DigestCache(build.store / "work" / "digests.json")
+    digest = model_digest(find_checkpoint(folder), cache)
+    if build.request.folder is not None:
+        check_digest(digest, build.request.folder.digest, folder)
+    key = engine_key(digest, build.request.recipe)
+    return facts.model_copy(
+        update={
+            "model_folder": str(folder),
+            "model_digest": digest,
+            "engine_key": key,
+            "published": None if build.keep_checkpoint else existing(build, key),
+        }
+    )
+
+
+def existing(build: Build, key: str) -> Published | None:
+    """The engine of that key where the store has it; its stored figures must meet the bounds."""
+    path = build.engine(key)
+    if not path.is_dir():
+        return None
+    bundle = read_bundle(path)
+    accuracy = bundle.manifest.accuracy
+    if accuracy is not None:
+        judge(accuracy, build.request.accuracy)
+    return Published(
+        engine_key=key,
+        path=str(path),
+        digest=bundle.digest,
+        bytes=bundle.bytes,
+        abi=bundle.manifest.abi,
+        already_existed=True,
+        accuracy=accuracy,
+    )
+
+
+def _folder(build: Build, report: Report) -> Path:
+    request = build.request
+    if request.folder is not None:
+        return Path(request.folder.path)
+    assert request.hugging_face is not None
+    reference = f"hf:{request.hugging_face.repo}@{request.hugging_face.revision}"
+    report(0, f"fetching {reference}")
+    fetch(reference, build.work / "model", build.access)
+    return build.work / "model"

@@ -1,0 +1,68 @@
+"""The `nacelle` command: a table of subcommands, each imported when it is chosen."""
+
+import argparse
+import importlib
+import sys
+from importlib.metadata import version
+
+from nacelle_engine.errors import NacelleError
+
+# A command is a module with configure(parser) and run(arguments) -> exit code.
+COMMANDS = {
+    "build": ("nacelle_builder.commands.build", "build an engine from a model folder"),
+    "model": ("nacelle_builder.commands.model", "fetch a model's checkpoint"),
+    "inspect": ("nacelle_cli.inspect", "print what a bundle is"),
+    "verify": (
+        "nacelle_cli.verify",
+        "check a bundle's digests, and its target against this machine",
+    ),
+    "serve": ("nacelle_runtime.commands.serve", "serve a bundle through the OpenAI API"),
+    "bench": ("nacelle_bench.command", "measure an engine beside its ceiling and its peer"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; errors of ours end in one line and their own exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    outer = _outer_parser()
+    chosen = outer.parse_args(arguments[:1])
+    module_name, help_text = COMMANDS[chosen.command]
+    try:
+        command = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        extra = {"nacelle_builder": "builder", "nacelle_runtime": "runtime"}.get(
+            module_name.split(".")[0], "builder,runtime"
+        )
+        print(
+            f"nacelle {chosen.command}: {error.name} is not installed: "
+            f"pip install 'nacelle[{extra}]'",
+            file=sys.stderr,
+        )
+        return 1
+    parser = argparse.ArgumentParser(prog=f"nacelle {chosen.command}", description=help_text)
+    command.configure(parser)
+    try:
+        code: int = command.run(parser.parse_args(arguments[1:]))
+    except NacelleError as error:
+        print(f"nacelle {chosen.command}: {error.code}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _outer_parser() -> argparse.ArgumentParser:
+    lines = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="nacelle",
+        usage="nacelle COMMAND ...",
+        description=f"Builds and serves LLM inference engines.\n\ncommands:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nacelle {version('nacelle')}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""The runtime ABI: the exact pair of libraries and the op set that a compiled program runs with."""
+
+from typing import Final
+
+TORCH_VERSION: Final = "2.11.0"
+TRITON_VERSION: Final = "3.6.0"
+# Raised whenever a custom op's schema, the program's signature or the bundle's layout changes.
+OPS_VERSION: Final = 1
+
+ABI: Final = f"torch{TORCH_VERSION}-triton{TRITON_VERSION}-ops{OPS_VERSION}"

@@ -1,0 +1,149 @@
+"""A bundle on disk: sealed by one atomic rename, opened only when its digests match."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from nacelle_engine.abi import ABI
+from nacelle_engine.arch import Architecture, missing_flags
+from nacelle_engine.errors import AbiMismatch, CorruptBundle, TargetMismatch
+from nacelle_engine.manifest import FileEntry, Manifest
+
+MANIFEST = "manifest.json"
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A sealed bundle whose manifest has been read."""
+
+    root: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together, the manifest left out."""
+        return sum(entry.size for entry in self.manifest.files)
+
+    def rank(self, number: int = 0) -> Path:
+        """The folder of one rank's programs, weights and kernels."""
+        return self.root / f"rank{number}"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder with the tokenizer, generation config and chat template."""
+        return self.root / "tokenizer"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(root: Path) -> tuple[FileEntry, ...]:
+    """Every file below `root` but the manifest, with size and digest, sorted by path."""
+    paths = sorted(p for p in root.rglob("*") if p.is_file() and p != root / MANIFEST)
+    return tuple(
+        FileEntry(path=p.relative_to(root).as_posix(), size=p.stat().st_size, sha256=file_sha256(p))
+        for p in paths
+    )
+
+
+def write_manifest(root: Path, manifest: Manifest) -> str:
+    """Write the manifest durably, as the last file of a bundle; gives the bundle's digest."""
+    data = manifest.model_dump_json(by_alias=True, indent=1).encode()
+    with (root / MANIFEST).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(data).hexdigest()
+
+
+def publish(staged: Path, destination: Path) -> bool:
+    """Move a sealed folder to its place in one rename; False when another attempt was first."""
+    read_bundle(staged)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staged.rename(destination)
+    except OSError:
+        if not destination.is_dir():
+            raise
+        shutil.rmtree(staged)
+        return False
+    _sync_folder(destination.parent)
+    return True
+
+
+def read_bundle(root: Path) -> Bundle:
+    """The bundle in a folder, by its manifest alone; CorruptBundle when there is none to read."""
+    try:
+        data = (root / MANIFEST).read_bytes()
+    except OSError as error:
+        raise CorruptBundle(f"{root / MANIFEST} cannot be read: {error.strerror}") from error
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptBundle(f"{root / MANIFEST}: field {where}: {first['msg']}") from error
+    return Bundle(root, manifest, hashlib.sha256(data).hexdigest())
+
+
+def verify_files(bundle: Bundle) -> None:
+    """Check every file's size and digest, and that none is missing or left over."""
+    expected = {entry.path: entry for entry in bundle.manifest.files}
+    present = {
+        p.relative_to(bundle.root).as_posix(): p
+        for p in bundle.root.rglob("*")
+        if not p.is_dir() and p != bundle.root / MANIFEST
+    }
+    for path in sorted(expected.keys() - present.keys()):
+        raise CorruptBundle(f"{bundle.root}: {path} is missing")
+    for path in sorted(present.keys() - expected.keys()):
+        raise CorruptBundle(f"{bundle.root}: {path} is not in the manifest")
+    for path, entry in expected.items():
+        file = present[path]
+        if file.is_symlink() or not file.is_file():
+            raise CorruptBundle(f"{bundle.root}: {path} is not a plain file")
+        if file.stat().st_size != entry.size:
+            raise CorruptBundle(
+                f"{bundle.root}: {path} has {file.stat().st_size} bytes, "
+                f"the manifest says {entry.size}"
+            )
+        if file_sha256(file) != entry.sha256:
+            raise CorruptBundle(f"{bundle.root}: {path} does not match its digest")
+
+
+def check_target(bundle: Bundle, flags: frozenset[str], abi: str = ABI) -> None:
+    """Refuse a bundle of another ABI or for another CPU; `flags` are this machine's."""
+    manifest = bundle.manifest
+    if manifest.abi != abi:
+        raise AbiMismatch(
+            f"{bundle.root} was compiled for runtime {manifest.abi}, this is {abi}: "
+            "rebuild it, or serve it with the runtime image of its ABI"
+        )
+    architecture = Architecture(manifest.target.architecture)
+    if not architecture.is_cpu:
+        raise TargetMismatch(
+            f"{bundle.root} was compiled for {architecture}; this runtime has no GPU"
+        )
+    missing = missing_flags(architecture, flags)
+    if missing:
+        raise TargetMismatch(
+            f"{bundle.root} was compiled for {architecture}; this CPU lacks "
+            f"{', '.join(sorted(missing))}"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
+        os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,104 @@
+"""The compiled programs' signature as data: rank<N>/programs.json, all that a loader needs."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+
+from nacelle_engine.errors import CorruptBundle
+from nacelle_engine.frozen import Frozen
+from nacelle_engine.manifest import KvGroup
+from nacelle_engine.precision import ComputeType
+
+PROGRAMS: Final = "programs.json"
+WEIGHTS: Final = "weights.safetensors"
+KERNELS: Final = "kernels.so"
+TACTICS: Final = "tactics.json"
+
+DtypeName = Literal["float32", "bfloat16", "int64", "int32"]
+
+
+class TensorSpec(Frozen):
+    """One input or output: a size is a number, or the name of one that varies by step.
+
+    T tokens, R requests, R1 = R + 1, MB blocks a request, L logits rows, B blocks in the cache.
+    """
+
+    name: str
+    dtype: DtypeName
+    shape: tuple[int | str, ...]
+
+
+class WeightSpec(Frozen):
+    """An input filled at load: checkpoint tensors joined along dimension 0.
+
+    "{layer}" in a source stands for the layer's number.
+    """
+
+    name: str
+    dtype: DtypeName
+    shape: tuple[int, ...]
+    sources: tuple[str, ...]
+
+
+class ProgramSpec(Frozen):
+    """One compiled program: its library, and its inputs in order: step, weights, state.
+
+    state: what the loader makes; "kv" (a layer's cache) and "rope_table" are known.
+    """
+
+    name: str
+    file: str
+    step: tuple[TensorSpec, ...]
+    weights: tuple[WeightSpec, ...]
+    state: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...]
+
+
+class LayerSpec(Frozen):
+    """One layer: the program it runs and the KV group (an index) that its cache belongs to."""
+
+    program: str
+    group: int = 0
+
+
+class Signature(Frozen):
+    """Everything a loader needs to run the programs of one rank."""
+
+    format_version: Literal[1] = 1
+    compute_type: ComputeType
+    vocab_size: int
+    hidden_size: int
+    max_num_tokens: int
+    max_batch_size: int
+    max_seq_len: int
+    tokens_per_block: int
+    kv_groups: tuple[KvGroup, ...] = Field(min_length=1)
+    inverse_frequencies: tuple[float, ...]
+    embed: ProgramSpec
+    kinds: tuple[ProgramSpec, ...] = Field(min_length=1)
+    head: ProgramSpec
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+
+    @property
+    def positions(self) -> int:
+        """Rows of the rotary table: the longest sequence, up to the end of its last block."""
+        return self.max_blocks * self.tokens_per_block
+
+    @property
+    def max_blocks(self) -> int:
+        """Blocks of the longest sequence: the widest a block table needs to be."""
+        return -(-self.max_seq_len // self.tokens_per_block)
+
+
+def read_signature(rank: Path) -> Signature:
+    """The signature in a rank's folder; CorruptBundle names the file and field."""
+    path = rank / PROGRAMS
+    try:
+        return Signature.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CorruptBundle(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptBundle(f"{path}: field {where}: {first['msg']}") from error

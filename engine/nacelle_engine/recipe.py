@@ -1,0 +1,65 @@
+"""A recipe: everything that decides what an engine is, apart from the model's content."""
+
+from typing import Any, Literal
+
+from nacelle_engine.abi import ABI
+from nacelle_engine.arch import Architecture
+from nacelle_engine.canonical import digest
+from nacelle_engine.frozen import Frozen
+from nacelle_engine.limits import Limits
+from nacelle_engine.precision import Determinism, Quantization
+
+
+class Parallelism(Frozen):
+    """Over how many devices an engine is spread; only 1 x 1 exists yet."""
+
+    tensor: Literal[1] = 1
+    pipeline: Literal[1] = 1
+
+
+class Recipe(Frozen):
+    """How one engine is to be built for one target."""
+
+    architecture: Architecture
+    gpu_product: str = "any"
+    backend: Literal["native"] = "native"
+    quantization: Quantization = Quantization()
+    determinism: Determinism = Determinism.FAST
+    limits: Limits = Limits()
+    parallelism: Parallelism = Parallelism()
+
+
+class Toolchain(Frozen):
+    """The builder that a build is pinned to: its image and the ABI it compiles for."""
+
+    builder_image: str
+    abi: str = ABI
+
+
+def request_key(source: dict[str, str], recipe: Recipe, toolchain: Toolchain) -> str:
+    """The key an operator knows before any Job: immutable source + recipe + toolchain.
+
+    `source` names the model: {"repo", "revision"} or {"claimName", "path"[, "digest"]}.
+    """
+    return digest(
+        {"source": source, "recipe": _plain(recipe), "toolchain": _plain(toolchain)},
+    )
+
+
+def engine_key(
+    model_digest: str, recipe: Recipe, *, calibration_digest: str = "", sm_count: int = 0
+) -> str:
+    """The key over content that a builder reports and a store names its folder by."""
+    return digest(
+        {
+            "model": model_digest,
+            "recipe": _plain(recipe),
+            "calibration": calibration_digest,
+            "smCount": sm_count,
+            "abi": ABI,
+        }
+    )
+
+
+def _plain(model: Frozen) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True)

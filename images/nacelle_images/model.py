@@ -1,0 +1,38 @@
+"""A model's image: a fetched checkpoint under /model over scratch, however it was fetched."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from nacelle_cluster.errors import ClusterError
+from nacelle_images.context import Context
+
+SUMS = "SHA256SUMS.json"
+DOCKERFILE = "FROM scratch\nCOPY model /model\n"
+
+
+def model_tag(checkpoint: Path) -> str:
+    """16 hex digits over the checkpoint's list of digests; ClusterError when it has none."""
+    sums = checkpoint / SUMS
+    if not sums.is_file():
+        raise ClusterError(f"{sums} is missing: fetch the model with `nacelle model fetch`")
+    return hashlib.sha256(sums.read_bytes()).hexdigest()[:16]
+
+
+def write_model_context(checkpoint: Path, folder: Path) -> Context:
+    """Lay out the folder that the model's image is built from."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "model").mkdir(parents=True)
+    for file in checkpoint.iterdir():
+        _link(file, folder / "model" / file.name)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    return Context(folder, folder / "Dockerfile")
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a large file rather than a copy, where the file system allows."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,73 @@
+"""The three images: what goes into each, and what each must and must never hold."""
+
+from dataclasses import dataclass
+
+ENTRY = "nacelle"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an image is inspected for, by name: modules and programs, and what must import whole."""
+
+    entries: tuple[str, ...]
+    modules: frozenset[str]
+    no_modules: frozenset[str]
+    programs: frozenset[str]
+    no_programs: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """One image: its Dockerfile, the locks that it copies, the packages of ours that it carries."""
+
+    name: str
+    dockerfile: str
+    locks: tuple[str, ...]
+    packages: tuple[str, ...]
+    rules: Rules
+
+
+COMPILERS = frozenset({"gcc", "g++", "cc", "c++", "clang", "nvcc", "ninja", "make", "ld"})
+
+OPERATOR = ImageSpec(
+    name="operator",
+    dockerfile="operator/Dockerfile",
+    locks=("requirements/operator.txt",),
+    packages=("engine/nacelle_engine", "operator/nacelle_operator"),
+    rules=Rules(
+        entries=("nacelle_operator.__main__", "nacelle_operator.watch"),
+        modules=frozenset({"nacelle_engine", "nacelle_operator", "kopf", "kubernetes"}),
+        no_modules=frozenset({"torch", "transformers", "nacelle_builder", "nacelle_runtime"}),
+        programs=frozenset({"python"}),
+        no_programs=COMPILERS,
+    ),
+)
+BUILDER = ImageSpec(
+    name="builder",
+    dockerfile="builder_image/Dockerfile",
+    locks=("requirements/torch.txt", "requirements/builder.txt"),
+    packages=("engine/nacelle_engine", "builder_image/nacelle_builder", "cli/nacelle_cli"),
+    rules=Rules(
+        entries=("nacelle_builder.commands.build", "nacelle_builder.commands.model"),
+        modules=frozenset({"nacelle_engine", "nacelle_builder", "torch", "transformers"}),
+        no_modules=frozenset({"triton", "kubernetes", "nacelle_operator", "nacelle_runtime"}),
+        programs=frozenset({ENTRY, "g++"}),
+        no_programs=frozenset({"nvcc", "ninja"}),
+    ),
+)
+RUNTIME = ImageSpec(
+    name="runtime",
+    dockerfile="runtime_image/Dockerfile",
+    locks=("requirements/torch.txt", "requirements/runtime.txt"),
+    packages=("engine/nacelle_engine", "runtime_image/nacelle_runtime", "cli/nacelle_cli"),
+    rules=Rules(
+        entries=("nacelle_runtime.commands.serve",),
+        modules=frozenset({"nacelle_engine", "nacelle_runtime", "torch", "fastapi"}),
+        no_modules=frozenset(
+            {"triton", "transformers", "kubernetes", "nacelle_operator", "nacelle_builder"}
+        ),
+        programs=frozenset({ENTRY}),
+        no_programs=COMPILERS,
+    ),
+)
+IMAGES = (OPERATOR, RUNTIME, BUILDER)

@@ -1,0 +1,57 @@
+"""What the API refuses because limits contradict each other or because it is not built yet.
+
+Annotations for fields whose types are the engine's own contract, and rules shared by kinds.
+"""
+
+from typing import Final
+
+from nacelle_operator.api.schema import Rule, WithRules
+
+ARCHITECTURE_BUILT: Final = (
+    Rule(
+        "!self.architecture.startsWith('sm_')",
+        "GPU architectures are not built yet; x86-64-v3 and x86-64-v4 are",
+        "'architecture ' + self.architecture + ' is not built yet; x86-64-v3 and x86-64-v4 are'",
+    ),
+)
+
+PARALLELISM_BUILT: Final = (
+    Rule("self.tensor == 1", "parallelism.tensor above 1 is not built yet: use 1"),
+    Rule("self.pipeline == 1", "parallelism.pipeline above 1 is not built yet: use 1"),
+)
+
+DETERMINISM_BUILT: Final = (
+    Rule(
+        "self.determinism == 'Fast'",
+        "determinism BatchInvariant is not built yet: use Fast",
+    ),
+)
+
+QUANTIZATION_BUILT: Final = WithRules(
+    Rule(
+        "self.algorithm != 'FP8'",
+        "quantization.algorithm FP8 (static scales) is not built yet for CPU architectures: "
+        "use FP8_PER_CHANNEL_PER_TOKEN or NONE",
+    ),
+    Rule(
+        "self.kvCache == 'NONE'",
+        "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE",
+    ),
+    Rule(
+        "self.lmHead == 'NONE'",
+        "quantization.lmHead FP8 is not built yet for CPU architectures: use NONE",
+    ),
+)
+
+LIMITS_AGREE: Final = WithRules(
+    Rule(
+        "self.maxInputLen < self.maxSeqLen",
+        "limits.maxInputLen must be below limits.maxSeqLen: a sequence is the prompt and at least "
+        "one answer token",
+    ),
+    Rule(
+        "self.maxNumTokens >= self.maxBatchSize",
+        "limits.maxNumTokens must be at least limits.maxBatchSize: a decode step holds one token "
+        "a request",
+    ),
+)

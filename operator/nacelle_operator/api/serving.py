@@ -1,0 +1,119 @@
+"""How an engine is served: the runtime's settings, its frontends and how a new engine comes in."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from nacelle_operator.api.placement import KeyRef
+from nacelle_operator.api.schema import ApiModel, Foreign, Name, Rule, not_built
+
+
+class Runtime(ApiModel):
+    """Settings of the serving process."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        not_built("speculative", "leave it out"),
+        Rule(
+            "!has(self.schedulerPolicy) || self.schedulerPolicy == 'GUARANTEED_NO_EVICT'",
+            "runtime.schedulerPolicy MAX_UTILIZATION is not built yet: use GUARANTEED_NO_EVICT",
+        ),
+        Rule(
+            "!has(self.chunkedPrefill) || self.chunkedPrefill",
+            "runtime.chunkedPrefill false is not built yet: leave it true",
+        ),
+    )
+
+    max_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Requests in a step, at most; left out: what the engine was built for."""
+
+    kv_cache_free_memory_percent: Annotated[int, Field(ge=1, le=95)] | None = None
+    """How much of the memory left after loading the KV cache takes; left out: 90."""
+
+    queue_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Requests that may wait, at most; more are answered 429. Left out: 256."""
+
+    scheduler_policy: Literal["GUARANTEED_NO_EVICT", "MAX_UTILIZATION"] = "GUARANTEED_NO_EVICT"
+    """GUARANTEED_NO_EVICT: a request starts only when it can be finished without being put back."""
+
+    prefix_caching: bool = True
+    """Keep the KV blocks of finished prompts and reuse them for prompts that begin alike."""
+
+    chunked_prefill: bool = True
+    """Split long prompts over steps, so that running requests go on meanwhile."""
+
+    speculative: Foreign | None = None
+    """Not built yet: refused."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    """The runtime's image; left out: the operator's image of the engine's ABI."""
+
+
+class SecretRef(ApiModel):
+    """A Secret of the namespace."""
+
+    name: Name
+    """The Secret's name."""
+
+
+class OpenAIFrontend(ApiModel):
+    """The OpenAI API over HTTP."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.enabled",
+            "frontends.openai.enabled cannot be false: it is the only frontend that is built yet",
+        ),
+        not_built("tlsSecretRef", "end TLS in an Ingress or Gateway"),
+    )
+
+    enabled: bool = True
+    """Whether it is served."""
+
+    port: Annotated[int, Field(ge=1024, le=65535)] = 8000
+    """The port of pods and Service; health and metrics answer on it too."""
+
+    api_keys_secret_ref: KeyRef | None = None
+    """The Secret key that lists the API keys, one a line; left out: every request is served."""
+
+    tls_secret_ref: SecretRef | None = None
+    """Not built yet: refused."""
+
+
+class Frontends(ApiModel):
+    """What clients can speak."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (not_built("triton", "use frontends.openai"),)
+
+    openai: OpenAIFrontend = OpenAIFrontend()
+    """The OpenAI API."""
+
+    triton: Foreign | None = None
+    """Not built yet: refused."""
+
+
+class Rollout(ApiModel):
+    """How a new engine, or new settings, reach the pods."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.strategy == 'RollingUpdate'",
+            "rollout.strategy BlueGreen and Canary are not built yet: use RollingUpdate",
+            "'rollout.strategy ' + self.strategy + ' is not built yet: use RollingUpdate'",
+        ),
+        Rule(
+            "self.maxUnavailable > 0 || self.maxSurge > 0",
+            "rollout.maxUnavailable and rollout.maxSurge cannot both be 0: no pod could go",
+        ),
+    )
+
+    strategy: Literal["RollingUpdate", "BlueGreen", "Canary"] = "RollingUpdate"
+    """RollingUpdate replaces pods one after another behind one Service."""
+
+    max_unavailable: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Replicas that may be missing while pods are replaced."""
+
+    max_surge: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Pods that may run beside the replicas while pods are replaced."""
+
+    progress_deadline_seconds: Annotated[int, Field(ge=30, le=86_400)] = 600
+    """How long a rollout may make no progress before the deployment is Stalled."""

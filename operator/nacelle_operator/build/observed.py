@@ -1,0 +1,38 @@
+"""What a build's plan is decided on: the objects of its namespace, and what running pods say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nacelle_engine.progress import Progress
+from nacelle_operator.api.engine import Engine
+from nacelle_operator.api.engine_build import EngineBuild
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the namespace, as far as a build cares."""
+
+    name: str
+    exists: bool
+    access_modes: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> bool:
+        """Whether pods on several nodes can mount it for writing."""
+        return "ReadWriteMany" in self.access_modes
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The namespace as it was seen: Jobs and Engines by name, pods by their Job's name."""
+
+    jobs: Mapping[str, Manifest] = field(default_factory=dict)
+    pods: Mapping[str, Sequence[Manifest]] = field(default_factory=dict)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    builds: Mapping[str, EngineBuild] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    """The newest progress by the pod's uid."""

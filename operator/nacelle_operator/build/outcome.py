@@ -1,0 +1,194 @@
+"""What a Job of ours has come to, read from the Job and its pods alone.
+
+Waiting ---> Running ---> Published
+   |            |   `---> Failed      (a typed code; trying again was tried, or cannot help)
+   `------------+------> Ending       (finished, its result not seen yet) ---> Lost
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nacelle_engine.result import Failure, Published, parse_result
+from nacelle_operator.build import reasons
+from nacelle_operator.objects import names
+
+Manifest = Mapping[str, Any]
+# Pods' last states reach us by another watch than their Job's: so long they may lag.
+RESULT_GRACE = timedelta(seconds=15)
+_KILLED = 137
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """No pod runs yet: why, and whether a person should hear of it."""
+
+    reason: str
+    message: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A pod is at work."""
+
+    pod: str
+    uid: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The Job is finished or going, and its result is not to be seen yet."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The Job succeeded and no pod tells with what."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The Job has failed for good."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The Job has published its engine, or found it published."""
+
+    published: Published
+
+
+Outcome = Waiting | Running | Ending | Lost | Failed | Succeeded
+
+
+def read_outcome(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
+    """The outcome of a Job; `pods` are its own, in any order."""
+    if job["metadata"].get("deletionTimestamp"):
+        return Ending(f"Job {job['metadata']['name']} is going")
+    newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))[::-1]
+    complete, failed = _condition(job, "Complete"), _condition(job, "Failed")
+    if complete:
+        return _read_complete(complete, newest_first, now)
+    if failed:
+        return _read_failed(failed, newest_first, now)
+    return _read_active(job, newest_first)
+
+
+def failure_of(pod: Manifest) -> Failure | None:
+    """Why a pod has failed, typed; None when it has not failed."""
+    status = pod.get("status", {})
+    ended = _terminated(pod)
+    if status.get("phase") != "Failed" and not (ended and ended.get("exitCode")):
+        return None
+    if status.get("reason") == "DeadlineExceeded":
+        return Failure(
+            code=reasons.ATTEMPT_TIMEOUT,
+            message="the attempt ran longer than job.attemptTimeout",
+        )
+    result = parse_result(ended.get("message", "")) if ended else None
+    if result and result.failure:
+        return result.failure
+    if ended and (ended.get("reason") == "OOMKilled" or ended.get("exitCode") == _KILLED):
+        return Failure(
+            code=reasons.OUT_OF_MEMORY,
+            message="the container was killed (137), by the kernel for its memory in most cases: "
+            "raise targets[].resources.limits.memory",
+        )
+    said = status.get("message") or (f"exit code {ended.get('exitCode')}" if ended else "evicted")
+    return Failure(
+        code=reasons.BUILD_CRASHED, message=f"the builder ended without a result: {said}"
+    )
+
+
+def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
+    for pod in pods:
+        ended = _terminated(pod)
+        result = parse_result(ended.get("message", "")) if ended else None
+        if result and result.published:
+            return Succeeded(result.published)
+    if now - _moment(complete["lastTransitionTime"]) < RESULT_GRACE:
+        return Ending("the Job is complete, its pod's result is awaited")
+    return Lost()
+
+
+def _read_failed(failed: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
+    failures = [failure for pod in pods if (failure := failure_of(pod))]
+    if failures:
+        return Failed(failures[0])
+    if now - _moment(failed["lastTransitionTime"]) < RESULT_GRACE:
+        return Ending("the Job has failed, its pod's last words are awaited")
+    said = failed.get("message") or failed.get("reason", "")
+    return Failed(Failure(code=reasons.BUILD_CRASHED, message=f"the Job has failed: {said}"))
+
+
+def _read_active(job: Manifest, pods: Sequence[Manifest]) -> Outcome:
+    if job["spec"].get("suspend"):
+        queue = job["metadata"].get("labels", {}).get(names.QUEUE_NAME, "")
+        return Waiting(reasons.QUEUED, f"queue {queue} has not admitted the Job yet")
+    failures = [failure for pod in pods if (failure := failure_of(pod))]
+    for pod in pods:
+        phase = pod.get("status", {}).get("phase")
+        if phase == "Running" and not pod["metadata"].get("deletionTimestamp"):
+            meta = pod["metadata"]
+            return Running(meta["name"], meta["uid"], pod["spec"].get("nodeName") or "")
+        if phase == "Pending":
+            return _read_pending(pod)
+    if failures:
+        said = f"{failures[0].code}: {failures[0].message}"
+        return Waiting(reasons.RETRYING, f"attempt {len(failures)} failed, another follows: {said}")
+    return Waiting(reasons.JOB_CREATED, "the Job has no pod yet")
+
+
+def _read_pending(pod: Manifest) -> Waiting:
+    scheduled = _condition(pod, "PodScheduled", status="False")
+    if scheduled:
+        message = scheduled.get("message", "")
+        created = _moment(pod["metadata"]["creationTimestamp"])
+        return Waiting(_unscheduled_reason(message), message, since=created)
+    for state in _container_states(pod):
+        waiting = state.get("waiting", {})
+        reason, said = waiting.get("reason", ""), waiting.get("message", "")
+        if "Image" in reason:
+            return Waiting(reasons.IMAGE_NOT_PULLED, f"{reason}: {said}")
+        if reason.startswith("Create") and reason.endswith("Error"):
+            return Waiting(reasons.CONTAINER_NOT_CREATED, f"{reason}: {said}")
+    return Waiting(reasons.STARTING, "the pod starts")
+
+
+def _unscheduled_reason(message: str) -> str:
+    text = message.lower()
+    if "persistentvolumeclaim" in text and "not found" in text:
+        return reasons.CLAIM_NOT_FOUND
+    if "unbound immediate persistentvolumeclaims" in text:
+        return reasons.CLAIM_NOT_BOUND
+    matching = "didn't match" not in text and "had untolerated taint" not in text
+    if "insufficient" in text and matching:
+        return reasons.NO_ROOM
+    return reasons.NO_MATCHING_NODE
+
+
+def _terminated(pod: Manifest) -> dict[str, Any]:
+    for state in _container_states(pod):
+        if "terminated" in state:
+            return dict(state["terminated"])
+    return {}
+
+
+def _container_states(pod: Manifest) -> Iterable[Manifest]:
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    return (status.get("state", {}) for status in statuses)
+
+
+def _condition(manifest: Manifest, type_: str, status: str = "True") -> Manifest | None:
+    conditions: Iterable[Manifest] = manifest.get("status", {}).get("conditions") or ()
+    return next((c for c in conditions if c["type"] == type_ and c["status"] == status), None)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)

@@ -1,0 +1,187 @@
+"""The only door to the API server: typed errors, time-outs, and writes only as the leader."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import urllib3
+from kubernetes import client, config
+
+from nacelle_operator.errors import (
+    Conflict,
+    NotFound,
+    NotLeader,
+    OperatorError,
+    Refused,
+    Throttled,
+    Unavailable,
+)
+from nacelle_operator.kinds import LEASE, POD, Kind, kind_of
+
+Manifest = dict[str, Any]
+FIELD_MANAGER = "nacelle-operator"
+WRITE_SECONDS = 3.5
+READ_SECONDS = 10.0
+LIST_SECONDS = 60.0
+_PAGE = 500
+
+
+class Request(NamedTuple):
+    """One call of the API: method, path, query, body and the body's content type."""
+
+    method: str
+    path: str
+    query: Mapping[str, str | int] = {}
+    body: Mapping[str, Any] | None = None
+    content_type: str = "application/json"
+
+
+class Listing(NamedTuple):
+    """The objects of a live list and the resource version it was made at."""
+
+    items: list[Manifest]
+    version: int
+
+
+class Cluster:
+    """Calls of the API server; every one blocks, so run it in a thread."""
+
+    def __init__(self, api: client.ApiClient, may_write: Callable[[], bool]) -> None:
+        self._api = api
+        self._may_write = may_write
+
+    def get(self, kind: Kind, namespace: str, name: str, timeout: float = READ_SECONDS) -> Manifest:
+        """One object, live; NotFound when there is none."""
+        return self._json(Request("GET", kind.path(namespace, name)), timeout)
+
+    def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Listing:
+        """All objects of a kind that carry the labels, read page by page."""
+        items: list[Manifest] = []
+        query: dict[str, str | int] = {"limit": _PAGE}
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = self._json(Request("GET", kind.path(namespace), query), LIST_SECONDS)
+            items += page["items"]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return Listing(items, int(page["metadata"]["resourceVersion"]))
+
+    def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply: our fields become exactly these, whoever set them before."""
+        return self._apply(manifest, None)
+
+    def apply_status(self, manifest: Manifest) -> Manifest:
+        """Server-side apply of `status`; a uid in the metadata keeps it off a namesake."""
+        return self._apply(manifest, "status")
+
+    def create(self, manifest: Manifest) -> Manifest:
+        """Create an object; Conflict when its name is taken."""
+        meta = manifest["metadata"]
+        path = kind_of(manifest).path(meta["namespace"])
+        return self._write(Request("POST", path, {"fieldManager": FIELD_MANAGER}, manifest))
+
+    def write_lease(self, lease: Manifest, timeout: float) -> Manifest:
+        """Create a lease, or replace it at its resource version; needs no leadership: it gives it.
+
+        Conflict when somebody was faster.
+        """
+        meta = lease["metadata"]
+        if "resourceVersion" in meta:
+            request = Request("PUT", LEASE.path(meta["namespace"], meta["name"]), {}, lease)
+        else:
+            request = Request("POST", LEASE.path(meta["namespace"]), {}, lease)
+        return self._json(request, timeout)
+
+    def merge(self, kind: Kind, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """Merge a few fields into an object that is otherwise left alone."""
+        query = {"fieldManager": FIELD_MANAGER}
+        path = kind.path(namespace, name)
+        return self._write(Request("PATCH", path, query, patch, "application/merge-patch+json"))
+
+    def delete(self, manifest: Manifest) -> None:
+        """Delete this very object and, in the background, what it owns; gone already is well."""
+        meta = manifest["metadata"]
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": meta["uid"]}}
+        path = kind_of(manifest).path(meta["namespace"], meta["name"])
+        try:
+            self._write(Request("DELETE", path, {}, options))
+        except NotFound:
+            return
+
+    def log_tail(
+        self, namespace: str, pod: str, container: str, *, lines: int = 20, limit: int = 16_384
+    ) -> str:
+        """The last lines of a container's log, cut at `limit` bytes."""
+        query: dict[str, str | int] = {
+            "container": container,
+            "tailLines": lines,
+            "limitBytes": limit,
+        }
+        answer = self._call(Request("GET", POD.path(namespace, pod, "log"), query), 3.0)
+        return answer.decode(errors="replace")
+
+    def _apply(self, manifest: Manifest, sub: str | None) -> Manifest:
+        meta = manifest["metadata"]
+        path = kind_of(manifest).path(meta["namespace"], meta["name"], sub)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._write(Request("PATCH", path, query, manifest, "application/apply-patch+yaml"))
+
+    def _write(self, request: Request) -> Manifest:
+        if not self._may_write():
+            raise NotLeader(f"{request.method} {request.path} is not sent: another process leads")
+        return self._json(request, WRITE_SECONDS)
+
+    def _json(self, request: Request, timeout: float) -> Manifest:
+        answer: Manifest = json.loads(self._call(request, timeout))
+        return answer
+
+    def _call(self, request: Request, timeout: float) -> bytes:
+        serialized = self._api.param_serialize(
+            request.method,
+            request.path,
+            query_params=list(request.query.items()),
+            header_params={"Accept": "application/json", "Content-Type": request.content_type},
+            body=request.body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = self._api.call_api(*serialized, _request_timeout=timeout)
+            body: bytes = answer.read()  # type: ignore[no-untyped-call]
+        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
+            raise Unavailable(f"{request.method} {request.path}: {error}") from error
+        if answer.status >= 400:
+            raise _error(request, answer.status, body, dict(answer.headers))
+        return body
+
+
+def connect(may_write: Callable[[], bool]) -> Cluster:
+    """A door made from the pod's service account, or else from KUBECONFIG."""
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+    except config.ConfigException:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+    configuration.retries = False  # the queue retries, with its own backoff
+    configuration.connection_pool_maxsize = 32
+    return Cluster(client.ApiClient(configuration), may_write)
+
+
+def _error(request: Request, status: int, body: bytes, headers: Mapping[str, str]) -> OperatorError:
+    try:
+        reason = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        reason = body.decode(errors="replace")[:500]
+    text = f"{request.method} {request.path}: {status}: {reason}"
+    if status == 404:
+        return NotFound(text)
+    if status == 409:
+        return Conflict(text)
+    if status == 429:
+        after = headers.get("Retry-After", "")
+        return Throttled(text, float(after) if after.isdigit() else 0.0)
+    return Unavailable(text) if status >= 500 else Refused(text)

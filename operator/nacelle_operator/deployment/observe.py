@@ -1,0 +1,82 @@
+"""What a deployment's plan is decided on: gathered from the cache, then never changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nacelle_operator.api.engine import Engine
+from nacelle_operator.api.engine_build import EngineBuild
+from nacelle_operator.api.inference_deployment import InferenceDeployment
+from nacelle_operator.kinds import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    ENGINE,
+    ENGINE_BUILD,
+    POD,
+    POD_DISRUPTION_BUDGET,
+    SERVICE,
+    Kind,
+)
+from nacelle_operator.objects import names
+from nacelle_operator.objects.metadata import serving_labels
+from nacelle_operator.plan import KubernetesObject
+
+
+class Reader(Protocol):
+    """Where objects are looked up; the operator's cache."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object, or None."""
+
+    def select(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, Any], ...]:
+        """Objects that carry all of the labels."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A deployment's surroundings: what it refers to, its children, the operator's images."""
+
+    build: EngineBuild | None = None
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    deployments: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
+    service: KubernetesObject | None = None
+    budget: KubernetesObject | None = None
+    revisions: tuple[KubernetesObject, ...] = ()
+    pods: tuple[KubernetesObject, ...] = ()
+    runtime_images: Mapping[str, str] = field(default_factory=dict)
+
+
+def observe(
+    resource: InferenceDeployment, reader: Reader, runtime_images: Mapping[str, str]
+) -> Observed:
+    """The surroundings of a deployment as the reader knows them."""
+    namespace, name = resource.metadata.namespace, resource.metadata.name
+    ref = resource.spec.engine.build_ref
+    build = reader.get(ENGINE_BUILD, namespace, ref.name) if ref else None
+    labels = serving_labels(resource)
+    found = reader.select(DEPLOYMENT, namespace, labels)
+    return Observed(
+        build=EngineBuild.parse(build) if build else None,
+        engines={
+            raw["metadata"]["name"]: Engine.parse(raw) for raw in reader.select(ENGINE, namespace)
+        },
+        deployments={
+            slot: manifest
+            for slot in names.SLOTS
+            for manifest in found
+            if manifest["metadata"]["name"] == names.slot_name(name, slot)
+        },
+        service=_ours(reader, SERVICE, resource),
+        budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
+        revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
+        pods=reader.select(POD, namespace, labels),
+        runtime_images=runtime_images,
+    )
+
+
+def _ours(reader: Reader, kind: Kind, resource: InferenceDeployment) -> dict[str, Any] | None:
+    """The child of that kind that bears the resource's own name."""
+    found = reader.select(kind, resource.metadata.namespace, serving_labels(resource))
+    return next((m for m in found if m["metadata"]["name"] == resource.metadata.name), None)

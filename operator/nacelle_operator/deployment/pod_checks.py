@@ -1,0 +1,148 @@
+"""What keeps pods from answering: an ordered list of checks over those that are not ready."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from nacelle_engine.errors import CorruptBundle, MismatchError, OutOfMemory
+from nacelle_engine.result import parse_result
+from nacelle_operator.deployment import reasons
+from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.plan import KubernetesObject
+
+_REFUSALS = frozenset({MismatchError.exit_code, CorruptBundle.exit_code})
+_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+# One crash can be a node's whim; from the second on it is told.
+_CRASHES = 2
+
+Pods = Sequence[KubernetesObject]
+Check = Callable[[Pods], Finding | None]
+
+
+def pod_finding(pods: Pods) -> Finding | None:
+    """What the first check that finds something says of the pods that do not answer."""
+    waiting = [pod for pod in pods if not _is_ready(pod) and not _is_going(pod)]
+    return next((found for check in CHECKS if (found := check(waiting))), None)
+
+
+def bundle_is_refused(pods: Pods) -> Finding | None:
+    """A runtime ended with the exit code of a bundle that belongs elsewhere or is damaged."""
+    for pod, end in _ends(pods):
+        if end.get("exitCode") in _REFUSALS:
+            return Finding(reasons.BUNDLE_REFUSED, f"{_place(pod)}: {_why(end)}", stalled=True)
+    return None
+
+
+def memory_is_short(pods: Pods) -> Finding | None:
+    """A runtime was ended for its memory, or ended itself because it got none."""
+    for pod, end in _ends(pods):
+        if end.get("reason") == "OOMKilled" or end.get("exitCode") == OutOfMemory.exit_code:
+            return Finding(
+                reasons.OUT_OF_MEMORY,
+                f"{_place(pod)}: {_why(end)}: raise spec.pod.resources.limits.memory, or build "
+                "with smaller limits",
+                stalled=True,
+            )
+    return None
+
+
+def runtime_crashes(pods: Pods) -> Finding | None:
+    """A runtime has ended more than once."""
+    for pod, end in _ends(pods):
+        restarts = max((s.get("restartCount", 0) for s in _containers(pod)), default=0)
+        if restarts >= _CRASHES:
+            return Finding(
+                reasons.CRASH_LOOPING,
+                f"{_place(pod)}: ended {restarts + ('terminated' in _state(pod))} times, "
+                f"the last time with {_why(end)}",
+                stalled=True,
+            )
+    return None
+
+
+def image_is_not_pulled(pods: Pods) -> Finding | None:
+    """An image cannot be pulled."""
+    return _waiting(pods, _PULL, reasons.IMAGE_NOT_PULLED)
+
+
+def container_is_not_created(pods: Pods) -> Finding | None:
+    """A container cannot be made, such as for a Secret that is missing."""
+    return _waiting(pods, _CREATE, reasons.CONTAINER_NOT_CREATED)
+
+
+def no_node_matches(pods: Pods) -> Finding | None:
+    """No node can take a pod."""
+    for pod in pods:
+        for condition in pod.get("status", {}).get("conditions") or ():
+            if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+                said = condition.get("message", "")
+                return Finding(
+                    reasons.NO_MATCHING_NODE, f"pod {pod['metadata']['name']} waits: {said}"
+                )
+    return None
+
+
+CHECKS: tuple[Check, ...] = (
+    bundle_is_refused,
+    memory_is_short,
+    runtime_crashes,
+    image_is_not_pulled,
+    container_is_not_created,
+    no_node_matches,
+)
+
+
+def _waiting(pods: Pods, causes: frozenset[str], reason: str) -> Finding | None:
+    for pod in pods:
+        waiting = _state(pod).get("waiting") or {}
+        if waiting.get("reason") in causes:
+            said = waiting.get("message") or waiting["reason"]
+            return Finding(reason, f"pod {pod['metadata']['name']}: {said}")
+    return None
+
+
+def _ends(pods: Pods) -> Iterator[tuple[KubernetesObject, Mapping[str, Any]]]:
+    """Each pod's newest end of its runtime, for those that have one."""
+    for pod in pods:
+        for status in _containers(pod):
+            now, last = status.get("state", {}), status.get("lastState", {})
+            end = now.get("terminated") or last.get("terminated")
+            if end:
+                yield pod, end
+
+
+def _why(end: Mapping[str, Any]) -> str:
+    """The error that the runtime left, or what the kubelet knows."""
+    result = parse_result(end.get("message") or "")
+    if result and result.failure:
+        return f"{result.failure.code}: {result.failure.message}"
+    reason = end.get("reason")
+    return f"exit code {end.get('exitCode')}" + (f" ({reason})" if reason else "")
+
+
+def _place(pod: KubernetesObject) -> str:
+    node = pod.get("spec", {}).get("nodeName")
+    return f"pod {pod['metadata']['name']}" + (f" on node {node}" if node else "")
+
+
+def _containers(pod: KubernetesObject) -> Sequence[Mapping[str, Any]]:
+    return pod.get("status", {}).get("containerStatuses") or ()
+
+
+def _state(pod: KubernetesObject) -> Mapping[str, Any]:
+    statuses = _containers(pod)
+    return statuses[0].get("state", {}) if statuses else {}
+
+
+def _is_ready(pod: KubernetesObject) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _is_going(pod: KubernetesObject) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def ready_pods(pods: Pods) -> list[KubernetesObject]:
+    """The pods that answer requests."""
+    return [pod for pod in pods if _is_ready(pod) and not _is_going(pod)]

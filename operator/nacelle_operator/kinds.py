@@ -1,0 +1,65 @@
+"""The kinds of objects the operator knows: how the API server addresses each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind: its group and version, and its names."""
+
+    api_version: str
+    name: str
+    plural: str
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for core."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """The version within the group."""
+        return self.api_version.rpartition("/")[2]
+
+    def path(self, namespace: str | None, name: str | None = None, sub: str | None = None) -> str:
+        """The URL path of a collection, of an object or of its subresource."""
+        parts = ["apis", self.api_version] if self.group else ["api", self.api_version]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, sub) if part]
+        return "/" + "/".join(parts)
+
+
+ENGINE_BUILD = Kind("nacelle.dev/v1alpha1", "EngineBuild", "enginebuilds")
+ENGINE = Kind("nacelle.dev/v1alpha1", "Engine", "engines")
+INFERENCE_DEPLOYMENT = Kind("nacelle.dev/v1alpha1", "InferenceDeployment", "inferencedeployments")
+
+JOB = Kind("batch/v1", "Job", "jobs")
+POD = Kind("v1", "Pod", "pods")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
+SERVICE = Kind("v1", "Service", "services")
+POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+
+# What users write, and what the operator makes for it (watched by the managed-by label).
+RESOURCES = (ENGINE_BUILD, ENGINE, INFERENCE_DEPLOYMENT)
+CHILDREN = (
+    JOB,
+    POD,
+    DEPLOYMENT,
+    CONTROLLER_REVISION,
+    SERVICE,
+    POD_DISRUPTION_BUDGET,
+)
+_BY_TYPE = {(kind.api_version, kind.name): kind for kind in (*RESOURCES, *CHILDREN, CLAIM, EVENT)}
+
+
+def kind_of(manifest: Mapping[str, Any]) -> Kind:
+    """The kind that an object names; KeyError for one the operator does not know."""
+    return _BY_TYPE[str(manifest["apiVersion"]), str(manifest["kind"])]

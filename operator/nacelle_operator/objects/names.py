@@ -1,0 +1,77 @@
+"""Every name, label and annotation that the operator gives, made in this one place."""
+
+from typing import Final, Literal
+
+GROUP: Final = "nacelle.dev"
+FIELD_MANAGER: Final = "nacelle-operator"
+
+# Labels.
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+PART: Final = "app.kubernetes.io/component"
+APP: Final = "app.kubernetes.io/name"
+BUILD: Final = "nacelle.dev/engine-build"
+TARGET: Final = "nacelle.dev/target"
+ENGINE: Final = "nacelle.dev/engine"
+DEPLOYMENT: Final = "nacelle.dev/inference-deployment"
+SLOT: Final = "nacelle.dev/slot"
+REVISION: Final = "nacelle.dev/revision"
+REQUEST_KEY: Final = "nacelle.dev/request-key"
+JOB_NAME: Final = "batch.kubernetes.io/job-name"
+CPU_LEVEL: Final = "nacelle.dev/cpu-level"
+ARCH: Final = "kubernetes.io/arch"
+QUEUE_NAME: Final = "kueue.x-k8s.io/queue-name"
+
+# Annotations.
+GENERATION: Final = "nacelle.dev/generation"
+ACCURACY: Final = "nacelle.dev/accuracy"
+
+OPENAI_PORT: Final = "openai"
+"""The port's name in pods: a Service finds it by this name, whatever its number."""
+
+Slot = Literal["a", "b"]
+SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
+
+
+def engine_name(key: str) -> str:
+    """The Engine of a key: eng- and its first 16 digits."""
+    return f"eng-{key[:16]}"
+
+
+def job_name(request_key: str) -> str:
+    """The Job that builds what a request key asks for."""
+    return f"build-{request_key[:16]}"
+
+
+def inspect_job_name(key: str) -> str:
+    """The Job that verifies an imported engine."""
+    return f"inspect-{key[:16]}"
+
+
+def sweep_job_name(key: str) -> str:
+    """The Job that deletes an engine's folder from its store."""
+    return f"sweep-{key[:16]}"
+
+
+def key_label(key: str) -> str:
+    """A key as a label's value, which holds at most 63 characters."""
+    return key[:32]
+
+
+def slot_name(deployment: str, slot: Slot) -> str:
+    """The Deployment of one slot."""
+    return f"{deployment}-{slot}"
+
+
+def revision_name(deployment: str, number: int) -> str:
+    """The ControllerRevision that keeps one rendered pod template."""
+    return f"{deployment}-{number}"
+
+
+def url(service: str, namespace: str, port: int) -> str:
+    """Where clients in the cluster reach a Service."""
+    return f"http://{service}.{namespace}.svc:{port}"
+
+
+def managed_labels(part: str) -> dict[str, str]:
+    """Labels of every object that the operator makes."""
+    return {APP: "nacelle", MANAGED_BY: FIELD_MANAGER, PART: part}

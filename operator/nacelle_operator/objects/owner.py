@@ -1,0 +1,17 @@
+"""Who an object belongs to: it goes with its owner."""
+
+from typing import Any
+
+from nacelle_operator.api.schema import Resource
+
+
+def owner_reference(resource: Resource) -> dict[str, Any]:
+    """The reference that makes a custom resource an object's controller."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "name": resource.metadata.name,
+        "uid": resource.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

@@ -1,0 +1,36 @@
+"""A serving pod's affinity: what its engine demands of a node, and what the user wishes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nacelle_engine.arch import Architecture
+from nacelle_operator.objects.node_affinity import node_affinity
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+Term = Mapping[str, Any]
+
+
+def pod_affinity(
+    architecture: Architecture, wished: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The user's affinity, with the engine's demand on nodes added to each of its terms."""
+    demanded = node_affinity(architecture)["nodeAffinity"][_REQUIRED]["nodeSelectorTerms"]
+    affinity = dict(wished or {})
+    node = dict(affinity.get("nodeAffinity") or {})
+    terms = (node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or []
+    node[_REQUIRED] = {"nodeSelectorTerms": _both(demanded, terms)}
+    return {**affinity, "nodeAffinity": node}
+
+
+def _both(demanded: Sequence[Term], wished: Sequence[Term]) -> list[Term]:
+    """Terms that a node meets when it meets one of each list; terms of a list are alternatives."""
+    if not wished:
+        return list(demanded)
+    return [
+        {
+            **wish,
+            "matchExpressions": [*demand["matchExpressions"], *wish.get("matchExpressions", [])],
+        }
+        for demand in demanded
+        for wish in wished
+    ]

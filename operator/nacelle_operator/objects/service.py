@@ -1,0 +1,25 @@
+"""The Service that clients reach: it selects the pods of the live slot."""
+
+from typing import Any
+
+from nacelle_operator.api.inference_deployment import InferenceDeployment
+from nacelle_operator.kinds import SERVICE
+from nacelle_operator.objects.metadata import serving_metadata
+from nacelle_operator.objects.names import OPENAI_PORT, Slot
+from nacelle_operator.objects.serving_deployment import slot_selector
+
+
+def service(resource: InferenceDeployment, slot: Slot) -> dict[str, Any]:
+    """The Service; pods are reached by their port's name, so its number may change in a rollout."""
+    port = {
+        "name": OPENAI_PORT,
+        "port": resource.spec.frontends.openai.port,
+        "targetPort": OPENAI_PORT,
+        "protocol": "TCP",
+    }
+    return {
+        "apiVersion": SERVICE.api_version,
+        "kind": SERVICE.name,
+        "metadata": serving_metadata(resource, resource.metadata.name),
+        "spec": {"selector": slot_selector(resource, slot), "ports": [port]},
+    }

@@ -1,0 +1,157 @@
+"""The pod template that serves an engine: rendered once a revision, then kept as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nacelle_operator.api.engine import Engine
+from nacelle_operator.api.inference_deployment import InferenceDeployment
+from nacelle_operator.objects.metadata import serving_labels
+from nacelle_operator.objects.names import ENGINE, OPENAI_PORT, REVISION, SLOT, Slot
+from nacelle_operator.objects.pod_affinity import pod_affinity
+from nacelle_operator.objects.security import container_security, pod_security
+
+CONTAINER: Final = "runtime"
+_STORE: Final = "/store"
+_KEYS: Final = "/etc/nacelle/api-keys"
+_SCRATCH: Final = "/tmp"
+# Endpoints are withdrawn while the pod still answers; then running answers get time to finish.
+_WITHDRAW_SECONDS: Final = 5
+_DRAIN_SECONDS: Final = 60
+_MARGIN_SECONDS: Final = 10
+_GIB: Final = 1 << 30
+# Digests are checked before a bundle is opened: at the least this fast, however slow the store.
+_READ_BYTES_PER_SECOND: Final = 20 << 20
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one revision serves: an engine, in which image, where and under which number."""
+
+    engine: Engine
+    image: str
+    slot: Slot
+    number: int
+
+
+def pod_template(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
+    """The template of the revision's pods."""
+    pod = resource.spec.pod
+    ours = {
+        **serving_labels(resource),
+        SLOT: served.slot,
+        ENGINE: served.engine.metadata.name,
+        REVISION: str(served.number),
+    }
+    metadata: dict[str, Any] = {"labels": {**pod.labels, **ours}}
+    if pod.annotations:
+        metadata["annotations"] = dict(pod.annotations)
+    return {"metadata": metadata, "spec": _spec(resource, served)}
+
+
+def _spec(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
+    pod = resource.spec.pod
+    wished: dict[str, Any] = {
+        "nodeSelector": dict(pod.node_selector),
+        "tolerations": [toleration.plain() for toleration in pod.tolerations],
+        "topologySpreadConstraints": [dict(c) for c in pod.topology_spread_constraints],
+        "priorityClassName": pod.priority_class_name,
+        "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _WITHDRAW_SECONDS + _DRAIN_SECONDS + _MARGIN_SECONDS,
+        "securityContext": pod_security(),
+        "affinity": pod_affinity(served.engine.spec.architecture, pod.affinity),
+        "containers": [_container(resource, served)],
+        "volumes": _volumes(resource, served.engine),
+        **{name: value for name, value in wished.items() if value},
+    }
+
+
+def _container(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
+    mounts = [
+        {"name": "store", "mountPath": _STORE, "readOnly": True},
+        {"name": "tmp", "mountPath": _SCRATCH},
+    ]
+    if resource.spec.frontends.openai.api_keys_secret_ref:
+        mounts.append({"name": "api-keys", "mountPath": _KEYS, "readOnly": True})
+    return {
+        "name": CONTAINER,
+        "image": served.image,
+        "command": ["nacelle"],
+        "args": arguments(resource, served.engine),
+        "env": [{"name": "HOME", "value": _SCRATCH}, *(v.plain() for v in resource.spec.pod.env)],
+        "ports": [{"name": OPENAI_PORT, "containerPort": resource.spec.frontends.openai.port}],
+        "resources": _resources(resource, served.engine),
+        "securityContext": container_security(),
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "lifecycle": {"preStop": {"sleep": {"seconds": _WITHDRAW_SECONDS}}},
+        "volumeMounts": mounts,
+        **_probes(served.engine),
+    }
+
+
+def arguments(resource: InferenceDeployment, engine: Engine) -> list[str]:
+    """What `nacelle` is called with; what the spec leaves out is left to the runtime."""
+    runtime, openai = resource.spec.runtime, resource.spec.frontends.openai
+    flags = {
+        "--model-name": engine.spec.model_name,
+        "--host": "0.0.0.0",
+        "--port": openai.port,
+        "--drain-seconds": _DRAIN_SECONDS,
+        "--scheduler-policy": runtime.scheduler_policy,
+        "--max-batch-size": runtime.max_batch_size,
+        "--queue-limit": runtime.queue_limit,
+        "--kv-cache-free-memory-percent": runtime.kv_cache_free_memory_percent,
+        "--api-keys-file": f"{_KEYS}/keys" if openai.api_keys_secret_ref else None,
+    }
+    given = [text for flag, value in flags.items() if value is not None for text in (flag, value)]
+    if not runtime.prefix_caching:
+        given.append("--no-prefix-caching")
+    return ["serve", f"{_STORE}/{engine.spec.path}", *map(str, given)]
+
+
+def _volumes(resource: InferenceDeployment, engine: Engine) -> list[dict[str, Any]]:
+    claim = engine.spec.store.persistent_volume_claim.claim_name
+    volumes: list[dict[str, Any]] = [
+        {"name": "store", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
+    ]
+    keys = resource.spec.frontends.openai.api_keys_secret_ref
+    if keys:
+        item = {"key": keys.key, "path": "keys"}
+        volumes.append({"name": "api-keys", "secret": {"secretName": keys.name, "items": [item]}})
+    return volumes
+
+
+def _resources(resource: InferenceDeployment, engine: Engine) -> Mapping[str, Any]:
+    """The user's, or for a CPU: weights as float32 at the worst (4 bytes for one), and 2 GiB more.
+
+    The limit equals the request, since the KV cache takes a share of what the limit leaves.
+    """
+    if resource.spec.pod.resources:
+        return resource.spec.pod.resources.plain()
+    memory = f"{2 + -(-4 * engine.spec.bytes // _GIB)}Gi"
+    return {"requests": {"cpu": "500m", "memory": memory}, "limits": {"memory": memory}}
+
+
+def _probes(engine: Engine) -> dict[str, Any]:
+    """Ready within a second of being so; a start may take as long as the store needs."""
+    patience = 120 + engine.spec.bytes // _READ_BYTES_PER_SECOND
+    return {
+        "startupProbe": _probe("/health/ready", period=1, failures=patience),
+        "readinessProbe": _probe("/health/ready", period=5, failures=2),
+        "livenessProbe": _probe("/health/live", period=10, failures=6),
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": OPENAI_PORT},
+        "periodSeconds": period,
+        "failureThreshold": failures,
+        "timeoutSeconds": 5,
+    }

@@ -1,0 +1,136 @@
+"""The operator's process: what is started in which order, and what ends it."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from nacelle_operator.build.planner import BuildPlanner
+from nacelle_operator.cache import ObjectCache
+from nacelle_operator.claim_reader import ClaimReader
+from nacelle_operator.cluster import Cluster, connect
+from nacelle_operator.deployment.planner import DeploymentPlanner
+from nacelle_operator.engines.planner import EnginePlanner
+from nacelle_operator.feed import CHILD_SELECTOR, Feed
+from nacelle_operator.health import HealthServer
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
+from nacelle_operator.leader import Leader, LeaseName
+from nacelle_operator.metrics import Metrics
+from nacelle_operator.progress_reader import ProgressReader
+from nacelle_operator.queue import KeyQueue
+from nacelle_operator.reconcile import Planner, Reconciler
+from nacelle_operator.settings import Settings
+from nacelle_operator.watch import Watch
+
+LEASE_NAME = "nacelle-operator"
+_log = logging.getLogger(__name__)
+
+
+class OperatorProcess:
+    """One operator: the standby keeps its cache warm, the leader reconciles."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._cluster = connect(lambda: self._leader.holds())
+        self._leader = Leader(
+            self._cluster,
+            LeaseName(settings.own_namespace, LEASE_NAME, settings.identity),
+            on_lost=_end_now,
+        )
+        self._cache = ObjectCache()
+        queue = KeyQueue(clock=time.monotonic, random=random.random)
+        self._reconciler = Reconciler(
+            queue,
+            self._cache,
+            self._cluster,
+            planners(settings, self._cache, self._cluster),
+            metrics=self._metrics,
+            identity=settings.identity,
+        )
+        self._feed = Feed(
+            self._cache,
+            self._cluster,
+            self._reconciler.wake,
+            namespaces=settings.namespaces,
+            metrics=self._metrics,
+        )
+
+    async def run(self) -> int:
+        """Work until SIGTERM or SIGINT; gives the exit code."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+
+        def take_in(kind: Kind, event: str | None, manifest: Mapping[str, Any]) -> None:
+            loop.call_soon_threadsafe(self._feed.take_in, kind, event, manifest)
+
+        watch = Watch(self._settings.namespaces, CHILD_SELECTOR, take_in)
+        health = HealthServer(
+            self._settings.port,
+            alive=lambda: not self._feed.synced or watch.alive(),
+            ready=lambda: self._feed.synced,
+            registry=self._metrics.registry,
+        )
+        health.start()
+        work = asyncio.create_task(self._work(watch))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            return 0
+        finally:
+            stopped.cancel()
+            work.cancel()
+            await asyncio.gather(work, stopped, return_exceptions=True)
+            watch.close()
+            health.close()
+
+    async def _work(self, watch: Watch) -> None:
+        await self._feed.sync()
+        watch.start()
+        _log.info("the cache is synced")
+        stop_leading = threading.Event()
+        election = threading.Thread(
+            target=self._leader.run, args=(stop_leading,), name="lease", daemon=True
+        )
+        election.start()
+        try:
+            # A defect in either ends both, and the process with them.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._feed.resync())
+                group.create_task(self._lead())
+        finally:
+            stop_leading.set()
+            await asyncio.to_thread(election.join, 5.0)
+
+    async def _lead(self) -> None:
+        while not self._leader.acquired.is_set():
+            await asyncio.sleep(0.1)
+        self._metrics.leader.set(1)
+        await self._reconciler.run()
+
+
+def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[str, Planner]:
+    """Who decides for which kind of resource."""
+    progress = ProgressReader(cluster, time.monotonic)
+    claims = ClaimReader(cluster, time.monotonic)
+    return {
+        ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
+        ENGINE.name: EnginePlanner(cache, settings.toolchain),
+        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(cache, settings.runtime_images),
+    }
+
+
+def _end_now() -> None:
+    """End without a clean-up: whatever is under way may no longer be written."""
+    _log.critical("leadership is lost: this process ends")
+    logging.shutdown()
+    os._exit(1)

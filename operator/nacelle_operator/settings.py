@@ -1,0 +1,71 @@
+"""What the operator's environment says: the only place that reads it."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from nacelle_engine.abi import ABI
+from nacelle_engine.errors import InvalidRequest
+from nacelle_engine.recipe import Toolchain
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One operator process: the images it hands out, where it looks, how it is told apart."""
+
+    builder_image: str
+    runtime_images: Mapping[str, str] = field(default_factory=dict)
+    namespaces: tuple[str, ...] = ()
+    log_level: str = "INFO"
+    own_namespace: str = "default"
+    identity: str = "operator"
+    port: int = 8080
+
+    @property
+    def toolchain(self) -> Toolchain:
+        """The builder that builds planned from now on are pinned to."""
+        return Toolchain(builder_image=self.builder_image, abi=ABI)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """The settings of a process; InvalidRequest names the variable that is wrong."""
+        env = os.environ if environment is None else environment
+        level = env.get("NACELLE_LOG_LEVEL", "INFO").upper()
+        if level not in _LEVELS:
+            raise InvalidRequest(f"NACELLE_LOG_LEVEL {level!r} is not one of {', '.join(_LEVELS)}")
+        if not env.get("NACELLE_BUILDER_IMAGE"):
+            raise InvalidRequest("NACELLE_BUILDER_IMAGE is not set: the image that builds engines")
+        return cls(
+            builder_image=env["NACELLE_BUILDER_IMAGE"],
+            runtime_images=_images(env.get("NACELLE_RUNTIME_IMAGES", "{}")),
+            namespaces=tuple(
+                name.strip()
+                for name in env.get("NACELLE_NAMESPACES", "").split(",")
+                if name.strip()
+            ),
+            log_level=level,
+            own_namespace=env.get("POD_NAMESPACE", "default"),
+            identity=env.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),
+            port=_port(env.get("NACELLE_PORT", "8080")),
+        )
+
+
+def _images(text: str) -> dict[str, str]:
+    try:
+        images = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"NACELLE_RUNTIME_IMAGES is not JSON: {error}") from error
+    if not isinstance(images, dict) or not all(isinstance(v, str) for v in images.values()):
+        raise InvalidRequest("NACELLE_RUNTIME_IMAGES must be a JSON object of ABI: image")
+    return images
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 <= int(text) < 65536:
+        raise InvalidRequest(f"NACELLE_PORT {text!r} is not a port")
+    return int(text)

@@ -1,0 +1,53 @@
+"""One answer as text: tokens in, pieces of text out, ended by the core or by a stop string."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from nacelle_runtime.client import Answer
+from nacelle_runtime.frontends.detokenizer import Detokenizer
+from nacelle_runtime.frontends.stop_strings import StopStrings
+from nacelle_runtime.wire import Output
+
+
+@dataclass(frozen=True)
+class Piece:
+    """More text, the tokens of the answer so far, and at its end the reason."""
+
+    text: str
+    tokens: int
+    finish: str | None
+
+
+class AnswerText:
+    """Turns the tokens of one answer into text."""
+
+    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str]) -> None:
+        self._detokenizer = Detokenizer(decode)
+        self._stops = StopStrings(stops)
+        self._tokens = 0
+
+    def add(self, outputs: Sequence[Output]) -> Piece:
+        """The piece that some tokens give."""
+        shown = ""
+        for output in outputs:
+            self._tokens += 1
+            # The id that ends an answer is not part of its text.
+            if output.finish != "stop":
+                shown += self._stops.add(self._detokenizer.add(output.token))
+            if output.finish is not None and not self._stops.found:
+                shown += self._stops.add(self._detokenizer.rest())
+            if self._stops.found:
+                return Piece(shown, self._tokens, "stop")
+            if output.finish is not None:
+                return Piece(shown + self._stops.rest(), self._tokens, output.finish)
+        return Piece(shown, self._tokens, None)
+
+
+async def pieces(answer: Answer, text: AnswerText) -> AsyncIterator[Piece]:
+    """The pieces of an answer up to its end."""
+    while True:
+        piece = text.add(await answer.read())
+        if piece.text or piece.finish:
+            yield piece
+        if piece.finish:
+            return

@@ -1,0 +1,59 @@
+"""What the handlers of the OpenAI API share: the model, the core, and who may ask when."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from nacelle_runtime.client import CoreClient
+from nacelle_runtime.frontends.openai.api_keys import ApiKeys
+from nacelle_runtime.frontends.openai.errors import ApiError
+from nacelle_runtime.frontends.openai.prompts import Model
+from nacelle_runtime.wire import Ready
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """One frontend process; `draining` turns new requests away while running ones finish."""
+
+    model: Model
+    core: CoreClient
+    keys: ApiKeys | None
+    max_body_bytes: int
+    started: int
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def serving(self) -> Ready:
+        """What the core serves; ApiError 503 when requests are not taken."""
+        if self.draining.is_set():
+            raise ApiError(503, "the server is shutting down", code="shutting_down")
+        ready = self.core.serving
+        if ready is None:
+            raise ApiError(503, "the engine is not ready", code="not_ready")
+        return ready
+
+    def tenant(self, request: Request) -> str:
+        """What keeps the asking key's prefixes apart; ApiError 401 when no key fits."""
+        if self.keys is None:
+            return ""
+        return self.keys.tenant(request.headers.get("authorization"))
+
+    def check_name(self, name: str) -> None:
+        """ApiError 404 for a model that is not ours."""
+        if name != self.model.name:
+            raise ApiError(
+                404,
+                f"the model {name!r} does not exist; this server has {self.model.name!r}",
+                param="model",
+                code="model_not_found",
+            )
+
+    async def body(self, request: Request) -> bytes:
+        """The request's body; ApiError 413 as soon as it is too large."""
+        size, chunks = 0, []
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                raise ApiError(413, f"the body is larger than {self.max_body_bytes} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)

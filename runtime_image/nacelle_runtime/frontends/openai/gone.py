@@ -1,0 +1,71 @@
+"""Work for a client that may go away: then the work is cancelled."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+# A client that takes nothing for so long is gone (s).
+SLOWEST_READ = 60.0
+
+
+class ClientGone(Exception):
+    """Nobody is left to answer."""
+
+
+async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """The result of the work; ClientGone as soon as the client closes its connection."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(_closed(receive))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        for each in (task, watcher):
+            each.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+class EventStream(Response):
+    """Server-sent events; ends early when the client goes, or takes nothing for a minute.
+
+    `close` is called at the end, whatever the end.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, events: AsyncIterator[bytes], headers: dict[str, str], close: Callable[[], None]
+    ) -> None:
+        super().__init__(None, headers={"Cache-Control": "no-cache", **headers})
+        del self.headers["content-length"]
+        self._events = events
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            with contextlib.suppress(ClientGone, TimeoutError):
+                await unless_gone(self._send(send), receive)
+        finally:
+            self._close()
+
+    async def _send(self, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
+        async for body in self._events:
+            async with asyncio.timeout(SLOWEST_READ):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _closed(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

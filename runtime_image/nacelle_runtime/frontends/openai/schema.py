@@ -1,0 +1,163 @@
+"""The requests of OpenAI's API, field by field: each field works or is refused by name."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from nacelle_runtime.frontends.openai.errors import ApiError
+
+# Fields of OpenAI's API that are not built; the values listed ask for nothing and are let through.
+NOT_BUILT: dict[str, tuple[Any, ...]] = {
+    "n": (None, 1),
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "suffix": (None,),
+    "logprobs": (None, False),
+    "top_logprobs": (None,),
+    "prompt_logprobs": (None,),
+    "logit_bias": (None, {}),
+    "frequency_penalty": (None, 0, 0.0),
+    "presence_penalty": (None, 0, 0.0),
+    "repetition_penalty": (None, 1, 1.0),
+    "min_p": (None, 0, 0.0),
+    "bad_words": (None, []),
+    "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "parallel_tool_calls": (None, False, True),
+    "functions": (None, []),
+    "function_call": (None, "none", "auto"),
+    "response_format": (None, {"type": "text"}),
+    "modalities": (None, ["text"]),
+    "audio": (None,),
+    "prediction": (None,),
+    "reasoning_effort": (None,),
+    "verbosity": (None,),
+    "web_search_options": (None,),
+    "service_tier": (None, "auto", "default"),
+    "store": (None, False),
+    "metadata": (None, {}),
+    "prompt_cache_key": (None,),
+    "safety_identifier": (None,),
+}
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+Seed = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+Stops = Annotated[list[Stop], msgspec.Meta(max_length=16)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a stream holds beside the answer."""
+
+    include_usage: bool | None = None
+
+
+class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a message; only text is served."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One message of a chat; an answer's empty fields may come back with it."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+    audio: None = None
+    annotations: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
+
+    def plain(self) -> dict[str, str]:
+        """The message for a chat template; parts are joined by line breaks."""
+        content = self.content
+        text = content if isinstance(content, str) else "\n".join(part.text for part in content)
+        role = "system" if self.role == "developer" else self.role
+        named = {"name": self.name} if self.name else {}
+        return {"role": role, "content": text, **named}
+
+
+class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields of both endpoints; `user` only names a client and changes no answer."""
+
+    model: str
+    max_tokens: Count | None = None
+    min_tokens: Natural | None = None
+    temperature: Temperature | None = None
+    top_p: Fraction | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    seed: Seed | None = None
+    stop: Stop | Stops | None = None
+    stop_token_ids: list[Natural] | None = None
+    ignore_eos: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def include_usage(self) -> bool:
+        """True when a stream is to end with the usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
+
+
+class CompletionRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """POST /v1/completions; a prompt is a text or token ids, and there is one of it."""
+
+    prompt: str | list[Any]
+
+
+AnyRequest = TypeVar("AnyRequest", ChatRequest, CompletionRequest)
+
+
+def parse(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
+    """The request in a body; ApiError 400 names the field that is wrong, unknown or not built."""
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise ApiError(400, "the body must be a JSON object")
+    for name in NOT_BUILT.keys() & fields.keys():
+        given = fields.pop(name)
+        if not any(_same(given, value) for value in NOT_BUILT[name]):
+            raise ApiError(
+                400, f"{name} is not supported: leave it out", param=name, code="unsupported_field"
+            )
+    try:
+        request = msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, str(error), param=_field(str(error))) from error
+    if request.stream_options is not None and not request.stream:
+        raise ApiError(400, "stream_options needs stream: true", param="stream_options")
+    return request
+
+
+def _same(given: Any, value: Any) -> bool:
+    """Equal in JSON's sense: false is not 0."""
+    return given == value and isinstance(given, bool) == isinstance(value, bool)
+
+
+def _field(message: str) -> str | None:
+    """The field in msgspec's words: "... - at `$.stop[0]`" or "... unknown field `x`"."""
+    quoted = message.rsplit("`", 2)
+    if len(quoted) != 3:
+        return None
+    return quoted[1].removeprefix("$.") if quoted[1] != "$" else None

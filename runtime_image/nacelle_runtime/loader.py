@@ -1,0 +1,96 @@
+"""From a bundle's folder to a loop that can serve: open, size the cache, warm up."""
+
+import socket
+import time
+from pathlib import Path
+
+import torch
+
+from nacelle_engine.bundle import Bundle, read_bundle
+from nacelle_engine.errors import InvalidRequest
+from nacelle_engine.program.program import Program, open_program
+from nacelle_runtime.connections import Connections
+from nacelle_runtime.kv_blocks import BlockPool
+from nacelle_runtime.kv_pool import KvBudget, size_pool
+from nacelle_runtime.loop import Loop
+from nacelle_runtime.machine import available_memory
+from nacelle_runtime.prefix_cache import PrefixCache
+from nacelle_runtime.request import Ending, Request, Sampling
+from nacelle_runtime.runner import Runner
+from nacelle_runtime.scheduler import Bounds, Scheduler
+from nacelle_runtime.settings import CoreSettings
+from nacelle_runtime.stats import CoreStats
+from nacelle_runtime.wire import Ready
+
+
+def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
+    """A warm loop over the bundle, whose digests and target were checked before."""
+    torch.set_num_threads(settings.threads)
+    bundle = read_bundle(Path(settings.bundle))
+    program = open_program(bundle.rank(), settings.threads)
+    blocks = _blocks(settings, bundle, program)
+    program.allocate_kv(blocks)
+    manifest = bundle.manifest
+    runner = Runner(program.run, len(manifest.kv_groups), manifest.tokens_per_block)
+    scheduler = _scheduler(settings, bundle, blocks)
+    _warm_up(scheduler, runner)
+    ready = Ready(
+        engine_key=manifest.key,
+        input_len=scheduler.bounds.input_len,
+        sequence_len=scheduler.bounds.sequence_len,
+        vocabulary=manifest.vocab_size,
+        kv_tokens=scheduler.pool.total * manifest.tokens_per_block,
+        threads=settings.threads,
+        loading_seconds=time.monotonic() - began,
+    )
+    return Loop(scheduler, runner.run, Connections(listener), CoreStats(), ready)
+
+
+def _blocks(settings: CoreSettings, bundle: Bundle, program: Program) -> int:
+    limits = bundle.manifest.limits
+    budget = KvBudget(
+        available_bytes=available_memory(),
+        free_memory_percent=settings.kv_cache_free_memory_percent,
+        bytes_per_block=program.kv_bytes_per_block,
+        tokens_per_block=bundle.manifest.tokens_per_block,
+        requests=settings.max_batch_size or limits.max_batch_size,
+        sequence_len=limits.max_seq_len,
+    )
+    return size_pool(budget, settings.kv_cache_blocks)
+
+
+def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler:
+    manifest, limits = bundle.manifest, bundle.manifest.limits
+    requests = settings.max_batch_size or limits.max_batch_size
+    if requests > limits.max_batch_size:
+        raise InvalidRequest(
+            f"--max-batch-size {requests}: the engine was built for at most {limits.max_batch_size}"
+        )
+    pool = BlockPool(blocks)
+    size = manifest.tokens_per_block
+    # A cache too small for the longest sequence lowers the longest sequence.
+    sequence_len = min(limits.max_seq_len, pool.total * size)
+    bounds = Bounds(
+        requests=requests,
+        tokens=limits.max_num_tokens,
+        prefill_tokens=min(settings.chunked_prefill_tokens, limits.max_num_tokens),
+        input_len=min(limits.max_input_len, sequence_len - 1),
+        sequence_len=sequence_len,
+        vocabulary=manifest.vocab_size,
+        queue=settings.queue_limit,
+        tokens_per_block=size,
+    )
+    prefixes = PrefixCache(pool, manifest.key, size) if settings.prefix_caching else None
+    return Scheduler(bounds, pool, prefixes)
+
+
+def _warm_up(scheduler: Scheduler, runner: Runner) -> None:
+    """Run a prompt of the largest chunk and a decode, so that the first request waits for none."""
+    bounds = scheduler.bounds
+    length = min(bounds.prefill_tokens, bounds.input_len, bounds.sequence_len - 2)
+    request = Request((-1, 0), [0] * max(length, 1), Sampling(temperature=0.5), Ending(2))
+    scheduler.submit(request)
+    while (batch := scheduler.schedule()) is not None:
+        scheduler.commit(batch, runner.run(batch))
+    scheduler.pool.forget_idle()
+    scheduler.check()

@@ -1,0 +1,92 @@
+"""The core's loop: take in what has arrived; schedule, run, commit; hand out what came of it."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nacelle_runtime.batch import Batch, Produced
+from nacelle_runtime.connections import Connections
+from nacelle_runtime.request import Ending, Request, Sampling
+from nacelle_runtime.scheduler import Scheduler
+from nacelle_runtime.stats import CoreStats
+from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refused, Submit, ToCore
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The parts of a running core; `run` gives a token id for each draw of a batch."""
+
+    scheduler: Scheduler
+    run: Callable[[Batch], list[int]]
+    connections: Connections
+    stats: CoreStats
+    ready: Ready
+
+    def forever(self) -> None:
+        """Serve until the process is told to end."""
+        while True:
+            self.receive()
+            self.step()
+
+    def step(self) -> None:
+        """One step of the engine, when there is anything to run."""
+        batch = self.scheduler.schedule()
+        if batch is None:
+            return
+        began = time.monotonic()
+        tokens = self.run(batch)
+        produced = self.scheduler.commit(batch, tokens)
+        self.stats.stepped(produced, began, time.monotonic())
+        self._hand_out(produced)
+
+    def receive(self) -> None:
+        """Take in messages and changes of connections; sleeps when there is nothing to run."""
+        idle = self.scheduler.idle
+        if idle and __debug__:
+            self.scheduler.check()
+        received = self.connections.receive(wait=idle)
+        for connection in received.opened:
+            self.connections.send(connection, self.ready)
+        for connection, message in received.messages:
+            self._take(connection, message)
+        for connection in received.closed:
+            self._cancel([r for r in self.scheduler.requests if r[0] == connection])
+
+    def _take(self, connection: int, message: ToCore) -> None:
+        if isinstance(message, Submit):
+            self._submit(connection, message)
+        elif isinstance(message, Cancel):
+            self._cancel([(connection, number) for number in message.numbers])
+        elif isinstance(message, AskStats):
+            self.connections.send(connection, self.stats.snapshot(self.scheduler))
+
+    def _submit(self, connection: int, message: Submit) -> None:
+        request = Request(
+            id=(connection, message.number),
+            prompt=message.prompt,
+            sampling=Sampling(message.temperature, message.top_k, message.top_p, message.seed),
+            ending=Ending(message.max_tokens, frozenset(message.stop_ids), message.min_tokens),
+            salt=message.salt,
+            arrived=message.arrived,
+        )
+        refusal = self.scheduler.submit(request)
+        if refusal is None:
+            self.stats.submitted(request)
+            return
+        self.stats.refused()
+        answer = Refused(message.number, refusal.code.value, refusal.message)
+        self.connections.send(connection, Outputs([], [answer]))
+
+    def _cancel(self, requests: list[tuple[int, int]]) -> None:
+        self.scheduler.cancel(requests)
+        self.stats.cancelled(requests)
+
+    def _hand_out(self, produced: list[Produced]) -> None:
+        """One message for each connection."""
+        outputs: dict[int, list[Output]] = defaultdict(list)
+        for item in produced:
+            connection, number = item.request
+            outputs[connection].append(Output(number, item.token, item.finish))
+        for connection, items in outputs.items():
+            self.connections.send(connection, Outputs(items, []))

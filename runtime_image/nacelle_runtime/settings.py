@@ -1,0 +1,44 @@
+"""What `nacelle serve` was asked for, as its processes hand it on."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class CoreSettings(msgspec.Struct, frozen=True):
+    """How the core serves a bundle; None leaves a bound to the engine or to the machine."""
+
+    bundle: str
+    threads: int
+    max_batch_size: int | None = None
+    chunked_prefill_tokens: int = 512
+    kv_cache_free_memory_percent: int = 90
+    kv_cache_blocks: int | None = None
+    prefix_caching: bool = True
+    queue_limit: int = 256
+    termination_log: str | None = None
+
+
+class FrontendSettings(msgspec.Struct, frozen=True):
+    """How the OpenAI frontend answers."""
+
+    bundle: str
+    model_name: str
+    core_socket: str
+    drain_seconds: float = 30.0
+    max_body_bytes: int = 8 << 20
+    api_keys_file: str | None = None
+    access_log: bool = False
+    termination_log: str | None = None
+
+
+def encode(settings: CoreSettings | FrontendSettings) -> str:
+    """Settings as one argument of a command line."""
+    return msgspec.json.encode(settings).decode()
+
+
+def termination_log(given: Path | None) -> str | None:
+    """The file for the result: the one asked for, or Kubernetes' own when it is there."""
+    kubernetes = Path("/dev/termination-log")
+    file = given or (kubernetes if kubernetes.is_file() else None)
+    return str(file) if file else None

@@ -1,0 +1,128 @@
+"""Owns a server's processes: starts the core and the frontend, ends both when either ends.
+
+SIGTERM or SIGINT: the frontend drains and ends, then the core. The core ends unasked: requests get
+503 from the frontend, and the supervisor ends with an error so that the pod restarts.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nacelle_runtime.client import CoreClient
+from nacelle_runtime.errors import CoreDied
+from nacelle_runtime.settings import CoreSettings, FrontendSettings, encode
+from nacelle_runtime.wire import Ready
+
+CORE = "nacelle_runtime.core"
+FRONTEND = "nacelle_runtime.frontends.openai.process"
+# How long the frontend goes on answering 503 after the core's end, and a process may take to end.
+_LAST_ANSWERS = 0.5
+_ENDING = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """What to run: the settings of both processes, where to listen, and whom to tell it's ready."""
+
+    core: CoreSettings
+    frontend: FrontendSettings
+    listener: socket.socket
+    on_ready: Callable[[Ready], None]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound TCP socket, so that an address in use is an error at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+async def supervise(server: Server) -> int:
+    """Run until told to end or until a process ends; gives the exit code."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    processes: list[Process] = []
+    watch = asyncio.create_task(_tell_when_ready(server))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as core_listener:
+            # Bound and listening before anybody connects: no one has to try again.
+            core_listener.bind(server.frontend.core_socket)
+            core_listener.listen(128)
+            threads = {"OMP_NUM_THREADS": str(server.core.threads)}
+            processes.append(await _start(CORE, server.core, core_listener, threads))
+        with server.listener:
+            processes.append(await _start(FRONTEND, server.frontend, server.listener, {}))
+        core, frontend = processes
+        return await _follow(core, frontend, stop, server.frontend.drain_seconds)
+    finally:
+        watch.cancel()
+        for process in processes:
+            await _end(process, within=0)
+
+
+async def _start(
+    module: str,
+    settings: CoreSettings | FrontendSettings,
+    listener: socket.socket,
+    environment: dict[str, str],
+) -> Process:
+    """A child process with its settings, the socket it accepts on, and our process id."""
+    descriptor = listener.fileno()
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, encode(settings), str(descriptor), str(os.getpid())),
+        pass_fds=(descriptor,),
+        env=os.environ | environment,
+    )
+
+
+async def _follow(
+    core: Process, frontend: Process, stop: asyncio.Event, drain_seconds: float
+) -> int:
+    """Wait for the first of: the order to stop, the core's end, the frontend's end."""
+    waits = [asyncio.create_task(w) for w in (stop.wait(), core.wait(), frontend.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    if stop.is_set():
+        await _end(frontend, within=drain_seconds + _ENDING)
+        await _end(core)
+        return 0
+    if core.returncode is None:
+        print(f"nacelle serve: the frontend ended with {frontend.returncode}", file=sys.stderr)
+        return frontend.returncode or 1
+    await asyncio.sleep(_LAST_ANSWERS)
+    if core.returncode < 0:
+        name = signal.Signals(-core.returncode).name
+        raise CoreDied(f"the core process was ended by {name}")
+    return core.returncode or CoreDied.exit_code
+
+
+async def _end(process: Process, within: float = _ENDING) -> None:
+    """Ask a process to end, and make it end when it does not in time (s)."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(within):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _tell_when_ready(server: Server) -> None:
+    """Connect as a frontend does: the core greets when it can serve."""
+    client = CoreClient()
+    connection = asyncio.create_task(client.run(server.frontend.core_socket))
+    try:
+        server.on_ready(await client.ready)
+    finally:
+        connection.cancel()

@@ -1,0 +1,277 @@
+"""`nacelle build` at its edge: flags, requests, exit codes, results, and what is refused early."""
+
+import argparse
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nacelle_builder.build import Build, work_folder
+from nacelle_builder.commands import build as command
+from nacelle_builder.commands.build_flags import request_of
+from nacelle_builder.lock import exclusive, is_locked
+from nacelle_builder.pipeline import Marker
+from nacelle_builder.request_checks import check_recipe
+from nacelle_builder.run_build import BuildFailed, run_build
+from nacelle_builder.settings import REQUEST_VARIABLE, HubAccess
+from nacelle_builder.source.digest import DigestCache, model_digest
+from nacelle_builder.source.files import find_checkpoint
+from nacelle_builder.source.generation import eos_token_ids
+from nacelle_builder.stages import convert as convert_stage
+from nacelle_builder.stages.list import stages_of
+from nacelle_builder.work import sweep
+from nacelle_engine.arch import cpu_flags
+from nacelle_engine.errors import (
+    InvalidModel,
+    InvalidRequest,
+    OutOfMemory,
+    StoreUnavailable,
+    TargetMismatch,
+)
+from nacelle_engine.recipe import Recipe
+from nacelle_engine.request import BuildRequest, FolderSource
+
+NACELLE = [sys.executable, "-m", "nacelle_cli.main", "build"]
+V3 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"])
+
+
+def parsed(*flags):
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    return parser.parse_args(flags)
+
+
+def request_for(folder, store, **fields):
+    source = FolderSource(path=str(folder), digest=fields.pop("digest", None))
+    recipe = Recipe(**{"architecture": "x86-64-v3", **fields})
+    return BuildRequest(model_name="m", folder=source, recipe=recipe, store=str(store))
+
+
+def build_of(request):
+    return Build(request=request, work=work_folder(request), access=HubAccess())
+
+
+def failed(request, flags=None):
+    with pytest.raises(BuildFailed) as info:
+        run_build(build_of(request), lambda progress: None, flags or cpu_flags())
+    return info.value
+
+
+def test_flags_make_a_request(tmp_path):
+    flags = "--target x86-64-v4 --quantization NONE --compute-type float32"
+    flags += f" --max-batch-size 8 --samples 16 --store {tmp_path}"
+    request = request_of(parsed(str(tmp_path / "smol"), *flags.split()))
+    assert request.model_name == "smol"
+    assert request.folder.path == str(tmp_path / "smol")
+    assert request.recipe.architecture == "x86-64-v4"
+    assert request.recipe.quantization.algorithm == "NONE"
+    assert request.recipe.limits.max_batch_size == 8
+    assert request.accuracy.samples == 16
+    hub = request_of(parsed("hf:org/tiny@" + "a" * 40)).hugging_face
+    assert (hub.repo, hub.revision) == ("org/tiny", "a" * 40)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "name a model folder"),
+        (["hf:org/tiny@main"], "40 hex digits"),
+        (["m", "--target", "sparc"], "'sparc' is unknown"),
+        (["m", "--max-input-len", "9", "--max-seq-len", "9"], "maxInputLen 9 must be below"),
+        (["m", "--max-kl-divergence", "little"], "--max-kl-divergence"),
+        (["m", "--model-digest", "xyz"], "--digest"),
+    ],
+)
+def test_wrong_flags_are_named(flags, message):
+    with pytest.raises(InvalidRequest, match=message):
+        request_of(parsed(*flags))
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"architecture": "sm_90"}, InvalidRequest, "sm_90 is not built yet"),
+        ({"gpu_product": "NVIDIA-H200"}, InvalidRequest, "gpuProduct 'NVIDIA-H200'"),
+        ({"quantization": {"algorithm": "FP8"}}, InvalidRequest, r"algorithm FP8 .* not built yet"),
+        (
+            {"quantization": {"kvCache": "FP8"}},
+            InvalidRequest,
+            "quantization.kvCache FP8 is not built yet for CPU targets",
+        ),
+        ({"quantization": {"lmHead": "FP8"}}, InvalidRequest, r"quantization\.lmHead FP8"),
+        ({"architecture": "x86-64-v4"}, TargetMismatch, "lacks avx512bw, avx512cd"),
+    ],
+)
+def test_what_cannot_be_built_here_is_refused_by_name(fields, error, message):
+    with pytest.raises(error, match=message):
+        check_recipe(Recipe(**{"architecture": "x86-64-v3", **fields}), V3)
+
+
+def test_a_foreign_target_is_refused_before_any_work(tiny, tmp_path):
+    failure = failed(request_for(tiny, tmp_path / "store", architecture="x86-64-v4"), V3)
+    assert isinstance(failure.error, TargetMismatch)
+    assert not (tmp_path / "store").exists()
+
+
+def test_another_model_than_declared_is_refused(tiny, tmp_path):
+    failure = failed(request_for(tiny, tmp_path, digest="0" * 64))
+    assert isinstance(failure.error, InvalidModel)
+    assert failure.stage == "source"
+    assert model_digest(find_checkpoint(tiny)) in str(failure.error)
+
+
+def test_limits_beyond_the_model_are_refused(tiny, tmp_path):
+    failure = failed(request_for(tiny, tmp_path))
+    assert isinstance(failure.error, InvalidRequest)
+    assert failure.stage == "convert"
+    assert "maxSeqLen 4096 is above the model's max_position_embeddings 512" in str(failure.error)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), StoreUnavailable, r"is full: .* GB are free, .*"),
+        (OSError(errno.EROFS, "Read-only", "/x"), StoreUnavailable, "cannot be used: /x"),
+        (MemoryError("9 GB"), OutOfMemory, "9 GB"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: x"), OutOfMemory, "allocate"),
+    ],
+)
+def test_trouble_of_the_surroundings_is_typed(tiny, tmp_path, monkeypatch, raised, error, message):
+    def convert(*arguments):
+        raise raised
+
+    monkeypatch.setattr(convert_stage, "convert", convert)
+    monkeypatch.setattr(convert_stage, "check_limits", lambda *arguments: None)
+    failure = failed(request_for(tiny, tmp_path))
+    assert isinstance(failure.error, error)
+    assert failure.stage == "convert"
+    with pytest.raises(error, match=message):
+        raise failure.error
+
+
+def run_job(environment, log):
+    return subprocess.run(
+        [*NACELLE, "--request-env", "--termination-log", str(log)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_job_leaves_its_failure_for_the_operator(model, tmp_path):
+    data = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(data[:-100])
+    request = request_for(model, tmp_path, limits={"maxInputLen": 64, "maxSeqLen": 128})
+    done = run_job(
+        {REQUEST_VARIABLE: request.model_dump_json(by_alias=True)}, tmp_path / "result.json"
+    )
+    failure = json.loads((tmp_path / "result.json").read_text())["failure"]
+    assert done.returncode == 65
+    assert (failure["code"], failure["stage"]) == ("TensorInvalid", "convert")
+    assert "model.safetensors is truncated" in failure["message"]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["stage"] for line in lines][-1] == "convert"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "NACELLE_BUILD_REQUEST is not set"),
+        ({REQUEST_VARIABLE: '{"modelName": 3}'}, "modelName"),
+    ],
+)
+def test_a_job_without_a_good_request_says_so(tmp_path, environment, message):
+    done = run_job(environment, tmp_path / "result.json")
+    assert done.returncode == 65
+    failure = json.loads((tmp_path / "result.json").read_text())["failure"]
+    assert failure["code"] == "InvalidRequest"
+    assert message in failure["message"]
+
+
+def test_the_lock_keeps_others_out_until_its_deadline(tmp_path):
+    path = tmp_path / "k.lock"
+    waited = []
+    with exclusive(path):
+        assert is_locked(path)
+        with (
+            pytest.raises(StoreUnavailable, match="another process has held"),
+            exclusive(path, deadline=0, on_wait=lambda: waited.append(1)),
+        ):
+            raise AssertionError("the lock was given twice")
+    assert waited == [1]
+    assert not path.exists()
+    with exclusive(path, deadline=0):
+        pass
+
+
+def test_only_finished_and_idle_work_is_swept(tiny, tmp_path):
+    for name, key in (("done", "a" * 64), ("open", "b" * 64), ("busy", "a" * 64)):
+        work = tmp_path / "work" / name
+        work.mkdir(parents=True)
+        marker = Marker(inputs="", facts={"engineKey": key})
+        (work / "source.done.json").write_text(marker.model_dump_json())
+    (tmp_path / "engines" / ("a" * 64)).mkdir(parents=True)
+    with exclusive(tmp_path / "work" / "busy.lock"):
+        sweep(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["busy", "open"]
+
+
+def test_digests_are_taken_once_a_file_version(model, tmp_path):
+    cache = tmp_path / "digests.json"
+    file = model / "config.json"
+    first = DigestCache(cache)(file)
+    assert DigestCache(cache)(file) == first
+    status = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"silu", b"SILU"))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert DigestCache(cache)(file) == first  # same size and time: believed
+    os.utime(file, ns=(status.st_atime_ns, time.time_ns()))
+    assert DigestCache(cache)(file) != first
+    cache.write_text('{"/x": [1')
+    assert DigestCache(cache)(file) != first
+
+
+def test_the_digest_covers_names_and_bytes_of_what_matters(model):
+    before = model_digest(find_checkpoint(model))
+    (model / "README.md").write_text("not part of it")
+    assert model_digest(find_checkpoint(model)) == before
+    (model / "chat_template.jinja").write_text("other")
+    assert model_digest(find_checkpoint(model)) != before
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "token", "ids"),
+    [
+        (2, [2, 3], "<|end|>", (2, 3)),
+        (None, None, "<|end|>", (2,)),
+        (5, None, {"content": "<|begin|>"}, (1, 5)),
+        ([7, 8], 9, None, (7, 8, 9)),
+    ],
+)
+def test_every_end_token_is_collected(model, edit_config, config, generation, token, ids):
+    edit_config(model, eos_token_id=config)
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": generation}))
+    (model / "tokenizer_config.json").write_text(json.dumps({"eos_token": token}))
+    assert eos_token_ids(find_checkpoint(model)) == ids
+
+
+def test_a_model_that_never_ends_is_refused(model, edit_config):
+    edit_config(model, eos_token_id=None)
+    for name in ("generation_config.json", "tokenizer_config.json"):
+        (model / name).unlink()
+    with pytest.raises(InvalidModel, match="no answer would end"):
+        eos_token_ids(find_checkpoint(model))
+    edit_config(model, eos_token_id="</s>")
+    with pytest.raises(InvalidModel, match="'</s>' is neither"):
+        eos_token_ids(find_checkpoint(model))
+
+
+def test_the_stages_stand_in_order(tiny, tmp_path):
+    build = build_of(request_for(tiny, tmp_path))
+    names = [stage.name for stage in stages_of(build)]
+    assert names == ["source", "convert", "compile", "gate", "seal", "publish"]

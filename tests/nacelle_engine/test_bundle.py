@@ -1,0 +1,112 @@
+"""A bundle: sealed by rename, opened only when whole and in its place."""
+
+import hashlib
+
+import pytest
+
+from nacelle_engine.abi import ABI
+from nacelle_engine.arch import Architecture
+from nacelle_engine.bundle import (
+    check_target,
+    list_files,
+    publish,
+    read_bundle,
+    verify_files,
+    write_manifest,
+)
+from nacelle_engine.errors import AbiMismatch, CorruptBundle, TargetMismatch
+from nacelle_engine.limits import Limits
+from nacelle_engine.manifest import KvGroup, Manifest, Provenance, Target
+from nacelle_engine.precision import Determinism, Quantization
+
+V3 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"])
+
+
+def seal(root, architecture=Architecture.X86_64_V3, abi=ABI):
+    (root / "rank0").mkdir(parents=True)
+    (root / "rank0" / "weights.safetensors").write_bytes(b"weights")
+    (root / "config.json").write_text("{}")
+    manifest = Manifest(
+        key="a" * 64,
+        target=Target(architecture=architecture),
+        abi=abi,
+        limits=Limits(),
+        quantization=Quantization(),
+        determinism=Determinism.FAST,
+        numerics=(),
+        vocab_size=8,
+        hidden_size=4,
+        kv_groups=(KvGroup(layers=1, kv_heads=1, head_dim=4),),
+        eos_token_ids=(1,),
+        accuracy=None,
+        provenance=Provenance(
+            model_name="m",
+            source={"path": "p"},
+            model_digest="b" * 64,
+            builder_version="0",
+            built_at="2026-01-01T00:00:00Z",
+        ),
+        files=list_files(root),
+    )
+    return write_manifest(root, manifest)
+
+
+def test_a_sealed_bundle_reads_back_with_its_digest(tmp_path):
+    digest = seal(tmp_path / "b")
+    bundle = read_bundle(tmp_path / "b")
+    verify_files(bundle)
+    assert bundle.digest == digest
+    assert digest == hashlib.sha256((tmp_path / "b" / "manifest.json").read_bytes()).hexdigest()
+    assert bundle.bytes == len(b"weights") + len("{}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "config.json").unlink(), "config.json is missing"),
+        (lambda r: (r / "extra").write_text(""), "extra is not in the manifest"),
+        (lambda r: (r / "config.json").write_text("{"), "has 1 bytes, the manifest says 2"),
+        (lambda r: (r / "config.json").write_text("[]"), "does not match its digest"),
+    ],
+)
+def test_damage_is_named(tmp_path, damage, message):
+    seal(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(CorruptBundle, match=message):
+        verify_files(read_bundle(tmp_path))
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(CorruptBundle, match=r"manifest\.json cannot be read"):
+        read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../b", "./a"])
+def test_a_manifest_cannot_reach_outside(tmp_path, path):
+    seal(tmp_path)
+    file = tmp_path / "manifest.json"
+    file.write_text(file.read_text().replace('"config.json"', f'"{path}"'))
+    with pytest.raises(CorruptBundle, match="files"):
+        read_bundle(tmp_path)
+
+
+def test_publishing_twice_keeps_the_first(tmp_path):
+    for name in ("one", "two"):
+        seal(tmp_path / name)
+    (tmp_path / "one" / "mark").write_text("first")
+    destination = tmp_path / "engines" / "key"
+    assert publish(tmp_path / "one", destination)
+    assert not publish(tmp_path / "two", destination)
+    assert (destination / "mark").read_text() == "first"
+    assert not (tmp_path / "two").exists()
+
+
+def test_the_target_and_abi_are_checked(tmp_path):
+    seal(tmp_path / "a", architecture=Architecture.X86_64_V4)
+    with pytest.raises(TargetMismatch, match=r"x86-64-v4; this CPU lacks avx512bw"):
+        check_target(read_bundle(tmp_path / "a"), V3)
+    seal(tmp_path / "b", abi="torch1.0-triton1.0-ops1")
+    with pytest.raises(AbiMismatch, match=r"torch1\.0-triton1\.0-ops1"):
+        check_target(read_bundle(tmp_path / "b"), V3)
+    seal(tmp_path / "c")
+    check_target(read_bundle(tmp_path / "c"), V3)

@@ -1,0 +1,113 @@
+"""The linear ops against their formulas, over odd shapes; a row never depends on its batch."""
+
+import pytest
+import torch
+
+from nacelle_engine.ops import dequantise, linear, norm_gate_up, norm_linear, norm_logits
+from nacelle_engine.ops.kernels import load_kernels
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+OPS = torch.ops.nacelle
+FMA, ATEN = [1, 0], [1, 1]
+# float32: sums of up to 1,536 terms in another order. bfloat16: one rounding of the result, 2^-9.
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2.5e-3}
+TOKENS = (1, 2, 3, 4, 5, 7, 8, 13, 129)
+SHAPES = ((1, 16), (7, 48), (101, 576), (97, 1536))
+
+
+def error(found, expected):
+    return float((found.float() - expected).norm() / expected.norm())
+
+
+def inputs(tokens, rows, width, dtype):
+    torch.manual_seed(tokens * 1000 + rows)
+    return (
+        torch.randn(tokens, width).to(dtype),
+        torch.randn(tokens, width),
+        (1 + 0.1 * torch.randn(width)).to(dtype),
+        (torch.randn(rows, width) / width**0.5).to(dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("rows", "width"), SHAPES)
+@pytest.mark.parametrize("tactic", [FMA, ATEN])
+def test_linear(dtype, rows, width, tactic):
+    for tokens in TOKENS:
+        x, _, _, weight = inputs(tokens, rows, width, dtype)
+        found = OPS.linear(x, weight, tactic)
+        assert found.dtype == dtype and found.shape == (tokens, rows)
+        assert error(found, linear.reference(x, weight)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("rows", "width"), SHAPES[1:])
+@pytest.mark.parametrize("tactic", [FMA, ATEN])
+def test_norm_linear(dtype, rows, width, tactic):
+    # ATen takes the normed rows rounded to the compute type: one rounding more.
+    tolerance = TOLERANCE[dtype] * (2 if tactic == ATEN else 1)
+    for tokens in TOKENS:
+        x, residual, norm, weight = inputs(tokens, rows, width, dtype)
+        found, total = OPS.norm_linear(x, residual, norm, weight, 1e-5, tactic)
+        expected, sums = norm_linear.reference(x, residual, norm, weight, 1e-5)
+        assert error(found, expected) < tolerance
+        assert torch.equal(total, sums)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("rows", "width"), SHAPES[1:])
+@pytest.mark.parametrize("tactic", [FMA, ATEN])
+def test_norm_gate_up(dtype, rows, width, tactic):
+    # Rounded gate and up, and their product: three roundings more with ATen.
+    tolerance = TOLERANCE[dtype] * (4 if tactic == ATEN else 2)
+    for tokens in TOKENS:
+        x, residual, norm, weight = inputs(tokens, 2 * rows, width, dtype)
+        found, total = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, tactic)
+        expected, sums = norm_gate_up.reference(x, residual, norm, weight, 1e-5)
+        assert error(found, expected) < tolerance
+        assert torch.equal(total, sums)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_logits_are_float32(dtype):
+    for tokens in TOKENS:
+        x, residual, norm, weight = inputs(tokens, 1001, 64, dtype)
+        found = OPS.norm_logits(x, residual, norm, weight, 1e-5)
+        assert found.dtype == torch.float32
+        assert error(found, norm_logits.reference(x, residual, norm, weight, 1e-5)) < 2e-6
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("tokens", [2, 5, 8, 67])
+def test_a_row_is_the_same_in_any_batch(dtype, tokens):
+    x, residual, norm, weight = inputs(tokens, 202, 576, dtype)
+    together, _ = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, FMA)
+    projected = OPS.linear(x, weight, FMA)
+    for row in range(tokens):
+        one = slice(row, row + 1)
+        alone, _ = OPS.norm_gate_up(x[one], residual[one], norm, weight, 1e-5, FMA)
+        assert torch.equal(alone[0], together[row])
+        assert torch.equal(OPS.linear(x[one], weight, FMA)[0], projected[row])
+
+
+def test_a_tactic_holds_from_its_first_number_of_tokens():
+    x, _, _, weight = inputs(4, 64, 576, torch.float32)
+    fma, aten = OPS.linear(x, weight, FMA), OPS.linear(x, weight, ATEN)
+    assert not torch.equal(fma, aten)
+    assert torch.equal(OPS.linear(x, weight, [1, 1, 4, 0]), fma)
+    assert torch.equal(OPS.linear(x, weight, [1, 0, 4, 1, 5, 0]), aten)
+
+
+def test_a_wrong_width_is_refused():
+    with pytest.raises(RuntimeError, match="x has size 32"):
+        OPS.linear(torch.zeros(2, 32), torch.zeros(3, 48), FMA)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_dequantise_is_exact_for_every_code(kernels, dtype):
+    codes = torch.arange(256, dtype=torch.uint8)
+    codes = codes[(codes & 0x7F) != 0x7F].repeat(3, 1).view(torch.float8_e4m3fn)
+    scale = torch.tensor([1.0, 0.37, 3e-4])
+    found = dequantise.dequantise(load_kernels(kernels), codes, scale, dtype)
+    assert torch.equal(found, dequantise.reference(codes, scale, dtype))

@@ -1,0 +1,70 @@
+import re
+import tomllib
+
+import pytest
+
+from nacelle_engine.abi import TORCH_VERSION, TRITON_VERSION
+from nacelle_images.settings import CHECKOUT
+
+LOCKS = ("operator", "builder", "runtime", "torch", "dev")
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """Package -> the versions pinned, one for each range of Python versions."""
+    text = (CHECKOUT / f"requirements/{lock}.txt").read_text()
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", text, re.MULTILINE):
+        found.setdefault(canonical(name), set()).add(version)
+    return found
+
+
+def declared(extra: str) -> set[str]:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"][extra]
+    return {canonical(re.match(r"[A-Za-z0-9_.-]+", line)[0]) for line in lines}
+
+
+@pytest.mark.parametrize("extra", ["operator", "builder", "runtime", "dev"])
+def test_a_lock_pins_all_that_its_extra_declares(extra):
+    assert declared(extra) <= pins(extra).keys()
+
+
+@pytest.mark.parametrize("extra", ["operator", "builder", "runtime"])
+def test_the_development_lock_covers_every_extra(extra):
+    assert declared(extra) <= pins("dev").keys()
+
+
+@pytest.mark.parametrize("lock", ["operator", "builder", "runtime", "torch"])
+def test_images_hold_the_versions_that_the_tests_ran_with(lock):
+    dev = pins("dev")
+    assert all(versions <= dev[name] for name, versions in pins(lock).items())
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_requirement_has_a_hash_and_none_names_a_host(lock):
+    text = (CHECKOUT / f"requirements/{lock}.txt").read_text()
+    for entry in re.split(r"\n(?=\S)", text):
+        if "==" in entry:
+            assert "--hash=sha256:" in entry
+    assert "://" not in text
+    assert not re.search(r"^\s*--(index|extra-index|find-links|trusted)", text, re.MULTILINE)
+
+
+def test_the_abi_is_what_is_locked():
+    assert pins("torch")["torch"] == pins("dev")["torch"] == {TORCH_VERSION}
+    assert pins("dev")["triton"] == {TRITON_VERSION}
+
+
+@pytest.mark.parametrize("lock", ["operator", "builder", "runtime", "torch"])
+def test_no_image_installs_triton(lock):
+    assert "triton" not in pins(lock)
+
+
+def test_the_torch_layer_needs_nothing_that_later_layers_change():
+    shared, builder, runtime = pins("torch"), pins("builder"), pins("runtime")
+    for name, versions in shared.items():
+        assert builder[name] == runtime[name] == versions

@@ -1,0 +1,226 @@
+"""The generated definitions: up to date, and what the API server refuses by them."""
+
+import copy
+import json
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nacelle_operator.api import reference
+from nacelle_operator.api.crd import RESOURCES, write
+
+ROOT = Path(__file__).parents[2]
+KEY = "3f9c1b7a52d86e04" + "0" * 48
+GENERATED = ("crds", "charts/nacelle/templates/crds")
+
+
+def test_the_files_are_what_the_models_say(tmp_path: Path) -> None:
+    write(tmp_path)
+    for folder in GENERATED:
+        made = {file.name: file.read_text() for file in (tmp_path / folder).iterdir()}
+        kept = {file.name: file.read_text() for file in (ROOT / folder).iterdir()}
+        assert made == kept, "run `make generate`"
+
+
+def test_the_reference_is_what_the_models_say() -> None:
+    kept = (ROOT / "docs" / "reference" / "api.md").read_text()
+    assert reference.render() == kept, "run `make generate`"
+
+
+BASES: dict[str, dict[str, Any]] = {
+    "enginebuilds": {
+        "kind": "EngineBuild",
+        "metadata": {"name": "m"},
+        "spec": {
+            "modelName": "m",
+            "model": {"persistentVolumeClaim": {"claimName": "models"}},
+            "targets": [{"name": "cpu", "architecture": "x86-64-v3"}],
+            "store": {"persistentVolumeClaim": {"claimName": "engines"}},
+        },
+    },
+    "engines": {
+        "kind": "Engine",
+        "metadata": {"name": f"eng-{KEY[:16]}"},
+        "spec": {
+            "key": KEY,
+            "modelName": "m",
+            "architecture": "x86-64-v4",
+            "abi": "a",
+            "limits": {},
+            "store": {"persistentVolumeClaim": {"claimName": "engines"}},
+            "path": f"engines/{KEY}",
+            "digest": "0" * 64,
+            "bytes": 1,
+        },
+    },
+    "inferencedeployments": {
+        "kind": "InferenceDeployment",
+        "metadata": {"name": "m"},
+        "spec": {"engine": {"buildRef": {"name": "m", "target": "cpu"}}},
+    },
+}
+BUILD, ENGINE, SERVE = BASES
+HUB = {"repo": "a/b", "revision": "0" * 40}
+CLAIM = {"claimName": "models"}
+REF = {"name": "m", "target": "cpu"}
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
+    (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
+    (BUILD, {"model": {"oci": {}}}, "oci is not built yet"),
+    (BUILD, {"model": {"s3": {"bucket": "b"}}}, "s3 is not built yet"),
+    (
+        BUILD,
+        {"model": {"persistentVolumeClaim": None, "huggingFace": {**HUB, "revision": "main"}}},
+        "spec.model.huggingFace.revision",
+    ),
+    (BUILD, {"model": {"persistentVolumeClaim": {"path": "../x"}}}, "path must be relative"),
+    (BUILD, {"targets": [{"name": "t", "architecture": "sm_91"}]}, 'Unsupported value: "sm_91"'),
+    (
+        BUILD,
+        {"targets": [{"name": "t", "architecture": "sm_90"}]},
+        "architecture sm_90 is not built yet; x86-64-v3 and x86-64-v4 are",
+    ),
+    (
+        BUILD,
+        {"targets": [{"name": "t", "architecture": "x86-64-v3", "gpuProducts": ["H200"]}]},
+        "gpuProducts has no meaning for a CPU architecture",
+    ),
+    (BUILD, {"targets": []}, "spec.targets"),
+    (BUILD, {"limits": {"maxInputLen": 4096}}, "limits.maxInputLen must be below limits.maxSeqLen"),
+    (
+        BUILD,
+        {"limits": {"maxNumTokens": 8}},
+        "limits.maxNumTokens must be at least limits.maxBatchSize",
+    ),
+    (BUILD, {"limits": {"maxBatchSize": 0}}, "spec.limits.maxBatchSize"),
+    (BUILD, {"parallelism": {"tensor": 2}}, "parallelism.tensor above 1 is not built yet"),
+    (BUILD, {"parallelism": {"pipeline": 2}}, "parallelism.pipeline above 1 is not built yet"),
+    (BUILD, {"backend": "tensorrt"}, "backend tensorrt is not built yet"),
+    (BUILD, {"determinism": "BatchInvariant"}, "determinism BatchInvariant is not built yet"),
+    (BUILD, {"quantization": {"algorithm": "FP8"}}, "quantization.algorithm FP8 (static scales)"),
+    (BUILD, {"quantization": {"algorithm": "INT4"}}, 'Unsupported value: "INT4"'),
+    (BUILD, {"quantization": {"kvCache": "FP8"}}, "quantization.kvCache FP8 is not built yet"),
+    (BUILD, {"quantization": {"lmHead": "FP8"}}, "quantization.lmHead FP8 is not built yet"),
+    (BUILD, {"accuracy": {"maxKLDivergence": "much"}}, "spec.accuracy.maxKLDivergence"),
+    (BUILD, {"job": {"attemptTimeout": "soon"}}, "spec.job.attemptTimeout"),
+    (ENGINE, {"key": "f" * 64}, "metadata.name must be eng-ffffffffffffffff"),
+    (ENGINE, {"path": "/etc"}, "path must be relative to the store's root"),
+    (ENGINE, {"architecture": "sm_80"}, "architecture sm_80 is not built yet"),
+    (SERVE, {"engine": {"engineRef": {"name": "e"}}}, "exactly one of buildRef and engineRef"),
+    (SERVE, {"engine": {"buildRef": None}}, "exactly one of buildRef and engineRef"),
+    (SERVE, {"replicas": -1}, "spec.replicas"),
+    (SERVE, {"autoscaling": {"provider": "KEDA"}}, "autoscaling is not built yet"),
+    (SERVE, {"runtime": {"speculative": {"method": "ngram"}}}, "speculative is not built yet"),
+    (SERVE, {"runtime": {"schedulerPolicy": "MAX_UTILIZATION"}}, "MAX_UTILIZATION is not built"),
+    (SERVE, {"runtime": {"chunkedPrefill": False}}, "runtime.chunkedPrefill false is not built"),
+    (SERVE, {"frontends": {"triton": {"enabled": True}}}, "triton is not built yet"),
+    (SERVE, {"frontends": {"openai": {"enabled": False}}}, "openai.enabled cannot be false"),
+    (SERVE, {"frontends": {"openai": {"tlsSecretRef": {"name": "t"}}}}, "tlsSecretRef is not"),
+    (SERVE, {"frontends": {"openai": {"port": 80}}}, "spec.frontends.openai.port"),
+    (SERVE, {"rollout": {"strategy": "Canary"}}, "rollout.strategy Canary is not built yet"),
+    (SERVE, {"rollout": {"maxSurge": 0}}, "cannot both be 0"),
+    (SERVE, {"pod": {"labels": {"nacelle.dev/slot": "b"}}}, "set by Nacelle"),
+    (SERVE, {"pod": {"env": [{"name": "HOME", "value": "/"}]}}, "are set by Nacelle"),
+    (SERVE, {"pod": {"env": [{"name": "A", "value": "", "valueFrom": {}}]}}, "not both"),
+    (SERVE, {"pod": {"resources": {"limits": {"memory": "much"}}}}, "limits.memory"),
+    (SERVE, {"pod": {"securityContext": {"privileged": True}}}, 'unknown field "spec.pod.sec'),
+]
+ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    *((plural, {}) for plural in BASES),
+    (BUILD, {"model": {"persistentVolumeClaim": None, "huggingFace": HUB}}),
+    (BUILD, {"model": {"persistentVolumeClaim": {"path": "a/b..c"}}}),
+    (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),
+    (SERVE, {"pod": {"resources": {"requests": {"cpu": 2, "memory": "4Gi"}}}}),
+    (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
+]
+
+
+def changed(plural: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """The base with `spec` merged into its spec; None takes a field away."""
+    manifest = copy.deepcopy({"apiVersion": "nacelle.dev/v1alpha1", **BASES[plural]})
+    _merge(manifest["spec"], spec)
+    return manifest
+
+
+def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            del into[name]
+        elif isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+def dry_run(plane: Any, plural: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    path = f"/apis/nacelle.dev/v1alpha1/namespaces/default/{plural}"
+    result: dict[str, Any] = plane.call(
+        "POST", f"{path}?dryRun=All&fieldValidation=Strict", manifest
+    )
+    return result
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("plural", "spec", "message"), REFUSED, ids=lambda v: str(v)[:60])
+def test_refused(control_plane: Any, plural: str, spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        dry_run(control_plane, plural, changed(plural, spec))
+    answer = json.loads(refusal.value.read())
+    assert refusal.value.code in (400, 422)
+    assert message in answer["message"]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("plural", "spec"), ACCEPTED, ids=lambda v: str(v)[:60])
+def test_accepted(control_plane: Any, plural: str, spec: dict[str, Any]) -> None:
+    assert dry_run(control_plane, plural, changed(plural, spec))["spec"]
+
+
+@pytest.mark.e2e
+def test_long_names_are_refused(control_plane: Any) -> None:
+    for plural, name, message in (
+        (BUILD, "x" * 64, "at most 63 characters"),
+        (SERVE, "x" * 51, "50 characters"),
+        (SERVE, "9lives", "begin with a letter"),
+        (SERVE, "a.b", "hold only a-z, 0-9 and '-'"),
+    ):
+        manifest = changed(plural, {})
+        manifest["metadata"]["name"] = name
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            dry_run(control_plane, plural, manifest)
+        assert message in json.loads(refusal.value.read())["message"]
+
+
+@pytest.mark.e2e
+def test_an_engine_cannot_become_another(namespace: Any) -> None:
+    made = namespace.create(ENGINE, changed(ENGINE, {}))
+    api, name = made["apiVersion"], made["metadata"]["name"]
+    others = {"modelName": "o", "abi": "o", "path": "o", "digest": "1" * 64, "bytes": 2}
+    for field, other in others.items():
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            namespace.merge(api, ENGINE, name, {"spec": {field: other}})
+        assert f"{field} cannot change" in json.loads(refusal.value.read())["message"]
+    namespace.merge(api, ENGINE, name, {"spec": {"deletionPolicy": "Delete"}})
+
+
+@pytest.mark.e2e
+def test_replicas_are_scaled_through_the_subresource(namespace: Any) -> None:
+    made = namespace.create(SERVE, changed(SERVE, {}))
+    assert made["spec"]["replicas"] == 1
+    path = namespace.path(made["apiVersion"], SERVE, "m") + "/scale"
+    scale = namespace.plane.call("GET", path)
+    assert scale["spec"] == {"replicas": 1}
+    scale["spec"]["replicas"] = 3
+    namespace.plane.call("PUT", path, scale)
+    assert namespace.get(made["apiVersion"], SERVE, "m")["spec"]["replicas"] == 3
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("sample", sorted(p.name for p in (ROOT / "samples").glob("*.yaml")))
+def test_samples_are_accepted(control_plane: Any, sample: str) -> None:
+    plurals = {resource.kind: resource.plural for resource in RESOURCES}
+    for manifest in yaml.safe_load_all((ROOT / "samples" / sample).read_text()):
+        assert dry_run(control_plane, plurals[manifest["kind"]], manifest)["spec"]

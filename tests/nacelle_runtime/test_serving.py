@@ -1,0 +1,253 @@
+"""A server's life: load, clients that leave, orders to end, and a core that dies."""
+
+import json
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from serving import launch
+from tiny_bundle import seal
+from tiny_program import TinyProgram
+
+from nacelle_engine.arch import Architecture
+from nacelle_engine.result import parse_result
+
+MODEL = TinyProgram()
+
+
+def ask(server, prompt=(40, 41), **fields):
+    body = {"model": "tiny", "prompt": list(prompt), "temperature": 0, "ignore_eos": True} | fields
+    return server.http.post("/v1/completions", json=body)
+
+
+def idle(server):
+    return server.metric("nacelle_kv_blocks_used") == server.metric("nacelle_requests_waiting") == 0
+
+
+def test_eight_at_once_in_any_mix_answer_as_alone(serve):
+    server = serve(step_seconds=0.002)
+    prompts = [[(7 * n + i) % 94 for i in range(1 + 13 * n)] for n in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda p: ask(server, p, max_tokens=40), prompts))
+    texts = [a.json()["choices"][0]["text"] for a in answers]
+    expected = ["".join(chr(33 + t) for t in MODEL.greedy(p, 40)) for p in prompts]
+    assert texts == expected
+    assert server.metric("nacelle_step_seconds_count") < 20 * 40 / 2, "requests did not share steps"
+    assert server.metric("nacelle_time_to_first_token_seconds_count") == 20
+    assert server.metric("nacelle_inter_token_latency_seconds_count") == 20 * 39
+    assert server.metric("nacelle_generated_tokens_total") == 20 * 40
+    assert server.metric("nacelle_requests_total", outcome="length") == 20
+
+
+def test_a_full_queue_gets_429_and_a_time_to_come_back(serve):
+    server = serve("--max-batch-size", "1", "--queue-limit", "2", step_seconds=0.02)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: ask(server, max_tokens=50), range(6)))
+    refused = [a for a in answers if a.status_code == 429]
+    assert [a.status_code for a in answers].count(200) >= 3
+    assert refused, "nobody was turned away"
+    assert all(a.headers["retry-after"] == "1" for a in refused)
+    assert all(a.json()["error"]["type"] == "rate_limit_error" for a in refused)
+    assert ask(server, max_tokens=2).status_code == 200
+
+
+LONG = {"model": "tiny", "prompt": "x", "max_tokens": 390, "ignore_eos": True}
+
+
+def leave_a_stream(server):
+    with server.http.stream("POST", "/v1/completions", json=LONG | {"stream": True}) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert server.metric("nacelle_kv_blocks_used") > 0
+
+
+def leave_a_whole_answer(server):
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/v1/completions", json=LONG, timeout=0.5)
+
+
+@pytest.mark.parametrize("leave", [leave_a_stream, leave_a_whole_answer])
+def test_a_client_that_leaves_frees_its_blocks(serve, leave):
+    server = serve(step_seconds=0.02)
+    leave(server)
+    server.until(lambda: idle(server))
+    assert server.metric("nacelle_requests_total", outcome="cancelled") == 1
+    assert server.metric("nacelle_generated_tokens_total") < 390
+
+
+def test_a_client_that_leaves_while_waiting_is_forgotten(serve):
+    server = serve("--max-batch-size", "1", step_seconds=0.02)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, server, max_tokens=60)
+        server.until(lambda: server.metric("nacelle_requests_running") == 1)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{server.url}/v1/completions", json={"model": "tiny", "prompt": "x"}, timeout=0.2
+            )
+        server.until(lambda: server.metric("nacelle_requests_waiting") == 0)
+        assert first.result().status_code == 200
+    assert server.metric("nacelle_requests_total", outcome="cancelled") == 1
+
+
+def test_a_slow_reader_does_not_hold_up_the_others(serve):
+    server = serve()
+    with server.http.stream(
+        "POST",
+        "/v1/completions",
+        json={
+            "model": "tiny",
+            "prompt": "x",
+            "max_tokens": 390,
+            "stream": True,
+            "ignore_eos": True,
+        },
+    ) as slow:
+        lines = slow.iter_lines()
+        next(lines)
+        with httpx.Client(base_url=server.url, timeout=60) as other:
+            server.http, kept = other, server.http
+            assert ask(server, max_tokens=300).status_code == 200
+            server.until(lambda: idle(server))
+            server.http = kept
+        assert sum(line.startswith("data:") for line in lines) > 3
+
+
+def test_sigterm_finishes_what_runs_and_turns_away_what_comes(serve):
+    server = serve("--max-batch-size", "2", step_seconds=0.02)
+    with ThreadPoolExecutor(5) as pool:
+        running = [pool.submit(ask, server, max_tokens=60) for _ in range(4)]
+        stream = pool.submit(stream_text, server)
+        server.until(lambda: server.metric("nacelle_requests_waiting") == 3)
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.http.get("/health/ready").status_code == 503)
+        refused = ask(server)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert server.http.get("/health/live").status_code == 200
+        answers = [future.result() for future in running]
+        assert len(stream.result()) == 50
+    assert [a.json()["usage"]["completion_tokens"] for a in answers] == [60] * 4
+    assert server.process.wait(30) == 0
+    assert not server.log.exists()
+
+
+def stream_text(server):
+    with server.openai() as client:
+        chunks = client.completions.create(
+            model="tiny", prompt="x", max_tokens=50, stream=True, extra_body={"ignore_eos": True}
+        )
+        return "".join(chunk.choices[0].text for chunk in chunks)
+
+
+def test_draining_has_a_deadline(serve):
+    server = serve("--drain-seconds", "0.3", step_seconds=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ask, server, max_tokens=390)
+        server.until(lambda: server.metric("nacelle_requests_running") == 1)
+        assert server.end() == 0
+        assert running.result().status_code == 503
+
+
+def test_a_killed_core_ends_everything_with_an_error(serve):
+    server = serve(step_seconds=0.05)
+    children = server.children()
+    with ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(ask, server, max_tokens=390)
+        stream = pool.submit(stream_text, server)
+        server.until(lambda: server.metric("nacelle_requests_running") == 2)
+        os.kill(children["core"], signal.SIGKILL)
+        assert whole.result().status_code == 503
+        with pytest.raises(openai.APIError):
+            stream.result()
+    assert server.process.wait(30) == 75
+    failure = parse_result(server.log.read_text()).failure
+    assert (failure.code, "SIGKILL" in failure.message) == ("CoreDied", True)
+    assert gone(children)
+
+
+def test_a_killed_frontend_ends_everything_with_an_error(serve):
+    server = serve()
+    children = server.children()
+    os.kill(children["frontend"], signal.SIGKILL)
+    assert server.process.wait(30) != 0
+    assert gone(children)
+
+
+def test_a_killed_supervisor_leaves_no_orphan(serve):
+    server = serve()
+    children = server.children()
+    assert set(children) == {"core", "frontend"}
+    server.end(signal.SIGKILL)
+    server.until(lambda: gone(children))
+
+
+def test_ctrl_c_ends_an_idle_server(serve):
+    server = serve()
+    children = server.children()
+    assert server.end(signal.SIGINT) == 0
+    assert gone(children)
+
+
+def gone(children):
+    return not any(Path(f"/proc/{process}").exists() for process in children.values())
+
+
+def test_a_broken_core_socket_message_costs_only_its_connection(serve):
+    server = serve()
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(server.core_socket())
+        stranger.sendall(b"\xff\xff\xff\xff nonsense")
+        while stranger.recv(1 << 16):
+            pass
+    assert ask(server, max_tokens=2).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("harm", "code", "exit_code", "message"),
+    [
+        ({"abi": "torch1-triton1-ops1"}, "AbiMismatch", 78, "was compiled for runtime torch1"),
+        ({"architecture": Architecture.SM_90}, "TargetMismatch", 78, "was compiled for sm_90"),
+        ("flip", "CorruptBundle", 79, "rank0/tiny.json"),
+        ("remove", "CorruptBundle", 79, "manifest.json cannot be read"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_refused(tmp_path, harm, code, exit_code, message):
+    bundle = seal(tmp_path / "bundle", **(harm if isinstance(harm, dict) else {}))
+    if harm == "flip":
+        (bundle / "rank0" / "tiny.json").write_text(json.dumps({"step_seconds": 9.9}))
+    if harm == "remove":
+        (bundle / "manifest.json").unlink()
+    server = launch(bundle, tmp_path, ())
+    assert server.process.wait(30) == exit_code
+    failure = parse_result(server.log.read_text()).failure
+    assert (failure.code, failure.stage) == (code, "serve")
+    assert message in failure.message
+    assert f"nacelle serve: {code}: " in server.errors.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--max-batch-size", "9"), "--max-batch-size 9: the engine was built for at most 8"),
+        (("--api-keys-file", "/nowhere"), "--api-keys-file /nowhere cannot be read"),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1 --port 0"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_named(tmp_path, flags, message):
+    server = launch(seal(tmp_path / "bundle"), tmp_path, flags)
+    assert server.process.wait(30) == 65
+    assert message in server.errors.read_text()
+    assert message in parse_result(server.log.read_text()).failure.message
+
+
+def test_a_small_cache_lowers_the_longest_sequence(serve):
+    server = serve("--kv-cache-blocks", "4")
+    answer = ask(server, [5] * 100)
+    assert answer.status_code == 400
+    assert "the engine's limit is 95" in answer.json()["error"]["message"]
+    assert ask(server, [5] * 80, max_tokens=16).status_code == 200

@@ -1,0 +1,188 @@
+"""A real etcd, API server and controller manager on loopback: no node, so pods start when told."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nacelle_cluster.parts import KUBE, RUNTIME, PartStore
+from nacelle_cluster.settings import read_settings
+
+TOKEN = "control-plane-admin"
+_START_SECONDS = 90.0
+# What runs in a cluster and needs no node.
+_CONTROLLERS = (
+    "job-controller",
+    "garbage-collector-controller",
+    "ttl-after-finished-controller",
+    "deployment-controller",
+    "replicaset-controller",
+    "disruption-controller",
+    "endpointslice-controller",
+    "namespace-controller",
+)
+
+
+@dataclass
+class ControlPlane:
+    """Programs of the embedded cluster's parts, started as plain processes in `folder`."""
+
+    folder: Path
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """How clients reach it."""
+        return self.folder / "kubeconfig"
+
+    def start(self) -> None:
+        """Start all and wait until the API server is ready."""
+        parts = PartStore(read_settings().home)
+        parts.ensure((RUNTIME, KUBE), print)
+        self._ports = dict(zip(("etcd", "peer", "api"), _free_ports(3), strict=True))
+        self._write_files()
+        self._spawn("etcd", parts.program(RUNTIME, "etcd"), self._etcd_flags())
+        self._programs = parts
+        self.start_api_server()
+        self._spawn(
+            "controllers",
+            parts.program(KUBE, "kube-controller-manager"),
+            [
+                *(f"--{kind}kubeconfig={self.kubeconfig}" for kind in ("", "authentication-")),
+                f"--authorization-kubeconfig={self.kubeconfig}",
+                "--secure-port=0",
+                "--leader-elect=false",
+                "--kube-api-qps=300",
+                "--kube-api-burst=600",
+                f"--controllers={','.join(_CONTROLLERS)}",
+            ],
+        )
+
+    def start_api_server(self) -> None:
+        """Start the API server alone, also after it was killed."""
+        program = self._programs.program(KUBE, "kube-apiserver")
+        self._spawn("api", program, self._api_flags())
+        until = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            if time.monotonic() > until or self._processes["api"].poll() is not None:
+                raise RuntimeError((self.folder / "api.log").read_text()[-3000:])
+            time.sleep(0.1)
+
+    def kill(self, name: str) -> None:
+        """Kill -9 one process and wait for its end."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+
+    def stop(self) -> None:
+        """End all; nothing is left but the logs."""
+        for name in list(self._processes):
+            self.kill(name)
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+
+    def call(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json"
+    ) -> dict[str, Any]:
+        """One request of the API as its administrator."""
+        request = urllib.request.Request(
+            f"https://127.0.0.1:{self._ports['api']}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind},
+        )
+        with urllib.request.urlopen(request, timeout=10, context=_context()) as answer:
+            result: dict[str, Any] = json.loads(answer.read())
+        return result
+
+    def _is_ready(self) -> bool:
+        url = f"https://127.0.0.1:{self._ports['api']}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=2, context=_context()) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _spawn(self, name: str, program: Path, flags: list[str]) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [str(program), *flags], stdout=log, stderr=log, cwd=self.folder, env=os.environ
+            )
+
+    def _etcd_flags(self) -> list[str]:
+        client = f"http://127.0.0.1:{self._ports['etcd']}"
+        peer = f"http://127.0.0.1:{self._ports['peer']}"
+        return [
+            f"--data-dir={self.folder / 'etcd'}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+            "--name=n",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=n={peer}",
+        ]
+
+    def _api_flags(self) -> list[str]:
+        return [
+            f"--etcd-servers=http://127.0.0.1:{self._ports['etcd']}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=192.0.2.1",
+            "--endpoint-reconciler-type=none",
+            f"--secure-port={self._ports['api']}",
+            f"--cert-dir={self.folder / 'certificates'}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self.folder / 'sa.pub'}",
+            f"--service-account-signing-key-file={self.folder / 'sa.key'}",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            "--shutdown-delay-duration=0s",
+        ]
+
+    def _write_files(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
+        key, public = self.folder / "sa.key", self.folder / "sa.pub"
+        make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]
+        subprocess.run(make, check=True, capture_output=True, timeout=30)
+        show = ["openssl", "ec", "-in", key, "-pubout", "-out", public]
+        subprocess.run(show, check=True, capture_output=True, timeout=30)
+        server = f"https://127.0.0.1:{self._ports['api']}"
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "admin",
+            "clusters": [
+                {"name": "c", "cluster": {"server": server, "insecure-skip-tls-verify": True}}
+            ],
+            "users": [{"name": "admin", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "admin", "context": {"cluster": "c", "user": "admin"}}],
+        }
+        self.kubeconfig.write_text(json.dumps(config))
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,111 @@
+"""A cluster in memory that carries out plans and plays the Deployment controller."""
+
+import copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from nacelle_operator.api.engine import Engine
+from nacelle_operator.api.engine_build import EngineBuild
+from nacelle_operator.api.inference_deployment import InferenceDeployment
+from nacelle_operator.deployment.observe import Observed, observe
+from nacelle_operator.deployment.plan import plan
+from nacelle_operator.deployment.rollout import Renderer
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, Kind
+from nacelle_operator.objects.serving_pod import pod_template
+from nacelle_operator.plan import Plan
+
+Manifest = dict[str, Any]
+
+
+@dataclass
+class ServingCluster:
+    """The objects around one InferenceDeployment, read as the operator's cache is."""
+
+    resource: InferenceDeployment
+    engines: dict[str, Engine] = field(default_factory=dict)
+    build: EngineBuild | None = None
+    images: dict[str, str] = field(default_factory=dict)
+    objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    pods: list[Manifest] = field(default_factory=list)
+    restarts: int = 0
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """The build alone is read by its name."""
+        assert kind == ENGINE_BUILD
+        found = self.build and self.build.metadata.name == name
+        return self.build.model_dump(mode="json", by_alias=True) if found else None
+
+    def select(self, kind: Kind, namespace: Any = None, labels: Any = None) -> tuple[Any, ...]:
+        """Objects of a kind with these labels."""
+        if kind == ENGINE:
+            return tuple(e.model_dump(mode="json", by_alias=True) for e in self.engines.values())
+        if kind.name == "Pod":
+            return tuple(self.pods)
+        found = (o for (name, _), o in sorted(self.objects.items()) if name == kind.name)
+        return tuple(o for o in found if labels.items() <= o["metadata"]["labels"].items())
+
+    def observe(self) -> Observed:
+        """What a plan is decided on."""
+        return observe(self.resource, self, self.images)
+
+    def reconcile(self, now: datetime, render: Renderer = pod_template) -> Plan:
+        """One plan, carried out."""
+        made = plan(self.resource, self.observe(), now, render)
+        for manifest in made.objects:
+            self._apply(dict(manifest))
+        for deletion in made.deletes:
+            del self.objects[deletion.kind, deletion.name]
+        raw = self.resource.model_dump(mode="json", by_alias=True)
+        self.resource = InferenceDeployment.parse({**raw, "status": dict(made.status or {})})
+        return made
+
+    def roll(self) -> None:
+        """Bring every Deployment's pods to its template and number, all of them ready."""
+        self.pods = []
+        for (kind, name), manifest in self.objects.items():
+            if kind == "Deployment":
+                spec, meta = manifest["spec"], manifest["metadata"]
+                count = spec["replicas"]
+                manifest["status"] = {
+                    "observedGeneration": meta["generation"],
+                    "replicas": count,
+                    "readyReplicas": count,
+                    "updatedReplicas": count,
+                }
+                self.pods += [_ready_pod(f"{name}-{n}", spec["template"]) for n in range(count)]
+
+    def settle(self, now: datetime, rounds: int = 8) -> Plan:
+        """Reconcile and roll until a plan changes nothing; an AssertionError if it never does."""
+        for _ in range(rounds):
+            before = (copy.deepcopy(self.objects), self.resource)
+            made = self.reconcile(now)
+            self.roll()
+            if (self.objects, self.resource) == before:
+                return made
+        raise AssertionError(f"no rest after {rounds} rounds")
+
+    def _apply(self, manifest: Manifest) -> None:
+        place = (manifest["kind"], manifest["metadata"]["name"])
+        present = self.objects.get(place)
+        if present is None:
+            manifest["metadata"] = {**manifest["metadata"], "generation": 1, "uid": str(place)}
+            self.objects[place] = copy.deepcopy(manifest)
+            return
+        if manifest["kind"] == "ControllerRevision":
+            assert present["data"] == manifest["data"], "a revision's data can never change"
+        if manifest["kind"] == "Deployment":
+            assert present["spec"]["selector"] == manifest["spec"]["selector"]
+            self.restarts += present["spec"]["template"] != manifest["spec"]["template"]
+        generation = present["metadata"]["generation"]
+        generation += present.get("spec") != manifest.get("spec")
+        meta = {**manifest["metadata"], "generation": generation, "uid": str(place)}
+        self.objects[place] = {**present, **copy.deepcopy(manifest), "metadata": meta}
+
+
+def _ready_pod(name: str, template: Manifest) -> Manifest:
+    return {
+        "metadata": {"name": name, "labels": dict(template["metadata"]["labels"])},
+        "spec": {"nodeName": "n1"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
