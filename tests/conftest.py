@@ -1,0 +1,5 @@
+"""Triton's kernels run interpreted, on the CPU, in every test; it reads this when it is imported."""
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"
