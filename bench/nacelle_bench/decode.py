@@ -68,7 +68,7 @@ class Driver:
             positions=positions.repeat(self.streams),
             slots=slots.flatten(),
             q_start=torch.arange(0, self.streams * count + 1, count, dtype=torch.int32),
-            block_tables=(table,),
+            block_tables=(table,) * len(self.program.signature.kv_groups),
             seq_lens=torch.full((self.streams,), position + count, dtype=torch.int32),
             logits_rows=torch.arange(count - 1, self.streams * count, count),
         )

@@ -12,6 +12,7 @@ from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.model.decoder import Embed, Head, Layer
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.signature import KERNELS, PROGRAMS, TACTICS
+from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.recipe import Recipe
 
 Report = Callable[[int, str], None]
@@ -32,13 +33,15 @@ def compile_programs(spec: ModelSpec, recipe: Recipe, out: Path, report: Report)
         toolchain.compile_kernels(out / KERNELS)
         report(20, "timing the kernels")
         tactics = choose_tactics(spec, recipe, out / KERNELS)
+        dtype = DTYPES[recipe.quantization.compute_type]
+        layers = [Layer(spec, kind, tactics.chosen) for kind in spec.kinds]
         modules = (
-            (signature.embed, Embed()),
-            (signature.kinds[0], Layer(spec, tactics.chosen)),
+            (signature.embed, Embed(spec, dtype)),
+            *zip(signature.kinds, layers, strict=True),
             (signature.head, Head(spec)),
         )
         for number, (program, module) in enumerate(modules):
-            report(25 + 25 * number, f"compiling the program {program.name}")
+            report(25 + 75 * number // len(modules), f"compiling the program {program.name}")
             compile_program(module, program, toolchain, out / KERNELS, out)
     (out / TACTICS).write_text(tactics.model_dump_json(by_alias=True, indent=1))
     (out / PROGRAMS).write_text(signature.model_dump_json(by_alias=True, indent=1))

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 from nacelle_builder.convert.checkpoint import CheckpointReader
+from nacelle_builder.convert.gather import rows_of, scatter
 from nacelle_builder.eager_model import load_eager
-from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
+from nacelle_engine.model.checkpoint import checkpoint_tensors
+from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 
 
@@ -27,21 +29,12 @@ class Reference:
     def take_weights(
         self,
         spec: ModelSpec,
-        sources: Mapping[str, tuple[str, ...]],
+        sources: Mapping[str, Source],
         checkpoint: CheckpointReader,
     ) -> None:
         """Replace every weight by what the checkpoint's (fake-quantised) one stands for."""
         parameters = dict(self._model.named_parameters())
         for tensor in checkpoint_tensors(spec):
-            parts = split_rows(spec, tensor, checkpoint.read(tensor))
-            for name, part in zip(sources[tensor.name], parts, strict=True):
-                parameters[name].copy_(part)
-
-
-def split_rows(
-    spec: ModelSpec, tensor: CheckpointTensor, values: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """The source tensors that were joined: queries, keys and values for qkv, else the one."""
-    if tensor.name.endswith("attention.qkv.weight"):
-        return torch.split(values, [spec.q_size, spec.kv_size, spec.kv_size])
-    return (values,)
+            source = sources[tensor.name]
+            rows = rows_of(spec, tensor, source)
+            scatter(source, rows, checkpoint.read(tensor), parameters)

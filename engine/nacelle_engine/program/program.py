@@ -33,7 +33,7 @@ class Program:
         self._layers = [(kinds[layer.program], layer.group) for layer in signature.layers]
         weights = Weights(rank / WEIGHTS, kernels)
         self._embed_inputs = [weights.get(spec) for spec in signature.embed.weights]
-        self._embed_inputs.append(rope_table(signature))
+        self._embed_inputs += rope_tables(signature)
         self._head_inputs = [weights.get(spec) for spec in signature.head.weights]
         self._layer_inputs = layer_weights(weights, signature)
         weights.finish()
@@ -71,11 +71,12 @@ class Program:
         Raises ValueError when a shape, dtype or index of the step is not what the programs take.
         """
         check_step(step, self.signature, self._kv[0].shape[0] if self._kv else 0)
-        hidden, residual, cos_sin = self._embed.run(
+        hidden, residual, *cos_sins = self._embed.run(
             [step.token_ids, step.positions, *self._embed_inputs]
         )
         ragged = [
-            [cos_sin, step.slots, step.q_start, table, step.seq_lens] for table in step.block_tables
+            [cos_sin, step.slots, step.q_start, table, step.seq_lens]
+            for cos_sin, table in zip(cos_sins, step.block_tables, strict=True)
         ]
         for (layer, group), inputs, kv in zip(
             self._layers, self._layer_inputs, self._kv, strict=True
@@ -97,11 +98,14 @@ def open_program(rank: Path, threads: int | None = None) -> Program:
     return Program(rank, read_signature(rank))
 
 
-def rope_table(signature: Signature) -> torch.Tensor:
-    """float32 [positions, head_dim]: for each position its cosines, then its sines."""
-    frequencies = torch.tensor(signature.inverse_frequencies, dtype=torch.float64)
-    angles = torch.outer(torch.arange(signature.positions, dtype=torch.float64), frequencies)
-    return torch.cat((angles.cos(), angles.sin()), dim=-1).float()
+def rope_tables(signature: Signature) -> list[torch.Tensor]:
+    """float32 [positions, rotary_dim] a KV group: a position's cosines, then its sines."""
+    positions = torch.arange(signature.positions, dtype=torch.float64)
+    tables = []
+    for frequencies in signature.inverse_frequencies:
+        angles = torch.outer(positions, torch.tensor(frequencies, dtype=torch.float64))
+        tables.append(torch.cat((angles.cos(), angles.sin()), dim=-1).float())
+    return tables
 
 
 def _kernels(rank: Path) -> ctypes.CDLL:

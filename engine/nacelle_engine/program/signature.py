@@ -44,7 +44,7 @@ class WeightSpec(Frozen):
 class ProgramSpec(Frozen):
     """One compiled program: its library, and its inputs in order: step, weights, state.
 
-    state: what the loader makes; "kv" (a layer's cache) and "rope_table" are known.
+    state: what the loader makes; "kv" (a layer's cache) and "rope_table_<KV group>" are known.
     """
 
     name: str
@@ -63,7 +63,11 @@ class LayerSpec(Frozen):
 
 
 class Signature(Frozen):
-    """Everything a loader needs to run the programs of one rank."""
+    """Everything a loader needs to run the programs of one rank.
+
+    inverse_frequencies: for each KV group, the angle of each rotary pair from one position to the
+    next.
+    """
 
     format_version: Literal[1] = 1
     compute_type: ComputeType
@@ -74,7 +78,7 @@ class Signature(Frozen):
     max_seq_len: int
     tokens_per_block: int
     kv_groups: tuple[KvGroup, ...] = Field(min_length=1)
-    inverse_frequencies: tuple[float, ...]
+    inverse_frequencies: tuple[tuple[float, ...], ...]
     embed: ProgramSpec
     kinds: tuple[ProgramSpec, ...] = Field(min_length=1)
     head: ProgramSpec
