@@ -89,6 +89,8 @@ def config_of(name, **fields):
         ("mistral", {"attention_bias": True}, "attention_bias True .* for mistral; only False"),
         ("mistral", {"layer_types": ["full_attention"]}, "layer_types .* for mistral; only None"),
         ("qwen2", {"attention_bias": True}, "attention_bias True .* for qwen2"),
+        ("llama", {"final_logit_softcapping": 30.0}, "final_logit_softcapping 30.0 .* for llama"),
+        ("qwen3", {"query_pre_attn_scalar": 64}, "query_pre_attn_scalar 64 .* for qwen3"),
         ("qwen3", {"hidden_act": "gelu"}, "hidden_act 'gelu' .* for qwen3; only 'silu'"),
         ("phi3", {"rope_scaling": {"type": "longrope"}}, "rope type 'longrope'"),
         ("phi3", {"rope_scaling": {"type": "su"}}, "rope type 'su'"),

@@ -47,6 +47,14 @@ class Family:
     sliding_rope: bool = False
 
 
+# What the families before Gemma know nothing of: a config.json that asks for it is of another code.
+_PLAIN = {
+    "hidden_act": "silu",
+    "query_pre_attn_scalar": None,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+}
+_UNBIASED = {**_PLAIN, "attention_bias": False}
 _QWEN_WINDOWS = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
 _GEMMA = {
     "head_dim": 256,
@@ -62,19 +70,19 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="llama",
             architecture="LlamaForCausalLM",
-            refused={"mlp_bias": False, "hidden_act": "silu"},
+            refused={**_PLAIN, "mlp_bias": False},
         ),
         Family(
             name="mistral",
             architecture="MistralForCausalLM",
-            refused={"attention_bias": False, "hidden_act": "silu", "layer_types": None},
+            refused={**_UNBIASED, "layer_types": None},
             defaults={"sliding_window": 4096},
             layer_types=all_sliding,
         ),
         Family(
             name="qwen2",
             architecture="Qwen2ForCausalLM",
-            refused={"attention_bias": False, "hidden_act": "silu"},
+            refused=_UNBIASED,
             defaults=_QWEN_WINDOWS,
             layer_types=from_max_window_layers,
             qkv_bias=True,
@@ -82,7 +90,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="qwen3",
             architecture="Qwen3ForCausalLM",
-            refused={"hidden_act": "silu"},
+            refused=_PLAIN,
             defaults={"head_dim": 128, **_QWEN_WINDOWS},
             layer_types=from_max_window_layers,
             qk_norm=True,
@@ -90,7 +98,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="phi3",
             architecture="Phi3ForCausalLM",
-            refused={"attention_bias": False, "hidden_act": "silu", "layer_types": None},
+            refused={**_UNBIASED, "layer_types": None},
             layer_names=PHI3_LAYER,
             layer_types=all_sliding,
             partial_rotary=True,
