@@ -12,6 +12,7 @@ import torch
 from eager_program import eager_program
 
 from nacelle_builder.compile.programs import compile_programs
+from nacelle_builder.compile.signature import signature_of
 from nacelle_builder.convert.checkpoint import RANK0, open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.gate.fidelity import bounds_of, phases
@@ -158,6 +159,18 @@ def test_a_quantised_family_is_its_fake_quantised_reference(eager, name, compute
 )
 def test_every_part_of_a_family_counts(eager, name, changes):
     assert error(*rows_of(*eager(name, **changes))) > 10 * TOLERANCE
+
+
+def test_each_kind_of_layer_is_a_kv_group(case_of):
+    spec = case_of("gemma3").spec
+    signature = signature_of(spec, RECIPE)
+    groups = [(group.name, group.layers, group.window) for group in signature.kv_groups]
+    assert groups == [("full", 1, None), ("sliding", 2, 45)]
+    assert [(layer.program, layer.group) for layer in signature.layers] == [
+        ("layer.sliding", 1), ("layer.sliding", 1), ("layer.full", 0),
+    ]  # fmt: skip
+    assert [kind.name for kind in signature.kinds] == ["layer.full", "layer.sliding"]
+    assert signature.inverse_frequencies == tuple(k.inverse_frequencies for k in spec.kinds)
 
 
 def test_the_checkpoint_s_config_says_what_a_family_adds(case_of):
