@@ -1,0 +1,81 @@
+"""Kernels compiled ahead to cubins, in processes beside this one; no GPU is needed."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from nacelle_engine.arch import Architecture
+from nacelle_engine.errors import CompileFailed
+from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.program.launch import KERNEL_FOLDER, KernelFile
+
+WORKER: Final = "nacelle_builder.compile.gpu.cubin_worker"
+_TIMEOUT_SECONDS: Final = 1800
+# Each holds Triton and torch, about half a gigabyte.
+_MOST_WORKERS: Final = 16
+
+
+def compile_cubins(
+    kernels: Sequence[Kernel], architecture: Architecture, rank: Path
+) -> tuple[KernelFile, ...]:
+    """Write rank/kernels/<name>.cubin of every kernel; CompileFailed names the first that fails."""
+    (rank / KERNEL_FOLDER).mkdir(parents=True, exist_ok=True)
+    jobs = [_job(kernel, architecture, rank) for kernel in kernels]
+    count = min(os.cpu_count() or 1, _MOST_WORKERS, max(len(jobs), 1))
+    with (
+        tempfile.TemporaryDirectory(prefix="nacelle-triton-") as cache,
+        ThreadPoolExecutor(count) as pool,
+    ):
+        results = list(pool.map(lambda share: _run(share, cache), [jobs[n::count] for n in range(count)]))
+    made = {facts["name"]: KernelFile.model_validate(facts) for share in results for facts in share}
+    return tuple(made[kernel.name] for kernel in kernels)
+
+
+def _job(kernel: Kernel, architecture: Architecture, rank: Path) -> dict[str, Any]:
+    function = kernel.function.fn
+    return {
+        "name": kernel.name,
+        "module": function.__module__,
+        "function": function.__name__,
+        "arguments": dict(kernel.arguments),
+        "constants": dict(kernel.constants),
+        "warps": kernel.warps,
+        "stages": kernel.stages,
+        "dependent": kernel.dependent,
+        "capability": architecture.compute_capability,
+        "file": f"{KERNEL_FOLDER}/{kernel.name}.cubin",
+        "rank": str(rank),
+    }
+
+
+def _run(jobs: Sequence[dict[str, Any]], cache: str) -> list[dict[str, Any]]:
+    """The facts of each job's cubin, compiled one after the other in a process of its own."""
+    environment = {**os.environ, "TRITON_CACHE_DIR": cache}
+    # The interpreter's functions cannot be compiled.
+    environment.pop("TRITON_INTERPRET", None)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", WORKER],
+            input=json.dumps(jobs),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompileFailed(f"Triton did not end in {_TIMEOUT_SECONDS} s") from error
+    if ended.returncode:
+        last = " | ".join(ended.stderr.strip().splitlines()[-3:])
+        raise CompileFailed(f"the compiler's process ended with {ended.returncode}: {last}")
+    answer = json.loads(ended.stdout.splitlines()[-1])
+    if "failed" in answer:
+        raise CompileFailed(f"kernel {answer['failed']}: {answer['error']}")
+    made: list[dict[str, Any]] = answer["made"]
+    return made
