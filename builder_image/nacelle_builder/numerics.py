@@ -23,31 +23,33 @@ def fused_tokens(recipe: Recipe) -> int:
     return min(FUSED_TOKENS, limit) if quantised else limit
 
 
+def quantises(recipe: Recipe, tokens: int) -> bool:
+    """True when a step of so many tokens quantises its activations."""
+    return not recipe.architecture.is_cpu and tokens > fused_tokens(recipe)
+
+
 def numerics(recipe: Recipe) -> tuple[Numerics, ...]:
     """One entry a range of tokens, from 1 to the limit without a gap."""
-    compute = recipe.quantization.compute_type.value
-    fp8 = recipe.quantization.algorithm != QuantizationAlgorithm.NONE
-    if recipe.architecture.is_cpu:
-        stored = f"float8_e4m3fn per channel, {compute} once loaded" if fp8 else compute
-    else:
-        stored = "float8_e4m3fn per channel" if fp8 else compute
-    fused = recipe.limits.max_num_tokens
-    if not recipe.architecture.is_cpu:
-        fused = fused_tokens(recipe)
+    compute, limit = recipe.quantization.compute_type.value, recipe.limits.max_num_tokens
+    stored = compute
+    if recipe.quantization.algorithm != QuantizationAlgorithm.NONE:
+        loaded = f", {compute} once loaded" if recipe.architecture.is_cpu else ""
+        stored = f"float8_e4m3fn per channel{loaded}"
     plain = Numerics(
         min_tokens=1,
-        max_tokens=fused,
+        max_tokens=limit,
         weights=stored,
         activations=compute,
         accumulation="float32",
     )
-    if fused == recipe.limits.max_num_tokens:
+    if not quantises(recipe, limit):
         return (plain,)
+    fused = fused_tokens(recipe)
     quantised = Numerics(
         min_tokens=fused + 1,
-        max_tokens=recipe.limits.max_num_tokens,
+        max_tokens=limit,
         weights=stored,
         activations="float8_e4m3fn per token",
         accumulation="float32, shorter within the tensor cores' products",
     )
-    return plain, quantised
+    return plain.model_copy(update={"max_tokens": fused}), quantised

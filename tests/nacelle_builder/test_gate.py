@@ -40,6 +40,8 @@ class EagerProgram:
     So every token's history is read back through slots and block tables, as a kernel would.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, reference, layers=2):
         self.reference = reference
         self.signature = SimpleNamespace(
@@ -150,7 +152,7 @@ def test_a_planted_wrong_weight_is_named(source, rank, plant, message):
 
 def test_right_programs_pass_every_phase(quantised, ids):
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, LIMITS, quiet)
+    check_programs(EagerProgram(reference), reference, ids, RECIPE, quiet)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
             assert len(spans) <= limits.max_batch_size
         assert all(item.length(n) <= limits.max_seq_len for n in range(item.sequences))
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, limits, quiet)
+    check_programs(EagerProgram(reference), reference, ids, recipe, quiet)
 
 
 class WrongRope(EagerProgram):
@@ -242,7 +244,7 @@ class Refuses(EagerProgram):
 )
 def test_a_wrong_kernel_is_stopped_and_its_phase_named(quantised, ids, wrong, message):
     with pytest.raises(FidelityFailed, match=message):
-        check_programs(wrong(quantised()), quantised(), ids, LIMITS, quiet)
+        check_programs(wrong(quantised()), quantised(), ids, RECIPE, quiet)
 
 
 def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, ids):

@@ -71,7 +71,7 @@ class GpuProgram:
             self._stream.cuda_stream,
         )
         self._steps = [binder.step(one, self._embed, self._layers) for one in launches.steps]
-        self._heads = [binder.head(one, self._head) for one in launches.heads]
+        self._heads = [binder.launches(one.launches, self._head) for one in launches.heads]
 
     @property
     def kv_bytes_per_block(self) -> int:

@@ -11,7 +11,6 @@ from nacelle_engine.program.driver import Function, PreparedLaunch
 from nacelle_engine.program.launch import (
     Binding,
     Grid,
-    HeadRange,
     KernelLaunch,
     Launch,
     Launches,
@@ -89,10 +88,10 @@ class Binder:
         self._add(made, chosen.finish, embed)
         return made
 
-    def head(self, chosen: HeadRange, scope: Scope) -> Sequenced:
-        """The logits of the wanted rows."""
+    def launches(self, launches: Launches, scope: Scope) -> Sequenced:
+        """Some launches of one program, such as the head's."""
         made = Sequenced()
-        self._add(made, chosen.launches, scope)
+        self._add(made, launches, scope)
         return made
 
     def _add(self, made: Sequenced, launches: Launches, scope: Scope) -> None:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +22,26 @@ _TIMEOUT_SECONDS: Final = 1800
 _MOST_WORKERS: Final = 16
 
 
+@dataclass(frozen=True)
+class Cubins:
+    """What was compiled, by the kernels' names, and why the others were not."""
+
+    made: dict[str, KernelFile]
+    failed: dict[str, str]
+
+
 def compile_cubins(
     kernels: Sequence[Kernel], architecture: Architecture, rank: Path
 ) -> tuple[KernelFile, ...]:
     """Write rank/kernels/<name>.cubin of every kernel; CompileFailed names the first that fails."""
+    cubins = try_cubins(kernels, architecture, rank)
+    for name, error in cubins.failed.items():
+        raise CompileFailed(f"kernel {name} for {architecture}: {error}")
+    return tuple(cubins.made[kernel.name] for kernel in kernels)
+
+
+def try_cubins(kernels: Sequence[Kernel], architecture: Architecture, rank: Path) -> Cubins:
+    """Write the cubins of all kernels that compile."""
     (rank / KERNEL_FOLDER).mkdir(parents=True, exist_ok=True)
     jobs = [_job(kernel, architecture, rank) for kernel in kernels]
     count = min(os.cpu_count() or 1, _MOST_WORKERS, max(len(jobs), 1))
@@ -32,9 +49,11 @@ def compile_cubins(
         tempfile.TemporaryDirectory(prefix="nacelle-triton-") as cache,
         ThreadPoolExecutor(count) as pool,
     ):
-        results = list(pool.map(lambda share: _run(share, cache), [jobs[n::count] for n in range(count)]))
-    made = {facts["name"]: KernelFile.model_validate(facts) for share in results for facts in share}
-    return tuple(made[kernel.name] for kernel in kernels)
+        shares = [jobs[number::count] for number in range(count)]
+        answers = list(pool.map(lambda share: _run(share, cache), shares))
+    made = [KernelFile.model_validate(facts) for answer in answers for facts in answer["made"]]
+    failed = {name: error for answer in answers for name, error in answer["failed"].items()}
+    return Cubins({facts.name: facts for facts in made}, failed)
 
 
 def _job(kernel: Kernel, architecture: Architecture, rank: Path) -> dict[str, Any]:
@@ -54,8 +73,8 @@ def _job(kernel: Kernel, architecture: Architecture, rank: Path) -> dict[str, An
     }
 
 
-def _run(jobs: Sequence[dict[str, Any]], cache: str) -> list[dict[str, Any]]:
-    """The facts of each job's cubin, compiled one after the other in a process of its own."""
+def _run(jobs: Sequence[dict[str, Any]], cache: str) -> dict[str, Any]:
+    """The worker's answer about jobs that it does one after the other, in its own process."""
     environment = {**os.environ, "TRITON_CACHE_DIR": cache}
     # The interpreter's functions cannot be compiled.
     environment.pop("TRITON_INTERPRET", None)
@@ -74,8 +93,5 @@ def _run(jobs: Sequence[dict[str, Any]], cache: str) -> list[dict[str, Any]]:
     if ended.returncode:
         last = " | ".join(ended.stderr.strip().splitlines()[-3:])
         raise CompileFailed(f"the compiler's process ended with {ended.returncode}: {last}")
-    answer = json.loads(ended.stdout.splitlines()[-1])
-    if "failed" in answer:
-        raise CompileFailed(f"kernel {answer['failed']}: {answer['error']}")
-    made: list[dict[str, Any]] = answer["made"]
-    return made
+    answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return answer

@@ -1,5 +1,6 @@
 """The places of a GPU's program where a kernel stands, each with the kernels that could serve it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +21,7 @@ from nacelle_engine.ops.gpu import (
 )
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.kernel import Kernel
-from nacelle_engine.ops.gpu.tiling import Tiling, WeightType, tilings
+from nacelle_engine.ops.gpu.tiling import WeightType
 from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
 from nacelle_engine.recipe import Recipe
 
@@ -152,3 +153,36 @@ def _fused(spec: ModelSpec, recipe: Recipe) -> list[Place]:
             }.items()
         ]
     return made
+
+
+def _quantised(spec: ModelSpec, recipe: Recipe) -> list[Place]:
+    first, last = fused_tokens(recipe) + 1, recipe.limits.max_num_tokens
+    if first > last:
+        return []
+    arch, eps = recipe.architecture, spec.norm_eps
+    hidden = norm_quantise.Shape(spec.hidden_size, eps, delta=True, architecture=arch)
+    attention = quantise.Shape(spec.q_size, architecture=arch)
+    inner = act_quantise.Shape(spec.intermediate_size, spec.activation, architecture=arch)
+    normed = [norm_quantise.kernel(hidden, choice) for choice in norm_quantise.choices(hidden)]
+    plain = [quantise.kernel(attention, choice) for choice in quantise.choices(attention)]
+    act = [act_quantise.kernel(inner, choice) for choice in act_quantise.choices(inner)]
+    return [
+        _place("input_quantise", first, last, normed),
+        _place("attention_quantise", first, last, plain),
+        _place("post_quantise", first, last, normed),
+        _place("act_quantise", first, last, act),
+    ]
+
+
+def _logits(spec: ModelSpec, recipe: Recipe) -> list[Place]:
+    kind: WeightType = "fp8e4nv" if recipe.quantization.lm_head == Fp8OrNone.FP8 else "bf16"
+    shape = norm_logits.Shape(spec.vocab_size, spec.hidden_size, spec.norm_eps, kind)
+    made = []
+    for first, last in ranges(recipe.limits.max_num_tokens, last=256):
+        choices = norm_logits.choices(shape, last, recipe.architecture)
+        made.append(_place("logits", first, last, [norm_logits.kernel(shape, c) for c in choices]))
+    return made
+
+
+def _place(name: str, first: int, last: int, kernels: Sequence[Kernel]) -> Place:
+    return Place(name, first, last, tuple(Candidate(kernel) for kernel in kernels))
