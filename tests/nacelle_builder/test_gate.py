@@ -23,10 +23,12 @@ from nacelle_builder.source.tensors import open_tensors
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed, InvalidModel, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
+from nacelle_engine.recipe import Recipe
 from nacelle_engine.request import AccuracyBounds
 from nacelle_engine.result import Accuracy
 
 LIMITS = Limits(max_batch_size=16, max_input_len=100, max_seq_len=200, max_num_tokens=256)
+RECIPE = Recipe(architecture="x86-64-v3", limits=LIMITS)
 FP8 = Quantization(compute_type=ComputeType.FLOAT32)
 
 
@@ -169,7 +171,9 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
             assert len(spans) <= limits.max_batch_size
         assert all(item.length(n) <= limits.max_seq_len for n in range(item.sequences))
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, recipe, quiet)
+    check_programs(
+        EagerProgram(reference), reference, ids, RECIPE.model_copy(update={"limits": limits}), quiet
+    )
 
 
 class WrongRope(EagerProgram):

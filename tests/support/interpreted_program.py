@@ -46,7 +46,9 @@ class InterpretedProgram:
         groups = [self.signature.kv_groups[group] for _, group, _ in self.layers]
         dtype = DTYPES[self.signature.kinds[0].state[0].dtype]
         self.kv = [
-            torch.zeros(blocks, 2, g.kv_heads, self.signature.tokens_per_block, g.head_dim).to(dtype)
+            torch.zeros(blocks, 2, g.kv_heads, self.signature.tokens_per_block, g.head_dim).to(
+                dtype
+            )
             for g in groups
         ]
 

@@ -71,7 +71,9 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
             limits,
         ),
     )
-    return (*every, phase(f"decode of {many} sequences", [[2, 1]] * many, limits)) if many else every
+    return (
+        (*every, phase(f"decode of {many} sequences", [[2, 1]] * many, limits)) if many else every
+    )
 
 
 def check_programs(

@@ -13,7 +13,6 @@ from nacelle_builder.eager_model import load_eager
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
 from nacelle_engine.model.spec import ModelSpec
 
-
 _CPU = torch.device("cpu")
 
 

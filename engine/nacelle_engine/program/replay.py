@@ -79,7 +79,9 @@ class Binder:
         self._cells = cells
         self._stream = stream
 
-    def step(self, chosen: StepRange, embed: Scope, layers: Sequence[tuple[str, Scope]]) -> Sequenced:
+    def step(
+        self, chosen: StepRange, embed: Scope, layers: Sequence[tuple[str, Scope]]
+    ) -> Sequenced:
         """A step up to the last layer's output; `layers` are (program's name, scope)."""
         made = Sequenced()
         self._add(made, chosen.embed, embed)

@@ -38,12 +38,12 @@ _COMMON: Final[Names] = {
     **_same("input", "logits_rows", "tile_request", "tile_first"),
     **_same("state", "rope", "kv"),
     **_same("weight", "kv_scales", "q_norm", "k_norm"),
-    **_same("buffer", "x", "qkv", "delta", "partial", "counters"),
+    **_same("buffer", "x", "qkv", "delta", "row_scale", "partial", "counters"),
     **_same("output", "logits"),
 }
 # The op at each place of a step, and the arguments that are particular to the place.
 _PLACES: Final[Mapping[str, Names]] = {
-    "embed": {"embedding": weight("embedding")},
+    "embed": {"table": weight("embedding")},
     "qkv": {"norm": weight("input_norm"), "out": buffer("qkv"), **_linear("qkv")},
     "decode_attention": {"out": buffer("attention")},
     "dense": {"a": buffer("attention"), **_linear("dense")},
@@ -51,26 +51,10 @@ _PLACES: Final[Mapping[str, Names]] = {
     "down": {"a": buffer("inner"), **_linear("down")},
     "rope_append": {"q_out": buffer("q")},
     "prefill_attention": {"q": buffer("q"), "out": buffer("attention")},
-    "input_quantise": {
-        "norm": weight("input_norm"),
-        "out": buffer("hidden_codes"),
-        "scale": buffer("row_scale"),
-    },
-    "attention_quantise": {
-        "x": buffer("attention"),
-        "out": buffer("attention_codes"),
-        "scale": buffer("row_scale"),
-    },
-    "post_quantise": {
-        "norm": weight("post_norm"),
-        "out": buffer("hidden_codes"),
-        "scale": buffer("row_scale"),
-    },
-    "act_quantise": {
-        "gate_up": buffer("gate_up"),
-        "out": buffer("inner_codes"),
-        "scale": buffer("row_scale"),
-    },
+    "input_quantise": {"norm": weight("input_norm"), "out": buffer("hidden_codes")},
+    "attention_quantise": {"x": buffer("attention"), "out": buffer("attention_codes")},
+    "post_quantise": {"norm": weight("post_norm"), "out": buffer("hidden_codes")},
+    "act_quantise": {"gate_up": buffer("gate_up"), "out": buffer("inner_codes")},
     "logits": {"norm": weight("final_norm"), **_linear("lm_head")},
 }
 

@@ -88,9 +88,7 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     )
 
 
-def _steps(
-    plan: Plan, fused: int, ends: list[int], limit: int, *, decode: bool
-) -> list[StepRange]:
+def _steps(plan: Plan, fused: int, ends: list[int], limit: int, *, decode: bool) -> list[StepRange]:
     """Ranges up to `limit` that end where a choice changes."""
     made, first = [], 1
     for end in sorted({min(end, limit) for end in (*ends, limit)}):

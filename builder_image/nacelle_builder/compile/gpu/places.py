@@ -1,4 +1,4 @@
-"""The places of a GPU's program where a kernel stands, each with the kernels that could serve it."""
+"""The places of a GPU's program where a kernel stands, each with what could serve it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from nacelle_engine.ops.gpu import (
     rope_append,
 )
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
+from nacelle_engine.ops.gpu.fp8 import Output
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.tiling import WeightType
 from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
@@ -85,7 +86,7 @@ def weight_type(recipe: Recipe) -> WeightType:
 
 
 def _any_step(spec: ModelSpec, recipe: Recipe) -> list[Place]:
-    shape = embed.Shape(spec.hidden_size, recipe.architecture)
+    shape = embed.Shape(spec.hidden_size, architecture=recipe.architecture)
     kernels = [embed.kernel(shape, choice) for choice in embed.choices(shape)]
     return [_place("embed", 1, recipe.limits.max_num_tokens, kernels)]
 
@@ -159,10 +160,10 @@ def _quantised(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     first, last = fused_tokens(recipe) + 1, recipe.limits.max_num_tokens
     if first > last:
         return []
-    arch, eps = recipe.architecture, spec.norm_eps
-    hidden = norm_quantise.Shape(spec.hidden_size, eps, delta=True, architecture=arch)
-    attention = quantise.Shape(spec.q_size, architecture=arch)
-    inner = act_quantise.Shape(spec.intermediate_size, spec.activation, architecture=arch)
+    output = Output(recipe.quantization.algorithm, recipe.architecture)
+    hidden = norm_quantise.Shape(spec.hidden_size, spec.norm_eps, output)
+    attention = quantise.Shape(spec.q_size, output)
+    inner = act_quantise.Shape(spec.intermediate_size, output, spec.activation)
     normed = [norm_quantise.kernel(hidden, choice) for choice in norm_quantise.choices(hidden)]
     plain = [quantise.kernel(attention, choice) for choice in quantise.choices(attention)]
     act = [act_quantise.kernel(inner, choice) for choice in act_quantise.choices(inner)]

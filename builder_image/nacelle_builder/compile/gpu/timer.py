@@ -85,9 +85,7 @@ class Timer:
         binder = Binder(
             functions, self._buffers, self._state, self._cells, self._stream.cuda_stream
         )
-        step = timed_step(
-            place.last, self._signature, _CONTEXT, decode=place.name in _DECODE
-        )
+        step = timed_step(place.last, self._signature, _CONTEXT, decode=place.name in _DECODE)
         arrays = step_arrays(step, candidate.query_tile)
         sizes = sizes_of(arrays)
         scopes = self._scopes_of(place.name)
