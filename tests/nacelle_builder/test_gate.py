@@ -83,7 +83,7 @@ def quantised(tiny, source, rank):
     """Makes a reference with the converted weights; fields of its config can be changed."""
 
     def make(**fields):
-        reference = Reference(tiny)
+        reference = Reference.load(tiny)
         with open_checkpoint(rank) as checkpoint:
             reference.take_weights(source.spec, source.sources, checkpoint)
         for name, value in fields.items():
@@ -253,7 +253,7 @@ def test_a_wrong_kernel_is_stopped_and_its_phase_named(quantised, ids, wrong, me
 
 def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, ids):
     texts = windows(ids, 16, LIMITS.max_seq_len)
-    accuracy = measure(EagerProgram(quantised()), Reference(tiny), texts, LIMITS, quiet)
+    accuracy = measure(EagerProgram(quantised()), Reference.load(tiny), texts, LIMITS, quiet)
     assert accuracy.positions == 16 * (texts.shape[1] - 1)
     assert 0 < float(accuracy.mean_kl_divergence) < float(accuracy.p99_kl_divergence)
     assert float(accuracy.top_one_agreement_percent) > 80
@@ -261,7 +261,7 @@ def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, id
 
 def test_an_engine_equal_to_its_reference_has_perfect_quality(tiny, ids):
     limits = Limits(max_batch_size=3, max_input_len=30, max_seq_len=31, max_num_tokens=7)
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     texts = windows(ids, 5, limits.max_seq_len)
     accuracy = measure(EagerProgram(reference), reference, texts, limits, quiet)
     assert float(accuracy.mean_kl_divergence) < 1e-5

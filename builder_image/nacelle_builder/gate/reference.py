@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from nacelle_builder.convert.checkpoint import CheckpointReader
-from nacelle_builder.convert.quantize import quantize_per_channel
+from nacelle_builder.convert.quantize import dequantize, quantize_per_channel
 from nacelle_builder.eager_model import load_eager
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
 from nacelle_engine.model.spec import ModelSpec
@@ -19,9 +19,14 @@ _CPU = torch.device("cpu")
 class Reference:
     """A model in float32 that gives the logits of every token of a batch of sequences."""
 
-    def __init__(self, folder: Path, device: torch.device = _CPU) -> None:
-        self._model = load_eager(folder, torch.float32).eval().to(device)
+    def __init__(self, model: Any, device: torch.device = _CPU) -> None:
+        self._model = model.eval().to(device)
         self._device = device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device = _CPU) -> Self:
+        """The model of a checkpoint's folder."""
+        return cls(load_eager(folder, torch.float32), device)
 
     @torch.inference_mode()
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
@@ -63,8 +68,8 @@ def _quantise_input(_linear: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[
     (x,) = inputs
     # One scale a row: a token here, an output channel there.
     quantised = quantize_per_channel(x.reshape(-1, x.shape[-1]))
-    values = quantised.weight.to(x.dtype) * quantised.per_channel_scale[:, None]
-    return (values.view_as(x),)
+    values = dequantize(quantised.weight, quantised.per_channel_scale)
+    return (values.to(x.dtype).view_as(x),)
 
 
 def split_rows(

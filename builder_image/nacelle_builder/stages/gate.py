@@ -40,7 +40,7 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     report(10, "loading the reference")
     ids = text_ids(Path(facts.model_folder) / TOKENIZER, model.spec.vocab_size)
     program = open_program(build.work / RANK0)
-    reference = Reference(Path(facts.model_folder), _reference_device(model, program))
+    reference = Reference.load(Path(facts.model_folder), _reference_device(model, program))
     # Quality needs the original weights, fidelity the quantised ones: so one model serves both.
     accuracy = _measure(build, reference, program, ids, report)
     _check_programs(build, model, reference, program, ids, report)

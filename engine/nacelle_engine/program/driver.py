@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cuda.bindings import driver
+import cuda.bindings.driver as driver
 
 from nacelle_engine.errors import CorruptBundle, OutOfMemory
 from nacelle_engine.program.launch import KernelFile

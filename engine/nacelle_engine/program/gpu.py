@@ -37,7 +37,7 @@ class GpuProgram:
         self.signature = signature
         self.device = torch.device("cuda", torch.cuda.current_device())
         self._launches = read_launches(rank)
-        self._stream = torch.cuda.Stream(self.device)
+        self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self.device, self._cells)
         self._graphs = Graphs(self._stream)

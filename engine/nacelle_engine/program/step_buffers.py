@@ -21,7 +21,7 @@ class StepBuffers:
         self._bytes = self._host.numpy()
         self._device = torch.empty(size, dtype=torch.uint8, device=device)
         self._cells = cells
-        self._sent = torch.cuda.Event()
+        self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def send(self, arrays: Arrays) -> None:
         """Copy the arrays on the current stream and let their cells point to the copies."""

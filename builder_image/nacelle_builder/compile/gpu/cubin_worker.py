@@ -26,7 +26,8 @@ def compile_one(job: dict[str, Any]) -> dict[str, Any]:
             f"constants {list(constants)}"
         )
     major, minor = job["capability"]
-    compiled = triton.compile(
+    compile_source: Any = triton.compile
+    compiled = compile_source(
         ASTSource(
             function,
             {name: arguments.get(name, "constexpr") for name in names},

@@ -172,10 +172,10 @@ def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
             _buffer("inner_codes", "float8_e4m3fn", tokens, spec.intermediate_size),
             _buffer("row_scale", "float32", tokens),
         ]
-    for name, dtype in (("partial", "float32"), ("counters", "int32")):
-        elements = max(getattr(candidate, name) for candidate in plan.candidates)
-        if elements:
-            made.append(_buffer(name, dtype, Size(times=elements)))
+    if partial := max(candidate.partial for candidate in plan.candidates):
+        made.append(_buffer("partial", "float32", Size(times=partial)))
+    if counters := max(candidate.counters for candidate in plan.candidates):
+        made.append(_buffer("counters", "int32", Size(times=counters)))
     return tuple(made)
 
 

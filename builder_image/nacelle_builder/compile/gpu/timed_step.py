@@ -38,7 +38,7 @@ def timed_step(size: int, signature: Signature, context: int, *, decode: bool) -
 
 def _prompts(tokens: int, length: int, most: int) -> list[int]:
     """Lengths of at most `most` prompts that have so many tokens together, where they can."""
-    counts = []
+    counts: list[int] = []
     while tokens and len(counts) < most:
         counts.append(min(tokens, length))
         tokens -= counts[-1]

@@ -48,7 +48,7 @@ class Timer:
     ) -> None:
         self._rank, self._cubins, self._signature = rank, cubins, signature
         self._device = torch.device("cuda", torch.cuda.current_device())
-        self._stream = torch.cuda.Stream(self._device)
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self._device, self._cells)
         self._buffers = _workspace(places, signature, spec, recipe, self._device)
@@ -108,9 +108,9 @@ class Timer:
             return self._quickest(graph)
 
     def _quickest(self, graph: torch.cuda.CUDAGraph) -> int:
-        times = []
+        times: list[float] = []
         for _ in range(_ROUNDS):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin, end = _event(), _event()
             begin.record()
             graph.replay()
             end.record()
@@ -175,6 +175,10 @@ def _random(program: ProgramSpec, device: torch.device) -> dict[str, torch.Tenso
         )
         for spec in program.weights
     }
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def _bytes(spec: WeightSpec) -> int:
