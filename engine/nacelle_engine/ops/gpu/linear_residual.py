@@ -12,6 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.candidates import tilings
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
@@ -70,6 +72,11 @@ def linear_residual(
     if scale is not None:
         products *= scales[:, None]
     tl.store(pointers, (residual + products).to(tl.bfloat16), mask=present & last)
+
+
+def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tiling, ...]:
+    """The tilings worth timing for steps of `tokens`; the first is safe untimed."""
+    return tilings(shape.rows, shape.width, shape.weight, tokens, architecture)
 
 
 def kernel(shape: Shape, choice: Tiling) -> Kernel:

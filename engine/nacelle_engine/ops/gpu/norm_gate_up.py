@@ -17,6 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.candidates import tilings
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
@@ -94,6 +96,11 @@ def norm_gate_up(
     pointers = out + tokens.to(tl.int64)[None, :] * (N // 2) + rows[:, None]
     present = (tokens < T)[None, :] & (rows < N // 2)[:, None] & last
     tl.store(pointers, result.to(tl.bfloat16), mask=present)
+
+
+def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tiling, ...]:
+    """The tilings worth timing for steps of `tokens`; the first is safe untimed."""
+    return tilings(2 * shape.rows, shape.width, shape.weight, tokens, architecture)
 
 
 def kernel(shape: Shape, choice: Tiling) -> Kernel:

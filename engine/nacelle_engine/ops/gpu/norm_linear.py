@@ -13,6 +13,8 @@ import torch
 import triton
 import triton.language as tl
 
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.candidates import tilings
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
@@ -80,6 +82,11 @@ def norm_linear(
     pointers = out + tokens.to(tl.int64)[None, :] * N + rows[:, None]
     present = (tokens < T)[None, :] & (rows < N)[:, None] & last
     tl.store(pointers, result.to(tl.bfloat16), mask=present)
+
+
+def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tiling, ...]:
+    """The tilings worth timing for steps of `tokens`; the first is safe untimed."""
+    return tilings(shape.rows, shape.width, shape.weight, tokens, architecture)
 
 
 def kernel(shape: Shape, choice: Tiling) -> Kernel:
