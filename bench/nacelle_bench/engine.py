@@ -47,6 +47,10 @@ def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
     bundle = read_bundle(root)
     check_target(bundle, this_machine())
     program = open_program(bundle.rank(), settings.threads)
+    if program.device.type == "cuda":
+        from nacelle_bench.gpu import bench_gpu
+
+        return bench_gpu(program, settings.prompt, settings.tokens, settings.rounds)
     cases = [
         _engine_case(Driver(program, streams, settings.prompt, settings.tokens))
         for streams in (1, settings.streams)

@@ -15,6 +15,7 @@ _THREADS_A_WARP = 32
 _PLAIN_SHARED_BYTES = 48 * 1024
 _DEPENDENT = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 _SHARED = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+_SUCCESS = driver.CUresult.CUDA_SUCCESS
 _NO_EXTRA = 0
 
 
@@ -73,7 +74,7 @@ class PreparedLaunch:
         config = self._config
         config.gridDimX, config.gridDimY, config.gridDimZ = x, y, z
         (result,) = driver.cuLaunchKernelEx(config, self._handle, self._parameters, _NO_EXTRA)
-        if result:
+        if result != _SUCCESS:
             raise DriverError(f"{self._name}: {_text(result)}")
 
 
@@ -81,7 +82,7 @@ def _checked(returned: tuple[Any, ...]) -> Any:
     result, *values = returned
     if result == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
         raise OutOfMemory(f"the GPU's memory is used up: {_text(result)}")
-    if result != driver.CUresult.CUDA_SUCCESS:
+    if result != _SUCCESS:
         raise DriverError(_text(result))
     return values[0] if values else None
 

@@ -35,7 +35,7 @@ class GpuProgram:
 
     def __init__(self, rank: Path, signature: Signature) -> None:
         self.signature = signature
-        self.device = torch.device("cuda", torch.cuda.current_device())
+        self.device = current_device()
         self._launches = read_launches(rank)
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
@@ -62,12 +62,15 @@ class GpuProgram:
 
     def _prepare(self, rank: Path) -> None:
         """Every launch of every range, with its arguments bound once."""
-        launches, cells = self._launches, self._cells
+        launches = self._launches
+        # Held here: launches know their memory by address alone.
+        self._buffers = workspace(launches, self.signature, self.device)
+        self._state = {"rope": rope_table(self.signature).to(self.device)}
         binder = Binder(
             {facts.name: Function(rank, facts) for facts in launches.kernels},
-            workspace(launches, self.signature, self.device),
-            {"rope": rope_table(self.signature).to(self.device)},
-            cells,
+            self._buffers,
+            self._state,
+            self._cells,
             self._stream.cuda_stream,
         )
         self._steps = [binder.step(one, self._embed, self._layers) for one in launches.steps]
@@ -121,8 +124,7 @@ class GpuProgram:
     def _run(self, step: StepInput) -> torch.Tensor:
         tokens, rows = len(step.token_ids), len(step.logits_rows)
         decode = is_decode(step)
-        if decode:
-            size = self._graphs.size_for(tokens)
+        if decode and rows <= (size := self._graphs.size_for(tokens)):
             self._inputs.send(decode_arrays(step, size, self.signature.max_blocks))
             self._graphs.replay(size)
             return self._decode_logits[:rows]
@@ -156,6 +158,11 @@ class GpuProgram:
     def _kv_dtype(self) -> torch.dtype:
         (kv,) = self.signature.kinds[0].state
         return DTYPES[kv.dtype]
+
+
+def current_device() -> torch.device:
+    """The GPU that this process computes on."""
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def _named(weights: Stored, program: ProgramSpec, layer: int = 0) -> Mapping[str, torch.Tensor]:

@@ -17,7 +17,7 @@ class StepBuffers:
     """
 
     def __init__(self, size: int, device: torch.device, cells: Cells) -> None:
-        self._host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        self._host = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._bytes = self._host.numpy()
         self._device = torch.empty(size, dtype=torch.uint8, device=device)
         self._cells = cells
