@@ -71,7 +71,7 @@ def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int
     if choice.splits == 1:
         return 0, 0
     pairs = requests * shape.kv_heads
-    return pairs * choice.splits * shape.group * (shape.head_dim + STATE), pairs
+    return pairs * choice.splits * shape.group * (shape.head_dim + STATE.value), pairs
 
 
 def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
@@ -176,22 +176,19 @@ def decode_attention(
     token = qkv + request * ((HEADS + 2 * KV_HEADS) * D)
     heads = token + (kv_head * GROUP + row) * D
     q = rotated(heads, live, column, q_norm, angles, EPS, D).to(TYPE)
-    top = tl.full([ROWS], NEVER, tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    acc = tl.zeros([ROWS, D], tl.float32)
-    if split == active - 1:
-        one = tl.arange(0, 1)[:, None]
-        head = token + (HEADS + kv_head) * D + one
-        k = kept(rotated(head, one == 0, column, k_norm, angles, EPS, D), kv, kv_scales, 0)
-        v = kept(tl.load(head + KV_HEADS * D + column).to(tl.float32), kv, kv_scales, 1)
-        place = keys + rows(table, older, KV_HEADS, D) + column
-        tl.store(place, k)
-        tl.store(place + PART, v)
-        newest = tl.sum(q.to(tl.float32) * k.to(TYPE).to(tl.float32), 1)
-        newest, factor = capped(newest, SCALE * k_scale, CAP)
-        top = newest * factor
-        total = tl.full([ROWS], 1.0, tl.float32)
-        acc = acc + v.to(tl.float32)
+    # All splits load the newest position, so that it waits together with q; the last one keeps it.
+    head = token + (HEADS + kv_head) * D + tl.arange(0, 1)[:, None]
+    new_k = kept(rotated(head, column >= 0, column, k_norm, angles, EPS, D), kv, kv_scales, 0)
+    new_v = kept(tl.load(head + KV_HEADS * D + column).to(tl.float32), kv, kv_scales, 1)
+    newest = tl.sum(q.to(tl.float32) * new_k.to(TYPE).to(tl.float32), 1)
+    newest, base = capped(newest, SCALE * k_scale, CAP)
+    keeps = split == active - 1
+    top = tl.where(keeps, newest * base, NEVER)
+    total = tl.zeros([ROWS], tl.float32) + tl.where(keeps, 1.0, 0.0)
+    acc = tl.zeros([ROWS, D], tl.float32) + tl.where(keeps, new_v.to(tl.float32), 0.0)
+    slot = keys + rows(table, older, KV_HEADS, D) + column
+    tl.store(slot, new_k, mask=keeps)
+    tl.store(slot + PART, new_v, mask=keeps)
     # Rows after the end repeat the last one: what lies there in the cache may be anything.
     last = tl.maximum(older - 1, 0)
     position = begin * KEYS + tl.arange(0, KEYS)
@@ -209,22 +206,19 @@ def decode_attention(
         position += KEYS
 
     v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
-    if partial is None:
-        acc = acc * (v_scale / total)[:, None]
-        tl.store(result + row * D + column, acc.to(tl.bfloat16), mask=live)
-        return
     if active == 1:
         acc = acc * (v_scale / total)[:, None]
         tl.store(result + row * D + column, acc.to(tl.bfloat16), mask=live)
         return
-    pair = request * KV_HEADS + kv_head
-    states = partial + pair.to(tl.int64) * (SPLITS * GROUP * (D + STATE))
-    publish(states, split, top, total, acc, GROUP, ROWS, D)
-    # Every thread's part of the state is written before the count says so.
-    tl.debug_barrier()
-    if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
-        tl.store(counters + pair, 0)
-        merge(states, active, result, v_scale, GROUP, SPLITS, D)
+    if partial is not None:
+        pair = request * KV_HEADS + kv_head
+        states = partial + pair.to(tl.int64) * (SPLITS * GROUP * (D + STATE))
+        publish(states, split, top, total, acc, GROUP, ROWS, D)
+        # Every thread's part of the state is written before the count says so.
+        tl.debug_barrier()
+        if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
+            tl.store(counters + pair, 0)
+            merge(states, active, result, v_scale, GROUP, SPLITS, D)
 
 
 def reference(

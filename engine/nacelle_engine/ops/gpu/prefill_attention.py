@@ -45,14 +45,16 @@ class Choice:
 
 def choices(shape: AttentionShape) -> tuple[Choice, ...]:
     """Candidates, the safe one first."""
+    if not depends(shape.architecture) and shape.head_dim == 128:
+        # Without sm_90's matrix instructions, which read K and V from shared memory.
+        return Choice(128, 32, 8, 3), Choice(64, 32, 4, 3), Choice(64, 32, 4, 2)
     if shape.head_dim > 128:
-        return Choice(64, 32, 4, 2), Choice(128, 32, 8, 2), Choice(128, 64, 8, 2)
+        return Choice(64, 32, 4, 2), Choice(128, 32, 8, 2)
     found = (
         Choice(128, 64, 8, 3),
-        Choice(128, 128, 8, 2),
-        Choice(128, 64, 4, 3),
         Choice(64, 64, 4, 3),
-        Choice(64, 128, 4, 2),
+        Choice(128, 128, 8, 2),
+        Choice(128, 64, 8, 2),
         Choice(64, 32, 4, 3),
     )
     unpacked = (Choice(128, 64, 8, 3, packed=False),) if shape.group > 1 else ()

@@ -9,8 +9,7 @@ import triton.language as tl
 
 from nacelle_engine.ops.gpu.softmax_state import NEVER
 
-STATE = 4
-_STATE = tl.constexpr(STATE)
+STATE = tl.constexpr(4)
 # Elements of all splits' states that are in registers at once.
 _AT_ONCE = tl.constexpr(8192)
 
@@ -21,7 +20,7 @@ def publish(
 ):
     """Write the first GROUP rows of a split's state."""
     row = tl.arange(0, ROWS)
-    place = states + (split * GROUP + row) * (D + _STATE)
+    place = states + (split * GROUP + row) * (D + STATE)
     live = row < GROUP
     tl.store(place[:, None] + tl.arange(0, D)[None, :], acc, mask=live[:, None])
     tl.store(place + D, top, mask=live)
@@ -37,7 +36,7 @@ def merge(
     WIDTH: tl.constexpr = min(D, max(16, _AT_ONCE // (SPLITS * HEADS)))
     split = tl.arange(0, SPLITS)[:, None]
     head = tl.arange(0, HEADS)
-    place = states + (split * GROUP + head[None, :]) * (D + _STATE)
+    place = states + (split * GROUP + head[None, :]) * (D + STATE)
     live = (split < active) & (head < GROUP)[None, :]
     top = tl.load(place + D, mask=live, other=NEVER)
     total = tl.load(place + D + 1, mask=live, other=1.0)
