@@ -11,8 +11,8 @@ import pytest
 import torch
 from eager_program import eager_program
 
+from nacelle_builder.compile.cpu.signature import signature_of
 from nacelle_builder.compile.programs import compile_programs
-from nacelle_builder.compile.signature import signature_of
 from nacelle_builder.convert.checkpoint import RANK0, open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.gate.fidelity import bounds_of, phases

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nacelle_builder.compile.signature import signature_of
+from nacelle_builder.compile.cpu.signature import signature_of
 from nacelle_engine.model.decoder import Embed, Head, Layer
 from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.program import program
+from nacelle_engine.program import cpu
 from nacelle_engine.program.signature import ProgramSpec
 from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.recipe import Recipe
@@ -29,7 +29,7 @@ class _Part:
         return list(found) if isinstance(found, tuple) else [found]
 
 
-def eager_program(monkeypatch, rank: Path, spec: ModelSpec, recipe: Recipe) -> program.Program:
+def eager_program(monkeypatch, rank: Path, spec: ModelSpec, recipe: Recipe) -> cpu.CpuProgram:
     """The program of a rank's folder that holds kernels.so and weights.safetensors."""
     signature = signature_of(spec, recipe)
     modules: Mapping[str, nn.Module] = {
@@ -37,5 +37,5 @@ def eager_program(monkeypatch, rank: Path, spec: ModelSpec, recipe: Recipe) -> p
         "head": Head(spec),
         **{f"layer.{kind.name}": Layer(spec, kind, _TACTICS) for kind in spec.kinds},
     }
-    monkeypatch.setattr(program, "_open", lambda _, part: _Part(modules[part.name], part))
-    return program.Program(rank, signature)
+    monkeypatch.setattr(cpu, "_open", lambda _, part: _Part(modules[part.name], part))
+    return cpu.CpuProgram(rank, signature)

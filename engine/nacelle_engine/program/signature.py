@@ -15,7 +15,7 @@ WEIGHTS: Final = "weights.safetensors"
 KERNELS: Final = "kernels.so"
 TACTICS: Final = "tactics.json"
 
-DtypeName = Literal["float32", "bfloat16", "int64", "int32"]
+DtypeName = Literal["float32", "bfloat16", "float8_e4m3fn", "int64", "int32"]
 
 
 class TensorSpec(Frozen):
@@ -42,9 +42,11 @@ class WeightSpec(Frozen):
 
 
 class ProgramSpec(Frozen):
-    """One compiled program: its library, and its inputs in order: step, weights, state.
+    """One compiled program: its file, and its inputs in order: step, weights, state.
 
-    state: what the loader makes; "kv" (a layer's cache) and "rope_table_<KV group>" are known.
+    file: its own library, or the launch list that all programs of a GPU are in.
+    state: what the loader makes; "kv" (a layer's cache) and "rope_table_<KV group>" are
+    known.
     """
 
     name: str
@@ -65,11 +67,13 @@ class LayerSpec(Frozen):
 class Signature(Frozen):
     """Everything a loader needs to run the programs of one rank.
 
+    form: a CPU's compiled libraries, or a GPU's list of launches.
     inverse_frequencies: for each KV group, the angle of each rotary pair from one position to the
     next.
     """
 
     format_version: Literal[1] = 1
+    form: Literal["libraries", "launches"] = "libraries"
     compute_type: ComputeType
     vocab_size: int
     hidden_size: int

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from nacelle_builder.compile.toolchain import SIMD_BITS, Toolchain
+from nacelle_builder.compile.cpu.toolchain import SIMD_BITS, Toolchain
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.program.signature import ProgramSpec, TensorSpec, WeightSpec
 from nacelle_engine.program.weights import DTYPES
