@@ -13,7 +13,6 @@ from nacelle_builder.request_checks import check_recipe
 from nacelle_builder.stages.convert import check_free
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import hold, sweep
-from nacelle_engine.arch import cpu_flags
 from nacelle_engine.canonical import digest
 from nacelle_engine.errors import NacelleError, OutOfMemory, StoreUnavailable
 from nacelle_engine.progress import Progress
@@ -31,18 +30,18 @@ class BuildFailed(Exception):
         self.stage = stage
 
 
-def run_build(build: Build, tell: Tell, flags: frozenset[str] | None = None) -> Published:
+def run_build(build: Build, tell: Tell) -> Published:
     """The published engine; BuildFailed holds the typed error and its stage."""
     pipeline = Pipeline(stages_of(build), tell)
     try:
         with _surroundings(build):
-            return _run(build, pipeline, tell, cpu_flags() if flags is None else flags)
+            return _run(build, pipeline, tell)
     except NacelleError as error:
         raise BuildFailed(error, pipeline.stage) from error
 
 
-def _run(build: Build, pipeline: Pipeline, tell: Tell, flags: frozenset[str]) -> Published:
-    check_recipe(build.request.recipe, flags)
+def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published:
+    check_recipe(build.request.recipe, build.machine)
     if build.keep_checkpoint is not None:
         check_free(build.keep_checkpoint)
     sweep(build.store)

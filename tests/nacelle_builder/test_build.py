@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nacelle_builder.build import Build, work_folder
-from nacelle_builder.compile import toolchain
+from nacelle_builder.compile.cpu import toolchain
 from nacelle_builder.run_build import BuildFailed, run_build
 from nacelle_builder.settings import HubAccess
 from nacelle_engine.bundle import read_bundle, verify_files

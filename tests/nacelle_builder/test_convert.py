@@ -108,7 +108,7 @@ Q0 = "model.layers.0.self_attn.q_proj.weight"
         (
             lambda t: t.update({Q0: torch.ones(3, 64)}),
             TensorInvalid,
-            rf"{Q0} has shape \[3, 64\], the config asks for \[64, 64\]",
+            rf"{Q0} has shape \[3, 64\], the config asks for \[64, 64\] \(num_attention_heads, ",
         ),
         (lambda t: t.update({Q0: torch.ones(64, 64).int()}), TensorInvalid, f"{Q0} is I32"),
         (lambda t: t[Q0][1, 2].fill_(float("nan")), TensorInvalid, f"{Q0} holds NaN"),
@@ -148,7 +148,8 @@ def test_overlapping_tensors_are_refused(model, tmp_path):
     [
         ({"architectures": ["GPT2LMHeadModel"]}, UnsupportedModel, "GPT2LMHeadModel"),
         ({"quantization_config": {"quant_method": "awq"}}, UnsupportedModel, "'awq'"),
-        ({"attention_bias": True}, UnsupportedModel, "attention_bias"),
+        ({"mlp_bias": True}, UnsupportedModel, "mlp_bias"),
+        ({"attention_bias": True}, TensorMissing, r"q_proj\.bias"),
         ({"hidden_size": "many"}, InvalidModel, "hidden_size"),
         ({"num_hidden_layers": 3}, TensorMissing, r"model\.layers\.2\."),
         ({"num_hidden_layers": 1}, TensorUnexpected, r"model\.layers\.1\."),

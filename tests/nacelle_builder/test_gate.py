@@ -23,10 +23,12 @@ from nacelle_builder.source.tensors import open_tensors
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed, InvalidModel, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
+from nacelle_engine.recipe import Recipe
 from nacelle_engine.request import AccuracyBounds
 from nacelle_engine.result import Accuracy
 
 LIMITS = Limits(max_batch_size=16, max_input_len=100, max_seq_len=200, max_num_tokens=256)
+RECIPE = Recipe(architecture="x86-64-v3", limits=LIMITS)
 FP8 = Quantization(compute_type=ComputeType.FLOAT32)
 
 
@@ -39,6 +41,8 @@ class EagerProgram:
 
     So every token's history is read back through slots and block tables, as a kernel would.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, reference, layers=2):
         self.reference = reference
@@ -79,7 +83,7 @@ def quantised(tiny, source, rank):
     """Makes a reference with the converted weights; fields of its config can be changed."""
 
     def make(**fields):
-        reference = Reference(tiny)
+        reference = Reference.load(tiny)
         with open_checkpoint(rank) as checkpoint:
             reference.take_weights(source.spec, source.sources, checkpoint)
         for name, value in fields.items():
@@ -150,7 +154,7 @@ def test_a_planted_wrong_weight_is_named(source, rank, plant, message):
 
 def test_right_programs_pass_every_phase(quantised, ids):
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, LIMITS, quiet)
+    check_programs(EagerProgram(reference), reference, ids, RECIPE, quiet)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,9 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
             assert len(spans) <= limits.max_batch_size
         assert all(item.length(n) <= limits.max_seq_len for n in range(item.sequences))
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, limits, quiet)
+    check_programs(
+        EagerProgram(reference), reference, ids, RECIPE.model_copy(update={"limits": limits}), quiet
+    )
 
 
 class WrongRope(EagerProgram):
@@ -242,12 +248,12 @@ class Refuses(EagerProgram):
 )
 def test_a_wrong_kernel_is_stopped_and_its_phase_named(quantised, ids, wrong, message):
     with pytest.raises(FidelityFailed, match=message):
-        check_programs(wrong(quantised()), quantised(), ids, LIMITS, quiet)
+        check_programs(wrong(quantised()), quantised(), ids, RECIPE, quiet)
 
 
 def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, ids):
     texts = windows(ids, 16, LIMITS.max_seq_len)
-    accuracy = measure(EagerProgram(quantised()), Reference(tiny), texts, LIMITS, quiet)
+    accuracy = measure(EagerProgram(quantised()), Reference.load(tiny), texts, LIMITS, quiet)
     assert accuracy.positions == 16 * (texts.shape[1] - 1)
     assert 0 < float(accuracy.mean_kl_divergence) < float(accuracy.p99_kl_divergence)
     assert float(accuracy.top_one_agreement_percent) > 80
@@ -255,7 +261,7 @@ def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, id
 
 def test_an_engine_equal_to_its_reference_has_perfect_quality(tiny, ids):
     limits = Limits(max_batch_size=3, max_input_len=30, max_seq_len=31, max_num_tokens=7)
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     texts = windows(ids, 5, limits.max_seq_len)
     accuracy = measure(EagerProgram(reference), reference, texts, limits, quiet)
     assert float(accuracy.mean_kl_divergence) < 1e-5

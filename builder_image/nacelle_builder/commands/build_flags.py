@@ -34,7 +34,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-name", help="what clients call it; default: the folder's name")
     parser.add_argument("--model-digest", help="refuse a folder whose digest is another")
     parser.add_argument("--store", type=Path, default=DEFAULT_STORE, help="where engines go")
-    parser.add_argument("--target", help="x86-64-v3 or x86-64-v4; default: this machine's level")
+    parser.add_argument(
+        "--target",
+        help="x86-64-v3, x86-64-v4, sm_80, sm_89, sm_90 or sm_100; default: this CPU's level",
+    )
+    parser.add_argument(
+        "--gpu-product",
+        default="any",
+        help="bind a GPU engine to one product, as node labels spell it; default any",
+    )
     _choice(parser, "--quantization", QuantizationAlgorithm, _RECIPE.algorithm)
     _choice(parser, "--kv-cache", Fp8OrNone, _RECIPE.kv_cache)
     _choice(parser, "--lm-head", Fp8OrNone, _RECIPE.lm_head)
@@ -86,6 +94,7 @@ def _folder(arguments: argparse.Namespace) -> FolderSource:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     return Recipe(
         architecture=_target(arguments.target),
+        gpu_product=arguments.gpu_product,
         quantization=Quantization(
             algorithm=arguments.quantization,
             kv_cache=arguments.kv_cache,

@@ -14,6 +14,7 @@ import torch
 
 from nacelle_builder.convert.checkpoint import CONFIG, RANK0
 from nacelle_builder.convert.config import checkpoint_config
+from nacelle_builder.convert.gather import gather, rows_of
 from nacelle_builder.convert.quantize import quantize_per_channel
 from nacelle_builder.convert.writer import Slot, TensorWriter
 from nacelle_builder.durable import write_durably
@@ -22,7 +23,9 @@ from nacelle_builder.source.files import CheckpointFiles, read_json
 from nacelle_builder.source.tensors import TensorIndex, TensorReader, index_tensors, open_tensors
 from nacelle_engine.errors import InvalidModel, TensorUnexpected, UnsupportedModel
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
-from nacelle_engine.model.family import family_of, read_spec, source_names
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import read_spec, source_names
+from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 
@@ -39,7 +42,7 @@ class Model:
     config: Mapping[str, Any]
     spec: ModelSpec
     index: TensorIndex
-    sources: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, Source]
 
 
 def read_model(files: CheckpointFiles) -> Model:
@@ -55,7 +58,7 @@ def read_model(files: CheckpointFiles) -> Model:
         spec = read_spec(config)
     except (TypeError, ValueError) as error:
         raise InvalidModel(f"{files.config}: {error}") from error
-    sources = source_names(family_of(config), spec.num_layers)
+    sources = source_names(family_of(config), spec)
     return Model(config, spec, index_tensors(files.weights), sources)
 
 
@@ -68,8 +71,8 @@ def convert(model: Model, quantization: Quantization, out: Path, report: Report)
     with open_tensors(model.index) as reader, TensorWriter(out / RANK0, slots) as writer:
         _check_tied_head(model, reader)
         for number, tensor in enumerate(tensors):
-            joined = torch.cat([reader.read(name) for name in model.sources[tensor.name]])
-            for name, part in _parts(tensor, joined, quantization):
+            values = gather(model.sources[tensor.name], reader.read)
+            for name, part in _parts(tensor, values, quantization):
                 writer.write(name, part)
             report(100 * (number + 1) // len(tensors), tensor.name)
     config = checkpoint_config(model.config, model.spec, quantization)
@@ -80,9 +83,11 @@ def check_names(model: Model, tensors: tuple[CheckpointTensor, ...]) -> None:
     """Check every source tensor's name, shape and type before any is read."""
     left = {name for name in model.index.entries if not name.endswith(_RECOMPUTED)}
     for tensor in tensors:
-        names = model.sources[tensor.name]
-        for name, shape in zip(names, _source_shapes(model.spec, tensor, names), strict=True):
-            model.index.require(name, shape)
+        source = model.sources[tensor.name]
+        rows = rows_of(model.spec, tensor, source)
+        for name, count in zip(source.names, rows, strict=True):
+            shape = (count * source.parts, *tensor.shape[1:])
+            model.index.require(name, shape, tensor.fields)
             left.discard(name)
     if model.spec.tied_embeddings:
         left.discard(_LM_HEAD)
@@ -103,15 +108,6 @@ def _check_tied_head(model: Model, reader: TensorReader) -> None:
             f"{model.index.entries[_LM_HEAD].file}: {_LM_HEAD} differs from {_EMBEDDING}, "
             "while config.json says tie_word_embeddings"
         )
-
-
-def _source_shapes(
-    spec: ModelSpec, tensor: CheckpointTensor, names: tuple[str, ...]
-) -> list[tuple[int, ...]]:
-    if len(names) == 1:
-        return [tensor.shape]
-    assert len(names) == 3, f"{tensor.name} is joined from {names}"
-    return [(rows, *tensor.shape[1:]) for rows in (spec.q_size, spec.kv_size, spec.kv_size)]
 
 
 def _quantized(tensor: CheckpointTensor, quantization: Quantization) -> bool:

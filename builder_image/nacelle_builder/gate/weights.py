@@ -16,10 +16,12 @@ from typing import Final
 import torch
 
 from nacelle_builder.convert.checkpoint import CheckpointReader
+from nacelle_builder.convert.gather import gather
 from nacelle_builder.convert.quantize import E4M3_MAX
 from nacelle_builder.source.tensors import TensorReader
 from nacelle_engine.errors import FidelityFailed
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
+from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 
@@ -33,7 +35,7 @@ _SLACK: Final = 1e-5
 
 def check_weights(
     spec: ModelSpec,
-    sources: Mapping[str, tuple[str, ...]],
+    sources: Mapping[str, Source],
     source: TensorReader,
     checkpoint: CheckpointReader,
     quantization: Quantization,
@@ -41,7 +43,7 @@ def check_weights(
     """The largest relative error of a linear; FidelityFailed names a tensor beyond its bound."""
     worst = 0.0
     for tensor in checkpoint_tensors(spec):
-        wanted = torch.cat([source.read(name) for name in sources[tensor.name]]).float()
+        wanted = gather(sources[tensor.name], source.read).float()
         found = checkpoint.read(tensor)
         error = check_tensor(tensor, wanted, found, quantization)
         worst = max(worst, error) if tensor.linear else worst

@@ -37,15 +37,18 @@ class TensorIndex:
 
     entries: dict[str, TensorEntry]
 
-    def require(self, name: str, shape: Sequence[int]) -> TensorEntry:
-        """The entry of a tensor that must be there with that shape and a readable type."""
+    def require(self, name: str, shape: Sequence[int], fields: Sequence[str]) -> TensorEntry:
+        """The entry of a tensor that must be there with that shape and a readable type.
+
+        fields: what of config.json asks for the shape.
+        """
         entry = self.entries.get(name)
         if entry is None:
             raise TensorMissing(f"tensor {name} {list(shape)} is in no safetensors file")
         if entry.shape != tuple(shape):
             raise TensorInvalid(
                 f"{entry.file}: tensor {name} has shape {list(entry.shape)}, "
-                f"the config asks for {list(shape)}"
+                f"the config asks for {list(shape)} ({', '.join(fields)})"
             )
         if entry.dtype not in READABLE:
             raise TensorInvalid(

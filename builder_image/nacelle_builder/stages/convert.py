@@ -6,7 +6,7 @@ from pathlib import Path
 from nacelle_builder.build import CHECKPOINT, Build, Facts
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.report import Report
-from nacelle_builder.request_checks import check_limits
+from nacelle_builder.request_checks import check_model
 from nacelle_builder.source.files import find_checkpoint
 from nacelle_engine.errors import InvalidRequest
 
@@ -14,7 +14,7 @@ from nacelle_engine.errors import InvalidRequest
 def run(build: Build, facts: Facts, report: Report) -> Facts:
     """Write <work>/checkpoint."""
     model = read_model(find_checkpoint(Path(facts.model_folder)))
-    check_limits(build.request.recipe, model.spec)
+    check_model(build.request.recipe, model.spec)
     convert(model, build.request.recipe.quantization, build.work / CHECKPOINT, report)
     return facts
 

@@ -1,7 +1,10 @@
 """gate: the staged programs and weights must be what was asked for, or nothing is sealed."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import torch
 
 from nacelle_builder.build import RANK0, Build, Facts
 from nacelle_builder.convert.checkpoint import open_checkpoint
@@ -15,9 +18,13 @@ from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
 from nacelle_builder.source.tensors import open_tensors
+from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.result import Accuracy
+
+# What of the free memory the reference's weights may take: logits and caches need the rest.
+_REFERENCE_SHARE: Final = 0.7
 
 
 def settings(build: Build) -> Any:
@@ -32,14 +39,24 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     _check_weights(build, model)
     report(10, "loading the reference")
     ids = text_ids(Path(facts.model_folder) / TOKENIZER, model.spec.vocab_size)
-    reference = Reference(Path(facts.model_folder))
     program = open_program(build.work / RANK0)
+    reference = Reference.load(Path(facts.model_folder), _reference_device(model, program))
     # Quality needs the original weights, fidelity the quantised ones: so one model serves both.
     accuracy = _measure(build, reference, program, ids, report)
     _check_programs(build, model, reference, program, ids, report)
     for broken in judge(accuracy, build.request.accuracy):
         report(100, f"published although {broken}")
     return facts.model_copy(update={"accuracy": accuracy})
+
+
+def _reference_device(model: Model, program: Program) -> torch.device:
+    """The program's own device when the float32 model and its activations fit beside it."""
+    if program.device.type == "cpu":
+        return program.device
+    parameters = sum(math.prod(tensor.shape) for tensor in checkpoint_tensors(model.spec))
+    free, _ = torch.cuda.mem_get_info(program.device)
+    fits = _REFERENCE_SHARE * free > 4 * parameters
+    return program.device if fits else torch.device("cpu")
 
 
 def _check_weights(build: Build, model: Model) -> None:
@@ -76,4 +93,4 @@ def _check_programs(
 
     with open_checkpoint(build.work / RANK0 / WEIGHTS) as converted:
         reference.take_weights(model.spec, model.sources, converted)
-    check_programs(program, reference, ids, build.request.recipe.limits, tell)
+    check_programs(program, reference, ids, build.request.recipe, tell)

@@ -21,7 +21,7 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     digest = model_digest(find_checkpoint(folder), cache)
     if build.request.folder is not None:
         check_digest(digest, build.request.folder.digest, folder)
-    key = engine_key(digest, build.request.recipe)
+    key = engine_key(digest, build.request.recipe, sm_count=build.sm_count)
     return facts.model_copy(
         update={
             "model_folder": str(folder),
