@@ -1,0 +1,65 @@
+"""How one linear of the checkpoint is written: which tensors, and made from what of the source."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from nacelle_builder.calibrate.scales import Scales
+from nacelle_builder.convert.quantize import (
+    QuantizedLinear,
+    join_per_tensor,
+    quantize_per_channel,
+    quantize_per_tensor,
+)
+from nacelle_builder.convert.writer import Slot
+from nacelle_builder.source.stored import Stored
+from nacelle_builder.source.weights import SourceWeights
+from nacelle_engine.model.checkpoint import CheckpointTensor
+from nacelle_engine.model.scales import ACTIVATION, PER_CHANNEL, PER_TENSOR, linear_scale
+from nacelle_engine.precision import QuantizationAlgorithm
+
+Part = tuple[str, torch.Tensor]
+
+
+def linear_slots(tensor: CheckpointTensor, algorithm: QuantizationAlgorithm) -> Iterator[Slot]:
+    """The places of a quantised linear's tensors, in their order."""
+    yield Slot(tensor.name, torch.float8_e4m3fn, tensor.shape)
+    if algorithm == QuantizationAlgorithm.FP8:
+        yield Slot(linear_scale(tensor.name, PER_TENSOR), torch.float32, (1,))
+        yield Slot(linear_scale(tensor.name, ACTIVATION), torch.float32, (1,))
+    else:
+        yield Slot(linear_scale(tensor.name, PER_CHANNEL), torch.float32, tensor.shape[:1])
+
+
+def linear_parts(
+    tensor: CheckpointTensor,
+    linear: QuantizedLinear,
+    algorithm: QuantizationAlgorithm,
+    scales: Scales,
+) -> Iterator[Part]:
+    """The tensors themselves, in the slots' order."""
+    yield tensor.name, linear.weight
+    if algorithm == QuantizationAlgorithm.FP8:
+        yield linear_scale(tensor.name, PER_TENSOR), linear.scale
+        yield linear_scale(tensor.name, ACTIVATION), torch.tensor([scales.inputs[tensor.name]])
+    else:
+        yield linear_scale(tensor.name, PER_CHANNEL), linear.scale
+
+
+def quantized(
+    names: Sequence[str],
+    source: SourceWeights,
+    stored: Stored | None,
+    algorithm: QuantizationAlgorithm,
+) -> QuantizedLinear:
+    """The linear that the weights `names` make, one below the other: as they are where the
+    source is quantised in the same way, and quantised here where it is not."""
+    per_tensor = algorithm == QuantizationAlgorithm.FP8
+    if stored is None or not stored.taken_as_is:
+        joined = torch.cat([source.read(name) for name in names])
+        return quantize_per_tensor(joined) if per_tensor else quantize_per_channel(joined)
+    parts = [source.linear(name) for name in names]
+    if per_tensor:
+        return join_per_tensor([QuantizedLinear(p.weight, p.scale[:1]) for p in parts])
+    weight = torch.cat([part.weight for part in parts])
+    return QuantizedLinear(weight, torch.cat([part.scale for part in parts]))
