@@ -12,6 +12,7 @@ from nacelle_engine.request import BuildRequest
 from nacelle_engine.result import Accuracy, Published
 
 RANK0: Final = "rank0"
+CALIBRATION: Final = "calibration"
 CHECKPOINT: Final = "checkpoint"
 BUNDLE: Final = "bundle"
 
@@ -52,6 +53,7 @@ class Facts(Frozen):
 
     model_folder: str = ""
     model_digest: str = ""
+    calibration_digest: str = ""
     engine_key: str = ""
     accuracy: Accuracy | None = None
     published: Published | None = None

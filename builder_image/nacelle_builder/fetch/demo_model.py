@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from nacelle_builder.eager_model import load_eager
+from nacelle_builder.eager_model import load_pretrained
 from nacelle_builder.fetch.sums import write_sums
 from nacelle_engine.bundle import file_sha256
 from nacelle_engine.errors import InvalidModel, SourceUnavailable
@@ -59,7 +59,7 @@ def _download(folder: Path) -> Path:
 def _dequantize(gguf: Path, folder: Path) -> None:
     from transformers import AutoTokenizer, GgufConfig
 
-    model = load_eager(
+    model = load_pretrained(
         gguf.parent,
         torch.bfloat16,
         gguf_file=gguf.name,

@@ -14,7 +14,7 @@ from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
-from nacelle_builder.source.tensors import open_tensors
+from nacelle_builder.source.weights import open_weights
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.result import Accuracy
@@ -45,7 +45,7 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
 def _check_weights(build: Build, model: Model) -> None:
     quantization = build.request.recipe.quantization
     with (
-        open_tensors(model.index) as source,
+        open_weights(model.index, model.stored) as source,
         open_checkpoint(build.work / RANK0 / WEIGHTS) as converted,
     ):
         check_weights(model.spec, model.sources, source, converted, quantization)
