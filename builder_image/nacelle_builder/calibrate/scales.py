@@ -1,7 +1,7 @@
 """The static scales of an engine: of each linear's input, and of each layer's keys and values."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
@@ -12,11 +12,14 @@ from nacelle_engine.frozen import Frozen
 FILE: Final = "scales.json"
 
 
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class KvScale(Frozen):
     """The scales of one layer's keys and values: stored = value / scale."""
 
-    k: float = Field(gt=0, allow_inf_nan=False)
-    v: float = Field(gt=0, allow_inf_nan=False)
+    k: Scale
+    v: Scale
 
 
 class Scales(Frozen):
@@ -25,7 +28,7 @@ class Scales(Frozen):
     inputs: checkpoint weight's name -> scale of the linear's input.
     """
 
-    inputs: dict[str, float] = {}
+    inputs: dict[str, Scale] = {}
     kv: tuple[KvScale, ...] = ()
 
 
