@@ -7,6 +7,8 @@ import ready_made
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from nacelle_builder.build import Build, Facts, work_folder
 from nacelle_builder.calibrate.observe import observe
@@ -109,8 +111,20 @@ def test_each_line_is_a_sample_of_its_own(model):
     lines = [{"text": "The harbour wakes."}, {"text": "Bread", "id": 7}, {"text": "x" * 9000}]
     (model / "data.jsonl").write_text("\n\n".join(json.dumps(line) for line in lines))
     samples = read_samples(Calibration(path="data.jsonl"), model, model / "tokenizer.json", 320)
-    assert [len(sample) < 20 for sample in samples[:2]] == [True, True]
+    assert len(samples) == 3
+    assert max(len(sample) for sample in samples[:2]) < 20
     assert len(samples[2]) == 512
+
+
+def test_a_sample_begins_as_the_tokenizer_begins_a_sequence(model):
+    file = model / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    begin = TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", 1)])
+    tokenizer.post_processor = begin
+    tokenizer.save(str(file))
+    samples = read_samples(Calibration(), model, file, 320)
+    assert {sample[0] for sample in samples} == {1}
+    assert {len(sample) for sample in samples[:-1]} == {512}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ class Scales(Frozen):
     kv: tuple[KvScale, ...] = ()
 
 
+NO_SCALES: Final = Scales()
+
+
 def write_scales(folder: Path, scales: Scales) -> None:
     """Leave the scales in a folder for the stages after."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +45,7 @@ def read_scales(folder: Path) -> Scales:
     """The scales in a folder; none where no stage left any."""
     file = folder / FILE
     if not file.is_file():
-        return Scales()
+        return NO_SCALES
     try:
         return Scales.model_validate_json(file.read_bytes())
     except ValidationError as error:

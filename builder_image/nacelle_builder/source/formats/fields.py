@@ -29,9 +29,8 @@ class Fields:
         # A list, since a value may be one that has no hash.
         if value not in list(allowed):
             known = ", ".join(repr(item) for item in allowed if item is not None)
-            raise UnsupportedModel(
-                f"{self.where}: {name} {value!r} is not supported; supported: {known}"
-            )
+            instead = f"; supported: {known}" if known else ""
+            raise UnsupportedModel(f"{self.where}: {name} {value!r} is not supported{instead}")
         return value
 
     def names(self, *fields: str) -> tuple[str, ...]:
