@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nacelle_engine.frozen import Frozen
 
-DEFAULT_PERCENTILE = "99.99"
+DEFAULT_PERCENTILE = "99.9999"
 
 
 class CalibrationMethod(StrEnum):
@@ -28,7 +28,7 @@ class Calibration(Frozen):
         default=None, pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)$", max_length=7
     )
     """For Percentile: the percentage of values that are not cut off, as a decimal string; left
-    out: 99.99."""
+    out: 99.9999. Few models bear to lose more: their largest activations are rare and matter."""
 
     samples: int = Field(default=512, ge=1, le=4096)
     """Texts that are run at most, each of at most 512 tokens."""

@@ -7,6 +7,8 @@ import ready_made
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from nacelle_builder.build import Build, Facts, work_folder
 from nacelle_builder.calibrate.observe import observe
@@ -15,11 +17,12 @@ from nacelle_builder.calibrate.statistics import Statistic
 from nacelle_builder.calibrate.texts import BUILT_IN, calibration_digest, read_samples
 from nacelle_builder.eager_model import load_eager
 from nacelle_builder.gate.text import TEXT
+from nacelle_builder.pipeline import Pipeline
 from nacelle_builder.settings import HubAccess
 from nacelle_builder.stages import calibrate as calibrate_stage
 from nacelle_builder.stages import convert as convert_stage
 from nacelle_builder.stages import source as source_stage
-from nacelle_builder.stages.list import stages_of
+from nacelle_builder.stages.list import CALIBRATE, CONVERT, SOURCE, stages_of
 from nacelle_engine.calibration import Calibration
 from nacelle_engine.errors import InvalidModel, InvalidRequest, StoreUnavailable
 from nacelle_engine.precision import Quantization
@@ -109,8 +112,20 @@ def test_each_line_is_a_sample_of_its_own(model):
     lines = [{"text": "The harbour wakes."}, {"text": "Bread", "id": 7}, {"text": "x" * 9000}]
     (model / "data.jsonl").write_text("\n\n".join(json.dumps(line) for line in lines))
     samples = read_samples(Calibration(path="data.jsonl"), model, model / "tokenizer.json", 320)
-    assert [len(sample) < 20 for sample in samples[:2]] == [True, True]
+    assert len(samples) == 3
+    assert max(len(sample) for sample in samples[:2]) < 20
     assert len(samples[2]) == 512
+
+
+def test_a_sample_begins_as_the_tokenizer_begins_a_sequence(model):
+    file = model / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    begin = TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", 1)])
+    tokenizer.post_processor = begin
+    tokenizer.save(str(file))
+    samples = read_samples(Calibration(), model, file, 320)
+    assert {sample[0] for sample in samples} == {1}
+    assert {len(sample) for sample in samples[:-1]} == {512}
 
 
 @pytest.mark.parametrize(
@@ -280,6 +295,22 @@ def test_the_engines_key_holds_what_was_calibrated_on(model, tmp_path):
     (model / "a.txt").write_text("four")
     assert key(path="a.txt") != before
     assert calibration_digest(Quantization(), model) == ""
+
+
+def test_a_retry_calibrates_again_only_for_other_texts(model, tmp_path):
+    (model / "a.txt").write_text("The harbour wakes before the town does.")
+    asked = Quantization(algorithm="FP8", calibration=Calibration(path="a.txt"))
+
+    def done_before():
+        said = []
+        stages = (SOURCE, CALIBRATE, CONVERT)
+        Pipeline(stages, said.append).run(build_for(model, tmp_path, asked), "basis")
+        return {p.stage for p in said if p.message == "done by an earlier attempt"}
+
+    assert done_before() == set()
+    assert done_before() == {"calibrate", "convert"}
+    (model / "a.txt").write_text("Another text.")
+    assert done_before() == set()
 
 
 def test_damaged_scales_are_named(tmp_path):

@@ -288,6 +288,8 @@ FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
             "in FP8, and plain bfloat16 or float16 checkpoints",
         ),
         ({"bits": 4}, "quant_method None is not supported"),
+        ("fp8", "quant_method None is not supported"),
+        ({"quant_method": "modelopt", "quant_algo": ["FP8"]}, "quant_algo ['FP8'] is not supp"),
         (
             {"quant_method": "modelopt", "quant_algo": "NVFP4"},
             "quantization_config: quant_algo 'NVFP4' is not supported; supported: 'FP8', "
@@ -331,7 +333,7 @@ FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
         ),
         (
             {**COMPRESSED, "config_groups": group(), "sparsity_config": {"format": "2of4"}},
-            "sparsity_config '2of4' is not supported; only dense weights are",
+            "sparsity_config: format '2of4' is not supported; supported: 'dense'",
         ),
         (
             {**COMPRESSED, "config_groups": group(), "transform_config": {"r1": {"type": "x"}}},
@@ -361,6 +363,12 @@ def test_a_config_that_is_not_understood_is_refused(model, edit_config, config, 
         ({**FP8, "weight_block_size": [128]}, "weight_block_size [128] is no pair of sizes"),
         ({**FP8, "ignored_layers": "lm_head"}, "ignored_layers is no list of module names"),
         (COMPRESSED, "config_groups is missing"),
+        ({**COMPRESSED, "config_groups": group(), "ignore": ["re:("]}, "ignore 're:(': missing )"),
+        (
+            {**COMPRESSED, "config_groups": group(), "sparsity_config": ["2of4"]},
+            "sparsity_config is no JSON object",
+        ),
+        ({**COMPRESSED, "config_groups": group(weights=8)}, "weights is no JSON object"),
     ],
 )
 def test_a_broken_config_is_named(model, edit_config, config, message):

@@ -94,5 +94,6 @@ def _scale(statistic: Statistic, what: str) -> float:
     value = statistic.value()
     if not math.isfinite(value):
         raise InvalidModel(f"calibration: {what} holds NaN or Inf: the model's weights are damaged")
-    # As float32, which is how it is stored.
-    return float(torch.tensor(value / E4M3_MAX)) if value > 0 else 1.0
+    # As float32, which is how it is stored, and where the smallest values become 0.
+    scale = float(torch.tensor(value / E4M3_MAX))
+    return scale if scale > 0 else 1.0

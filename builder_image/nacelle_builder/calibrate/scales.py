@@ -1,7 +1,7 @@
 """The static scales of an engine: of each linear's input, and of each layer's keys and values."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
@@ -12,11 +12,14 @@ from nacelle_engine.frozen import Frozen
 FILE: Final = "scales.json"
 
 
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class KvScale(Frozen):
     """The scales of one layer's keys and values: stored = value / scale."""
 
-    k: float = Field(gt=0, allow_inf_nan=False)
-    v: float = Field(gt=0, allow_inf_nan=False)
+    k: Scale
+    v: Scale
 
 
 class Scales(Frozen):
@@ -25,8 +28,11 @@ class Scales(Frozen):
     inputs: checkpoint weight's name -> scale of the linear's input.
     """
 
-    inputs: dict[str, float] = {}
+    inputs: dict[str, Scale] = {}
     kv: tuple[KvScale, ...] = ()
+
+
+NO_SCALES: Final = Scales()
 
 
 def write_scales(folder: Path, scales: Scales) -> None:
@@ -39,7 +45,7 @@ def read_scales(folder: Path) -> Scales:
     """The scales in a folder; none where no stage left any."""
     file = folder / FILE
     if not file.is_file():
-        return Scales()
+        return NO_SCALES
     try:
         return Scales.model_validate_json(file.read_bytes())
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """The texts that a model is calibrated on: the user's file, or short built-in ones.
 
-Each text becomes one sample: the tokenizer's own beginning of a sequence, then the text's first
-tokens, 512 at most. A plain text file is one stream of tokens that is cut into samples.
+A sample is the tokenizer's own beginning of a sequence and a text's tokens, 512 at most together.
+JSON lines give a sample each, cut off at its end; a plain text is cut into samples.
 """
 
 import json
@@ -22,6 +22,7 @@ BUILT_IN: Final = Path(__file__).with_name("texts.txt")
 LONGEST_SAMPLE: Final = 512
 # More of a text cannot fit its sample: tokens are hardly ever longer.
 _LETTERS_A_TOKEN: Final = 32
+_PIECE: Final = 1_000_000
 
 
 def calibration_digest(quantization: Quantization, folder: Path) -> str:
@@ -62,8 +63,8 @@ def read_samples(
     except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
         raise InvalidModel(f"{tokenizer_file} cannot be read: {error}") from error
     try:
-        texts = _lines(file) if file.suffix == ".jsonl" else _whole(file, calibration.samples)
-        samples = list(islice(_samples(texts, tokenizer), calibration.samples))
+        found = _lines(file, tokenizer) if file.suffix == ".jsonl" else _whole(file, tokenizer)
+        samples = list(islice(found, calibration.samples))
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{file} is no UTF-8: {error}") from error
     if not samples:
@@ -75,25 +76,28 @@ def read_samples(
     return samples
 
 
-def _samples(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
-    beginning: list[int] = tokenizer.encode("", add_special_tokens=True).ids
-    room = LONGEST_SAMPLE - len(beginning)
-    for text in texts:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-        for start in range(0, len(ids), room):
-            yield beginning + ids[start : start + room]
-
-
-def _whole(file: Path, samples: int) -> Iterator[str]:
+def _whole(file: Path, tokenizer: Tokenizer) -> Iterator[list[int]]:
+    """The samples of a plain text; it is read in pieces, as it may be longer than memory."""
     with file.open(encoding="utf-8") as stream:
-        yield stream.read(samples * LONGEST_SAMPLE * _LETTERS_A_TOKEN)
+        while text := stream.read(_PIECE):
+            yield from _cut(text, tokenizer)
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(file: Path, tokenizer: Tokenizer) -> Iterator[list[int]]:
+    """One sample for each line that is not blank."""
     with file.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
             if line.strip():
-                yield _text(file, number, line)[: LONGEST_SAMPLE * _LETTERS_A_TOKEN]
+                text = _text(file, number, line)[: LONGEST_SAMPLE * _LETTERS_A_TOKEN]
+                yield from islice(_cut(text, tokenizer), 1)
+
+
+def _cut(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
+    beginning: list[int] = tokenizer.encode("", add_special_tokens=True).ids
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    room = LONGEST_SAMPLE - len(beginning)
+    for start in range(0, len(ids), room):
+        yield beginning + ids[start : start + room]
 
 
 def _text(file: Path, number: int, line: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from nacelle_builder.source.hub import HubModel
 from nacelle_engine.arch import Architecture, cpu_flags, cpu_level, parse_architecture
-from nacelle_engine.calibration import Calibration, CalibrationMethod
+from nacelle_engine.calibration import DEFAULT_PERCENTILE, Calibration, CalibrationMethod
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import (
@@ -113,7 +113,9 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
         help=f"how static scales are found; default {defaults.method}",
     )
     parser.add_argument(
-        "--calibration-percentile", metavar="P", help="values not cut off; default 99.99"
+        "--calibration-percentile",
+        metavar="P",
+        help=f"percentage of values not cut off; default {DEFAULT_PERCENTILE}",
     )
     parser.add_argument(
         "--calibration-samples", type=int, metavar="N", help=f"default {defaults.samples}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nacelle_builder.calibrate.scales import Scales
+from nacelle_builder.calibrate.scales import NO_SCALES, Scales
 from nacelle_builder.convert.checkpoint import CONFIG, RANK0
 from nacelle_builder.convert.config import checkpoint_config
 from nacelle_builder.convert.gather import gather, rows_of
@@ -76,7 +76,7 @@ def convert(
     quantization: Quantization,
     out: Path,
     report: Report,
-    scales: Scales = Scales(),  # noqa: B008 (frozen)
+    scales: Scales = NO_SCALES,
 ) -> None:
     """Write the checkpoint folder `out`; `scales`: the static ones that the recipe asks for."""
     if model.stored is not None:

@@ -11,7 +11,7 @@ tokens may leave inputs as they are. So a rounding is made for a class and used 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -37,6 +37,9 @@ class Rounding:
 
     inputs: Mapping[str, float | None] = field(default_factory=dict)
     kv: tuple[KvScale, ...] = ()
+
+
+AS_COMPUTED: Final = Rounding()
 
 
 def rounding_of(

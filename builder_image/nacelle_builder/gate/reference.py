@@ -8,7 +8,7 @@ import torch
 from nacelle_builder.convert.checkpoint import CheckpointReader
 from nacelle_builder.convert.gather import rows_of, scatter
 from nacelle_builder.eager_model import load_eager
-from nacelle_builder.gate.fake_quantise import Rounding, rounded_cache, rounded_inputs
+from nacelle_builder.gate.fake_quantise import AS_COMPUTED, Rounding, rounded_cache, rounded_inputs
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
@@ -21,7 +21,7 @@ class Reference:
         self._model = load_eager(folder, torch.float32).eval()
 
     @torch.inference_mode()
-    def logits(self, ids: torch.Tensor, rounding: Rounding = Rounding()) -> torch.Tensor:  # noqa: B008 (frozen)
+    def logits(self, ids: torch.Tensor, rounding: Rounding = AS_COMPUTED) -> torch.Tensor:
         """float32 [sequences, tokens, vocab] of int64 [sequences, tokens].
 
         `rounding`: what of the activations is rounded as by a program that quantises them.

@@ -52,12 +52,9 @@ def read_compressed_tensors(config: Any, where: str) -> Stored:
 
 def _check_dense(fields: Fields) -> None:
     """Sparsity and transforms change what the stored numbers stand for."""
-    sparsity = fields.take("sparsity_config", {})
-    if sparsity and sparsity.get("format") != "dense":
-        raise UnsupportedModel(
-            f"{fields.where}: sparsity_config {sparsity.get('format')!r} is not supported; only "
-            "dense weights are"
-        )
+    if sparsity := fields.take("sparsity_config", {}):
+        inner = Fields(sparsity, f"{fields.where}: sparsity_config")
+        inner.only("format", ("dense",))
     if fields.take("transform_config", {}):
         raise UnsupportedModel(
             f"{fields.where}: transform_config is not supported: weights that were rotated need "

@@ -1,5 +1,6 @@
 """Reads a quantisation config's fields one by one; a field nobody asked for is refused by name."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -25,11 +26,11 @@ class Fields:
     def only(self, name: str, allowed: Collection[Any], default: Any = None) -> Any:
         """A field that may hold one of a few values."""
         value = self.take(name, default)
-        if value not in allowed:
+        # A list, since a value may be one that has no hash.
+        if value not in list(allowed):
             known = ", ".join(repr(item) for item in allowed if item is not None)
-            raise UnsupportedModel(
-                f"{self.where}: {name} {value!r} is not supported; supported: {known}"
-            )
+            instead = f"; supported: {known}" if known else ""
+            raise UnsupportedModel(f"{self.where}: {name} {value!r} is not supported{instead}")
         return value
 
     def names(self, *fields: str) -> tuple[str, ...]:
@@ -39,8 +40,18 @@ class Fields:
             value = self.take(field, [])
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise InvalidModel(f"{self.where}: {field} is no list of module names")
+            for item in value:
+                self._check_pattern(field, item)
             found += value
         return tuple(found)
+
+    def _check_pattern(self, field: str, item: str) -> None:
+        if not item.startswith("re:"):
+            return
+        try:
+            re.compile(item[3:])
+        except re.error as error:
+            raise InvalidModel(f"{self.where}: {field} {item!r}: {error}") from error
 
     def pair(self, name: str) -> tuple[int, int] | None:
         """A field with two sizes above 0, such as a block's [128, 128]; None when it is absent."""
