@@ -14,6 +14,7 @@ from eager_program import eager_program
 
 from nacelle_builder.calibrate.stored_scales import stored_scales
 from nacelle_builder.compile.programs import compile_programs
+from nacelle_builder.compile.signature import signature_of
 from nacelle_builder.convert.checkpoint import RANK0, open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.gate.fidelity import bounds_of, phases
@@ -190,8 +191,20 @@ def test_a_ready_made_model_s_fused_tensors_are_parted(tmp_path, made, algorithm
                 for t in checkpoint_tensors(model.spec)
                 if t.name == f"transformer.layers.1.mlp.{name}.weight"
             )
-            error = (converted.read(tensor) - half).norm() / half.norm()
-            assert float(error) < (1e-6 if made is not ready_made.blocks else 0.04)
+            apart = (converted.read(tensor) - half).norm() / half.norm()
+            assert float(apart) < (1e-6 if made is not ready_made.blocks else 0.04)
+
+
+def test_each_kind_of_layer_is_a_kv_group(case_of):
+    spec = case_of("gemma3").spec
+    signature = signature_of(spec, RECIPE)
+    groups = [(group.name, group.layers, group.window) for group in signature.kv_groups]
+    assert groups == [("full", 1, None), ("sliding", 2, 45)]
+    assert [(layer.program, layer.group) for layer in signature.layers] == [
+        ("layer.sliding", 1), ("layer.sliding", 1), ("layer.full", 0),
+    ]  # fmt: skip
+    assert [kind.name for kind in signature.kinds] == ["layer.full", "layer.sliding"]
+    assert signature.inverse_frequencies == tuple(k.inverse_frequencies for k in spec.kinds)
 
 
 def test_the_checkpoint_s_config_says_what_a_family_adds(case_of):
