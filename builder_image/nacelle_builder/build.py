@@ -13,6 +13,7 @@ from nacelle_engine.request import BuildRequest
 from nacelle_engine.result import Accuracy, Published
 
 RANK0: Final = "rank0"
+CALIBRATION: Final = "calibration"
 CHECKPOINT: Final = "checkpoint"
 BUNDLE: Final = "bundle"
 
@@ -61,6 +62,7 @@ class Facts(Frozen):
 
     model_folder: str = ""
     model_digest: str = ""
+    calibration_digest: str = ""
     engine_key: str = ""
     accuracy: Accuracy | None = None
     published: Published | None = None

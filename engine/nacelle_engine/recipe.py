@@ -49,11 +49,17 @@ def request_key(source: dict[str, str], recipe: Recipe, toolchain: Toolchain) ->
 def engine_key(
     model_digest: str, recipe: Recipe, *, calibration_digest: str = "", sm_count: int = 0
 ) -> str:
-    """The key over content that a builder reports and a store names its folder by."""
+    """The key over content that a builder reports and a store names its folder by.
+
+    `calibration_digest` stands for how static scales are found, in place of the recipe's words for
+    it: a file of the same content under another name gives the same engine.
+    """
+    plain = _plain(recipe)
+    del plain["quantization"]["calibration"]
     return digest(
         {
             "model": model_digest,
-            "recipe": _plain(recipe),
+            "recipe": plain,
             "calibration": calibration_digest,
             "smCount": sm_count,
             "abi": ABI,

@@ -78,6 +78,19 @@ def test_flags_make_a_request(tmp_path):
     assert (hub.repo, hub.revision) == ("org/tiny", "a" * 40)
 
 
+def test_calibration_flags_make_a_calibration():
+    flags = "m --quantization FP8 --calibration-method Percentile --calibration-percentile 99.9"
+    flags += " --calibration-samples 7 --calibration-path data/a.jsonl"
+    calibration = request_of(parsed(*flags.split())).recipe.quantization.calibration
+    assert calibration.model_dump(mode="json") == {
+        "method": "Percentile",
+        "percentile": "99.9",
+        "samples": 7,
+        "path": "data/a.jsonl",
+    }
+    assert request_of(parsed("m", "--quantization", "FP8")).recipe.quantization.calibration is None
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -87,6 +100,17 @@ def test_flags_make_a_request(tmp_path):
         (["m", "--max-input-len", "9", "--max-seq-len", "9"], "maxInputLen 9 must be below"),
         (["m", "--max-kl-divergence", "little"], "--max-kl-divergence"),
         (["m", "--model-digest", "xyz"], "--digest"),
+        (
+            ["m", "--calibration-samples", "3"],
+            "calibration has no meaning with algorithm FP8_PER_CHANNEL_PER_TOKEN and kvCache NONE",
+        ),
+        (["m", "--calibration-percentile", "much"], "--calibration-percentile: "),
+        (["m", "--calibration-percentile", "99"], "no meaning with method AbsMax"),
+        (["m", "--calibration-path", "/a.txt"], "must be relative to the model's folder"),
+        (
+            ["hf:org/tiny@" + "a" * 40, "--kv-cache", "FP8", "--calibration-path", "a.txt"],
+            "a hub's model has none",
+        ),
     ],
 )
 def test_wrong_flags_are_named(flags, message):

@@ -80,10 +80,10 @@ def test_quantising_errs_by_at_most_half_a_step(rows, columns, size, seed):
     weight = size * torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
     weight[0] = 0
     linear = quantize_per_channel(weight)
-    error = (dequantize(linear.weight, linear.per_channel_scale) - weight).abs()
-    step = torch.maximum(weight.abs() * 2**-4, linear.per_channel_scale[:, None] * 2**-10)
+    error = (dequantize(linear.weight, linear.scale) - weight).abs()
+    step = torch.maximum(weight.abs() * 2**-4, linear.scale[:, None] * 2**-10)
     assert bool((error <= step * 1.001).all())
-    assert bool((linear.per_channel_scale > 0).all())
+    assert bool((linear.scale > 0).all())
     assert not bool(linear.weight.float().isnan().any())
 
 

@@ -19,7 +19,7 @@ from nacelle_builder.gate.steps import block_tables, phase, step_input
 from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.source.files import find_checkpoint
-from nacelle_builder.source.tensors import open_tensors
+from nacelle_builder.source.weights import open_weights
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed, InvalidModel, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
@@ -99,7 +99,7 @@ def ids(tiny, source):
 
 
 def weights_leg(source, rank, quantization=FP8):
-    with open_tensors(source.index) as reader, open_checkpoint(rank) as checkpoint:
+    with open_weights(source.index, source.stored) as reader, open_checkpoint(rank) as checkpoint:
         return check_weights(source.spec, source.sources, reader, checkpoint, quantization)
 
 

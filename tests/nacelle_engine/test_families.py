@@ -8,9 +8,11 @@ from pathlib import Path
 
 import families
 import pytest
+import ready_made
 import torch
 from eager_program import eager_program
 
+from nacelle_builder.calibrate.stored_scales import stored_scales
 from nacelle_builder.compile.cpu.signature import signature_of
 from nacelle_builder.compile.programs import compile_programs
 from nacelle_builder.convert.checkpoint import RANK0, open_checkpoint
@@ -20,9 +22,10 @@ from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.steps import block_tables, step_input
 from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.source.files import find_checkpoint
-from nacelle_builder.source.tensors import open_tensors
+from nacelle_builder.source.weights import open_weights
 from nacelle_engine.arch import cpu_flags, cpu_level
 from nacelle_engine.limits import Limits
+from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
 from nacelle_engine.program.program import Program, open_program
@@ -70,7 +73,10 @@ def make_case(name: str, quantization: Quantization, root: Path) -> Case:
     shutil.copyfile(root / "out" / RANK0, rank / WEIGHTS)
     reference = Reference(folder)
     if quantization.algorithm != QuantizationAlgorithm.NONE:
-        with open_tensors(model.index) as source, open_checkpoint(rank / WEIGHTS) as converted:
+        with (
+            open_weights(model.index, model.stored) as source,
+            open_checkpoint(rank / WEIGHTS) as converted,
+        ):
             check_weights(model.spec, model.sources, source, converted, quantization)
             reference.take_weights(model.spec, model.sources, converted)
     return Case(model.spec, reference, rank)
@@ -159,6 +165,34 @@ def test_a_quantised_family_is_its_fake_quantised_reference(eager, name, compute
 )
 def test_every_part_of_a_family_counts(eager, name, changes):
     assert error(*rows_of(*eager(name, **changes))) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("made", "algorithm"),
+    [
+        (ready_made.compressed, QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN),
+        (ready_made.auto_fp8, QuantizationAlgorithm.FP8),
+        (ready_made.blocks, QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN),
+    ],
+)
+def test_a_ready_made_model_s_fused_tensors_are_parted(tmp_path, made, algorithm):
+    model = read_model(find_checkpoint(made(families.save("phi3", tmp_path / "model"))))
+    quantization = Quantization(algorithm=algorithm, compute_type=ComputeType.FLOAT32)
+    convert(model, quantization, tmp_path / "out", lambda *_: None, stored_scales(model))
+    with (
+        open_weights(model.index, model.stored) as source,
+        open_checkpoint(tmp_path / "out" / RANK0) as converted,
+    ):
+        check_weights(model.spec, model.sources, source, converted, quantization)
+        both = source.read("model.layers.1.mlp.gate_up_proj.weight").chunk(2)
+        for name, half in zip(("fc", "gate"), both, strict=True):
+            (tensor,) = (
+                t
+                for t in checkpoint_tensors(model.spec)
+                if t.name == f"transformer.layers.1.mlp.{name}.weight"
+            )
+            apart = (converted.read(tensor) - half).norm() / half.norm()
+            assert float(apart) < (1e-6 if made is not ready_made.blocks else 0.04)
 
 
 def test_each_kind_of_layer_is_a_kv_group(case_of):

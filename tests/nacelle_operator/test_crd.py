@@ -104,6 +104,31 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"quantization": {"algorithm": "INT4"}}, 'Unsupported value: "INT4"'),
     (BUILD, {"quantization": {"kvCache": "FP8"}}, "quantization.kvCache FP8 is not built yet"),
     (BUILD, {"quantization": {"lmHead": "FP8"}}, "quantization.lmHead FP8 is not built yet"),
+    (BUILD, {"quantization": {"calibration": {}}}, "quantization.calibration has no meaning"),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8", "calibration": {"percentile": "99.9"}}},
+        "calibration.percentile has no meaning with method AbsMax",
+    ),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8", "calibration": {"path": "../a.txt"}}},
+        "quantization.calibration.path must name a .txt or .jsonl file",
+    ),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8", "calibration": {"path": "a.parquet"}}},
+        "quantization.calibration.path must name a .txt or .jsonl file",
+    ),
+    (
+        BUILD,
+        {
+            "model": {"persistentVolumeClaim": None, "huggingFace": HUB},
+            "quantization": {"kvCache": "FP8", "calibration": {"path": "a.txt"}},
+        },
+        "which only a persistentVolumeClaim has",
+    ),
+    (BUILD, {"quantization": {"calibration": {"samples": 0}}}, "calibration.samples"),
     (BUILD, {"accuracy": {"maxKLDivergence": "much"}}, "spec.accuracy.maxKLDivergence"),
     (BUILD, {"job": {"attemptTimeout": "soon"}}, "spec.job.attemptTimeout"),
     (ENGINE, {"key": "f" * 64}, "metadata.name must be eng-ffffffffffffffff"),

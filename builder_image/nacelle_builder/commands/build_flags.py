@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from nacelle_builder.source.hub import HubModel
 from nacelle_engine.arch import Architecture, cpu_flags, cpu_level, parse_architecture
+from nacelle_engine.calibration import DEFAULT_PERCENTILE, Calibration, CalibrationMethod
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import (
@@ -47,6 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _choice(parser, "--kv-cache", Fp8OrNone, _RECIPE.kv_cache)
     _choice(parser, "--lm-head", Fp8OrNone, _RECIPE.lm_head)
     _choice(parser, "--compute-type", ComputeType, _RECIPE.compute_type)
+    _add_calibration(parser)
     _choice(parser, "--determinism", Determinism, Determinism.FAST)
     for name in ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens"):
         _number(parser, name, getattr(_LIMITS, name))
@@ -100,6 +102,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
             kv_cache=arguments.kv_cache,
             lm_head=arguments.lm_head,
             compute_type=arguments.compute_type,
+            calibration=_calibration(arguments),
         ),
         determinism=arguments.determinism,
         limits=Limits(
@@ -109,6 +112,43 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
             max_num_tokens=arguments.max_num_tokens,
         ),
     )
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
+    defaults = Calibration()
+    parser.add_argument(
+        "--calibration-method",
+        choices=[method.value for method in CalibrationMethod],
+        help=f"how static scales are found; default {defaults.method}",
+    )
+    parser.add_argument(
+        "--calibration-percentile",
+        metavar="P",
+        help=f"percentage of values not cut off; default {DEFAULT_PERCENTILE}",
+    )
+    parser.add_argument(
+        "--calibration-samples", type=int, metavar="N", help=f"default {defaults.samples}"
+    )
+    parser.add_argument(
+        "--calibration-path",
+        metavar="FILE",
+        help="texts in the model's folder, .txt or .jsonl; default: built-in ones",
+    )
+
+
+def _calibration(arguments: argparse.Namespace) -> Calibration | None:
+    """The calibration that the flags ask for; None when no flag does."""
+    given = {
+        name: getattr(arguments, f"calibration_{name}")
+        for name in ("method", "percentile", "samples", "path")
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Calibration(**given) if given else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "-".join(("--calibration", *(str(part) for part in first["loc"])))
+        raise InvalidRequest(f"{flag}: {first['msg']}") from error
 
 
 def _bounds(arguments: argparse.Namespace) -> AccuracyBounds:

@@ -11,9 +11,13 @@ from nacelle_engine.model.spec import ModelSpec
 
 def gather(source: Source, read: Callable[[str], torch.Tensor]) -> torch.Tensor:
     """The checkpoint tensor, in the source's type; float32 where an offset is added."""
-    joined = torch.cat([read(name) for name in source.names])
-    taken = joined.chunk(source.parts)[source.part]
+    taken = take(source, torch.cat([read(name) for name in source.names]))
     return taken.float() + source.offset if source.offset else taken
+
+
+def take(source: Source, joined: torch.Tensor) -> torch.Tensor:
+    """The source's part of the rows."""
+    return joined.chunk(source.parts)[source.part]
 
 
 def scatter(
@@ -28,7 +32,7 @@ def scatter(
     """
     parts = torch.split(values - source.offset, list(rows))
     for name, part in zip(source.names, parts, strict=True):
-        parameters[name].chunk(source.parts)[source.part].copy_(part)
+        take(source, parameters[name]).copy_(part)
 
 
 def rows_of(spec: ModelSpec, tensor: CheckpointTensor, source: Source) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from nacelle_builder.eager_model import load_eager
+from nacelle_builder.eager_model import load_pretrained
 from nacelle_builder.fetch.sums import write_sums
 from nacelle_engine.bundle import file_sha256
 from nacelle_engine.errors import InvalidModel, SourceUnavailable
@@ -63,7 +63,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 
     # transformers draws a bar for this on standard error, which no setting of its own turns off.
     with contextlib.redirect_stderr(io.StringIO()):
-        model = load_eager(
+        model = load_pretrained(
             gguf.parent,
             torch.bfloat16,
             gguf_file=gguf.name,

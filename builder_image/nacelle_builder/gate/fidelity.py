@@ -16,8 +16,7 @@ bfloat16 differs from itself in float32 by 0.125.
 """
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,19 +80,22 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
 
 def check_programs(
     program: Program,
-    reference: Reference,
+    references: Mapping[bool, Reference],
     ids: Sequence[int],
     recipe: Recipe,
     report: Report,
 ) -> None:
-    """Run every phase; FidelityFailed names the first whose logits are not the reference's."""
+    """Run every phase; FidelityFailed names the first whose logits are not the reference's.
+
+    references: for steps whose activations are quantised on the way (True), and for the others.
+    """
     signature = program.signature
     every = phases(recipe.limits)
     for number, item in enumerate(every):
         quantised = quantises(recipe, item.most_tokens)
         bounds = bounds_of(signature.compute_type, len(signature.layers), quantised=quantised)
-        with reference.per_token_activations() if quantised else nullcontext():
-            error = _check_phase(program, reference, _sequences(item, ids, number), item, bounds)
+        sequences = _sequences(item, ids, number)
+        error = _check_phase(program, references[quantised], sequences, item, bounds)
         found = f"{item.name}: error {error:.2g}, at most {bounds.together:.2g}"
         report(100 * (number + 1) // len(every), found)
 

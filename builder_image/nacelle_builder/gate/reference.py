@@ -1,7 +1,7 @@
 """The eager reference: transformers' own model in float32, sharing no code with the programs."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,8 +9,8 @@ import torch
 
 from nacelle_builder.convert.checkpoint import CheckpointReader
 from nacelle_builder.convert.gather import rows_of, scatter
-from nacelle_builder.convert.quantize import dequantize, quantize_per_channel
 from nacelle_builder.eager_model import load_eager
+from nacelle_builder.gate.fake_quantise import AS_COMPUTED, Rounding, rounded_cache, rounded_inputs
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
@@ -24,32 +24,31 @@ class Reference:
     def __init__(self, model: Any, device: torch.device = _CPU) -> None:
         self._model = model.eval().to(device)
         self._device = device
+        self._rounding = AS_COMPUTED
 
     @classmethod
     def load(cls, folder: Path, device: torch.device = _CPU) -> Self:
         """The model of a checkpoint's folder."""
         return cls(load_eager(folder, torch.float32), device)
 
+    def rounded(self, rounding: Rounding) -> Self:
+        """The same model, whose activations are rounded as by a program that quantises them."""
+        other = copy(self)
+        other._rounding = rounding
+        return other
+
     @torch.inference_mode()
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
         """float32 [sequences, tokens, vocab] of int64 [sequences, tokens], on the device."""
-        logits: torch.Tensor = self._model(input_ids=ids.to(self._device), use_cache=False).logits
+        cache = rounded_cache(self._model, self._rounding)
+        with rounded_inputs(self._model, self._rounding):
+            out = self._model(
+                input_ids=ids.to(self._device),
+                use_cache=cache is not None,
+                past_key_values=cache,
+            )
+        logits: torch.Tensor = out.logits
         return logits
-
-    @contextmanager
-    def per_token_activations(self) -> Iterator[None]:
-        """Within it, every linear but the head takes its input as E4M3 with one scale a token."""
-        linears = [
-            module
-            for name, module in self._model.named_modules()
-            if isinstance(module, torch.nn.Linear) and name != "lm_head"
-        ]
-        hooks = [linear.register_forward_pre_hook(_quantise_input) for linear in linears]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @torch.no_grad()
     def take_weights(
@@ -64,11 +63,3 @@ class Reference:
             source = sources[tensor.name]
             rows = rows_of(spec, tensor, source)
             scatter(source, rows, checkpoint.read(tensor), parameters)
-
-
-def _quantise_input(_linear: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[torch.Tensor]:
-    (x,) = inputs
-    # One scale a row: a token here, an output channel there.
-    quantised = quantize_per_channel(x.reshape(-1, x.shape[-1]))
-    values = dequantize(quantised.weight, quantised.per_channel_scale)
-    return (values.to(x.dtype).view_as(x),)

@@ -9,6 +9,7 @@ import torch
 from nacelle_builder.build import RANK0, Build, Facts
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import Model, read_model
+from nacelle_builder.gate.fake_quantise import rounding_of
 from nacelle_builder.gate.fidelity import check_programs
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import judge
@@ -17,7 +18,7 @@ from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
-from nacelle_builder.source.tensors import open_tensors
+from nacelle_builder.source.weights import open_weights
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
@@ -62,7 +63,7 @@ def _reference_device(model: Model, program: Program) -> torch.device:
 def _check_weights(build: Build, model: Model) -> None:
     quantization = build.request.recipe.quantization
     with (
-        open_tensors(model.index) as source,
+        open_weights(model.index, model.stored) as source,
         open_checkpoint(build.work / RANK0 / WEIGHTS) as converted,
     ):
         check_weights(model.spec, model.sources, source, converted, quantization)
@@ -93,4 +94,16 @@ def _check_programs(
 
     with open_checkpoint(build.work / RANK0 / WEIGHTS) as converted:
         reference.take_weights(model.spec, model.sources, converted)
-    check_programs(program, reference, ids, build.request.recipe, tell)
+        references = {
+            inputs: reference.rounded(
+                rounding_of(
+                    model.spec,
+                    model.sources,
+                    converted,
+                    build.request.recipe.quantization,
+                    inputs=inputs,
+                )
+            )
+            for inputs in (False, True)
+        }
+    check_programs(program, references, ids, build.request.recipe, tell)

@@ -1,7 +1,7 @@
 """The tensors of a TensorRT-LLM-format checkpoint: name, shape, and whether it may be quantised.
 
-Linear weights are [out, in]. A quantised linear `<name>.weight` is float8_e4m3fn and has beside it
-`<name>.per_channel_scale`, float32 [out]: weight = fp8 * scale[:, None].
+Linear weights are [out, in]. A quantised linear's weight is float8_e4m3fn and has scales beside it,
+whose names are in scales.py.
 """
 
 from nacelle_engine.frozen import Frozen
@@ -18,11 +18,6 @@ class CheckpointTensor(Frozen):
     shape: tuple[int, ...]
     linear: bool
     fields: tuple[str, ...]
-
-    @property
-    def scale_name(self) -> str:
-        """The name of its per-channel scale."""
-        return self.name.removesuffix(".weight") + ".per_channel_scale"
 
 
 def checkpoint_tensors(spec: ModelSpec) -> tuple[CheckpointTensor, ...]:

@@ -14,6 +14,7 @@ from nacelle_operator.api.model_source import ModelSource
 from nacelle_operator.api.placement import NodeSelector, Resources, Tolerations
 from nacelle_operator.api.refusals import (
     ARCHITECTURE_BUILT,
+    CALIBRATION_AT_HAND,
     DETERMINISM_BUILT,
     LIMITS_AGREE,
     PARALLELISM_BUILT,
@@ -117,6 +118,7 @@ class EngineBuildSpec(ApiModel):
             "backend tensorrt is not built yet: use native",
         ),
         *DETERMINISM_BUILT,
+        CALIBRATION_AT_HAND,
     )
 
     model_name: ModelName

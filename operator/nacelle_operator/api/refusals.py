@@ -27,6 +27,28 @@ DETERMINISM_BUILT: Final = (
     ),
 )
 
+CALIBRATION_AGREES: Final = (
+    Rule(
+        "!has(self.calibration) || self.algorithm == 'FP8' || self.kvCache == 'FP8'",
+        "quantization.calibration has no meaning: neither algorithm nor kvCache has static scales "
+        "(FP8); leave it out",
+    ),
+    Rule(
+        "!has(self.calibration) || !has(self.calibration.percentile) "
+        "|| self.calibration.method == 'Percentile'",
+        "quantization.calibration.percentile has no meaning with method AbsMax: leave it out or "
+        "use Percentile",
+    ),
+    Rule(
+        "!has(self.calibration) || !has(self.calibration.path) "
+        "|| (!self.calibration.path.startsWith('/') "
+        "&& !self.calibration.path.split('/').exists(part, part == '..') "
+        "&& (self.calibration.path.endsWith('.txt') || self.calibration.path.endsWith('.jsonl')))",
+        "quantization.calibration.path must name a .txt or .jsonl file, relative to the model's "
+        "folder and inside it",
+    ),
+)
+
 QUANTIZATION_BUILT: Final = WithRules(
     Rule(
         "self.algorithm != 'FP8'",
@@ -41,6 +63,14 @@ QUANTIZATION_BUILT: Final = WithRules(
         "self.lmHead == 'NONE'",
         "quantization.lmHead FP8 is not built yet for CPU architectures: use NONE",
     ),
+    *CALIBRATION_AGREES,
+)
+
+CALIBRATION_AT_HAND: Final = Rule(
+    "!has(self.quantization) || !has(self.quantization.calibration) "
+    "|| !has(self.quantization.calibration.path) || has(self.model.persistentVolumeClaim)",
+    "quantization.calibration.path is a file in the model's folder, which only a "
+    "persistentVolumeClaim has: leave it out",
 )
 
 LIMITS_AGREE: Final = WithRules(

@@ -13,7 +13,8 @@ from nacelle_operator.objects.names import job_name
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """One target's request; `immutable` says that its key stands for the model's content too."""
+    """One target's request; `immutable` says that its key stands for the content of the model,
+    and of the texts it is calibrated on, too."""
 
     target: Target
     request: BuildRequest
@@ -83,9 +84,15 @@ def _target_request(spec: EngineBuildSpec, target: Target, toolchain: Toolchain)
     return TargetRequest(
         target=target,
         request=request,
-        immutable="revision" in source or "digest" in source,
+        immutable=("revision" in source or "digest" in source) and not _own_texts(recipe),
         store_claim=spec.store.persistent_volume_claim.claim_name,
     )
+
+
+def _own_texts(recipe: Recipe) -> bool:
+    """Whether a file that the request only names decides static scales."""
+    calibration = recipe.quantization.calibration
+    return calibration is not None and calibration.path is not None
 
 
 def _source(model: ModelSource) -> dict[str, str]:
