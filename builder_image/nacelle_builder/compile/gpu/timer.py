@@ -16,6 +16,7 @@ from nacelle_builder.compile.gpu.timed_step import timed_step
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.driver import DriverError, Function
+from nacelle_engine.program.gpu import current_device
 from nacelle_engine.program.launch import KernelFile, LaunchList
 from nacelle_engine.program.replay import Binder, Scope
 from nacelle_engine.program.rope_table import rope_table
@@ -47,7 +48,7 @@ class Timer:
         recipe: Recipe,
     ) -> None:
         self._rank, self._cubins, self._signature = rank, cubins, signature
-        self._device = torch.device("cuda", torch.cuda.current_device())
+        self._device = current_device()
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self._device, self._cells)
