@@ -80,6 +80,13 @@ class Timer:
                     continue
         return found
 
+    def close(self) -> None:
+        """Give the memory back to the GPU."""
+        self._scopes.clear()
+        self._kv.clear()
+        self._buffers.clear()
+        torch.cuda.empty_cache()
+
     def _time(self, place: Place, candidate: Candidate) -> int:
         facts = self._cubins[candidate.kernel.name]
         functions = {facts.name: Function(self._rank, facts)}
@@ -87,7 +94,7 @@ class Timer:
             functions, self._buffers, self._state, self._cells, self._stream.cuda_stream
         )
         step = timed_step(place.last, self._signature, _CONTEXT, decode=place.name in _DECODE)
-        arrays = step_arrays(step, candidate.query_tile)
+        arrays = step_arrays(step, candidate.query_tile, self._signature.max_blocks)
         sizes = sizes_of(arrays)
         scopes = self._scopes_of(place.name)
         launch = launch_of(place.name, candidate.kernel)
