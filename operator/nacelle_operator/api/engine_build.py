@@ -117,6 +117,7 @@ class EngineBuildSpec(ApiModel):
             "backend tensorrt is not built yet: use native",
         ),
         *DETERMINISM_BUILT,
+        *QUANTIZATION_BUILT,
     )
 
     model_name: ModelName
@@ -128,7 +129,7 @@ class EngineBuildSpec(ApiModel):
     backend: Literal["native", "tensorrt"] = "native"
     """What compiles the engines."""
 
-    quantization: Annotated[Quantization, QUANTIZATION_BUILT] = Quantization()
+    quantization: Quantization = Quantization()
     """What of the engines is quantised, and how."""
 
     determinism: Determinism = Determinism.FAST
