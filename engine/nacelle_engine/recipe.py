@@ -1,6 +1,6 @@
 """A recipe: everything that decides what an engine is, apart from the model's content."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from nacelle_engine.abi import ABI
 from nacelle_engine.arch import Architecture
@@ -8,6 +8,9 @@ from nacelle_engine.canonical import digest
 from nacelle_engine.frozen import Frozen
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Determinism, Quantization
+
+# An engine for every product of its architecture, built with tactics that none of them dislikes.
+ANY_PRODUCT: Final = "any"
 
 
 class Parallelism(Frozen):
@@ -21,7 +24,7 @@ class Recipe(Frozen):
     """How one engine is to be built for one target."""
 
     architecture: Architecture
-    gpu_product: str = "any"
+    gpu_product: str = ANY_PRODUCT
     backend: Literal["native"] = "native"
     quantization: Quantization = Quantization()
     determinism: Determinism = Determinism.FAST

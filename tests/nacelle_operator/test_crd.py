@@ -66,6 +66,8 @@ BUILD, ENGINE, SERVE = BASES
 HUB = {"repo": "a/b", "revision": "0" * 40}
 CLAIM = {"claimName": "models"}
 REF = {"name": "m", "target": "cpu"}
+CPU = {"architecture": "x86-64-v3"}
+HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
     (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
@@ -80,8 +82,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"targets": [{"name": "t", "architecture": "sm_91"}]}, 'Unsupported value: "sm_91"'),
     (
         BUILD,
-        {"targets": [{"name": "t", "architecture": "sm_90"}]},
-        "architecture sm_90 is not built yet; x86-64-v3 and x86-64-v4 are",
+        {"targets": [{"name": "t", "architecture": "sm_80"}]},
+        "architecture sm_80 is not built yet; sm_90, x86-64-v3 and x86-64-v4 are",
     ),
     (
         BUILD,
@@ -129,6 +131,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "which only a persistentVolumeClaim has",
     ),
     (BUILD, {"quantization": {"calibration": {"samples": 0}}}, "calibration.samples"),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8"}, "targets": [HOPPER, {"name": "c", **CPU}]},
+        "quantization.kvCache FP8 is not built yet for CPU architectures",
+    ),
+    (
+        BUILD,
+        {"quantization": {"computeType": "float32"}, "targets": [HOPPER]},
+        "quantization.computeType float32 is not built yet for GPU architectures",
+    ),
     (BUILD, {"accuracy": {"maxKLDivergence": "much"}}, "spec.accuracy.maxKLDivergence"),
     (BUILD, {"job": {"attemptTimeout": "soon"}}, "spec.job.attemptTimeout"),
     (ENGINE, {"key": "f" * 64}, "metadata.name must be eng-ffffffffffffffff"),

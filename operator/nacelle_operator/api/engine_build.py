@@ -14,6 +14,7 @@ from nacelle_operator.api.model_source import ModelSource
 from nacelle_operator.api.placement import NodeSelector, Resources, Tolerations
 from nacelle_operator.api.refusals import (
     ARCHITECTURE_BUILT,
+    CALIBRATION_AGREES,
     CALIBRATION_AT_HAND,
     DETERMINISM_BUILT,
     LIMITS_AGREE,
@@ -119,6 +120,7 @@ class EngineBuildSpec(ApiModel):
         ),
         *DETERMINISM_BUILT,
         CALIBRATION_AT_HAND,
+        *QUANTIZATION_BUILT,
     )
 
     model_name: ModelName
@@ -130,7 +132,7 @@ class EngineBuildSpec(ApiModel):
     backend: Literal["native", "tensorrt"] = "native"
     """What compiles the engines."""
 
-    quantization: Annotated[Quantization, QUANTIZATION_BUILT] = Quantization()
+    quantization: Annotated[Quantization, CALIBRATION_AGREES] = Quantization()
     """What of the engines is quantised, and how."""
 
     determinism: Determinism = Determinism.FAST

@@ -9,9 +9,10 @@ from nacelle_operator.api.schema import Rule, WithRules
 
 ARCHITECTURE_BUILT: Final = (
     Rule(
-        "!self.architecture.startsWith('sm_')",
-        "GPU architectures are not built yet; x86-64-v3 and x86-64-v4 are",
-        "'architecture ' + self.architecture + ' is not built yet; x86-64-v3 and x86-64-v4 are'",
+        "!self.architecture.startsWith('sm_') || self.architecture == 'sm_90'",
+        "of GPU architectures only sm_90 is built yet",
+        "'architecture ' + self.architecture + ' is not built yet; "
+        "sm_90, x86-64-v3 and x86-64-v4 are'",
     ),
 )
 
@@ -27,7 +28,7 @@ DETERMINISM_BUILT: Final = (
     ),
 )
 
-CALIBRATION_AGREES: Final = (
+CALIBRATION_AGREES: Final = WithRules(
     Rule(
         "!has(self.calibration) || self.algorithm == 'FP8' || self.kvCache == 'FP8'",
         "quantization.calibration has no meaning: neither algorithm nor kvCache has static scales "
@@ -49,21 +50,27 @@ CALIBRATION_AGREES: Final = (
     ),
 )
 
-QUANTIZATION_BUILT: Final = WithRules(
+# A build has one quantization for all its targets, so a CPU target bounds what it may be.
+_GPU_ONLY: Final = "self.targets.all(t, t.architecture.startsWith('sm_'))"
+QUANTIZATION_BUILT: Final = (
     Rule(
-        "self.algorithm != 'FP8'",
+        f"self.quantization.algorithm != 'FP8' || {_GPU_ONLY}",
         "quantization.algorithm FP8 (static scales) is not built yet for CPU architectures: "
         "use FP8_PER_CHANNEL_PER_TOKEN or NONE",
     ),
     Rule(
-        "self.kvCache == 'NONE'",
+        f"self.quantization.kvCache == 'NONE' || {_GPU_ONLY}",
         "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE",
     ),
     Rule(
-        "self.lmHead == 'NONE'",
+        f"self.quantization.lmHead == 'NONE' || {_GPU_ONLY}",
         "quantization.lmHead FP8 is not built yet for CPU architectures: use NONE",
     ),
-    *CALIBRATION_AGREES,
+    Rule(
+        "self.quantization.computeType == 'bfloat16' || "
+        "self.targets.all(t, !t.architecture.startsWith('sm_'))",
+        "quantization.computeType float32 is not built yet for GPU architectures: use bfloat16",
+    ),
 )
 
 CALIBRATION_AT_HAND: Final = Rule(

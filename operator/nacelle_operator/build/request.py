@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nacelle_engine.canonical import digest
-from nacelle_engine.recipe import Parallelism, Recipe, Toolchain, request_key
+from nacelle_engine.recipe import ANY_PRODUCT, Parallelism, Recipe, Toolchain, request_key
 from nacelle_engine.request import BuildRequest, FolderSource, HuggingFaceSource
 from nacelle_operator.api.engine_build import EngineBuild, EngineBuildSpec, Target
 from nacelle_operator.api.model_source import ModelSource
@@ -65,7 +65,7 @@ def wanted_jobs(build: EngineBuild, current: Toolchain) -> frozenset[str]:
 def _target_request(spec: EngineBuildSpec, target: Target, toolchain: Toolchain) -> TargetRequest:
     recipe = Recipe(
         architecture=target.architecture,
-        gpu_product=target.gpu_products[0] if len(target.gpu_products) == 1 else "any",
+        gpu_product=target.gpu_products[0] if len(target.gpu_products) == 1 else ANY_PRODUCT,
         quantization=spec.quantization,
         determinism=spec.determinism,
         limits=spec.limits,
