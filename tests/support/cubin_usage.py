@@ -44,6 +44,8 @@ def kernels(architecture):
             yield decode_attention.kernel(shape, choice)
         yield rope_append.kernel(shape, rope_append.choices(shape)[0])
         yield prefill_attention.kernel(shape, prefill_attention.choices(shape)[0])
+    wide = AttentionShape(16, 8, 256, architecture=architecture)
+    yield decode_attention.kernel(wide, decode_attention.choices(wide, 1)[0])
     hidden = embed.Shape(4096, architecture=architecture)
     yield embed.kernel(hidden, embed.choices(hidden)[0])
     for algorithm in QuantizationAlgorithm if fp8 else [QuantizationAlgorithm.NONE]:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.capability import shared_memory
+
 SCRIPT = Path(__file__).parents[2] / "support/cubin_usage.py"
-# Shared memory that a program can have, in bytes.
-SHARED = {"sm_80": 166912, "sm_89": 101376, "sm_90": 232448, "sm_100": 232448}
+GPUS = [architecture for architecture in Architecture if not architecture.is_cpu]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", SHARED)
+@pytest.mark.parametrize("architecture", GPUS)
 def test_defaults_compile_without_spills(architecture, tmp_path):
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     del environment["TRITON_INTERPRET"]
@@ -28,4 +30,4 @@ def test_defaults_compile_without_spills(architecture, tmp_path):
     found = json.loads(result.stdout)
     assert len({kernel["name"] for kernel in found}) == len(found)
     assert [kernel for kernel in found if kernel["stack"]] == []
-    assert [kernel for kernel in found if kernel["shared"] > SHARED[architecture]] == []
+    assert [kernel for kernel in found if kernel["shared"] > shared_memory(architecture)] == []

@@ -113,7 +113,16 @@ def test_short_contexts_use_no_workspace():
 
 def test_default_choices_follow_the_batch():
     llama = AttentionShape(32, 8, 128)
-    assert [decode_attention.choices(llama, r)[0].splits for r in (1, 8, 32, 128)] == [32, 4, 1, 1]
+    defaults = [decode_attention.choices(llama, requests)[0] for requests in (1, 8, 128)]
+    assert [(choice.splits, choice.least) for choice in defaults] == [(32, 64), (4, 64), (8, 512)]
+
+
+@pytest.mark.parametrize("architecture", [Architecture.SM_89, Architecture.SM_90])
+@pytest.mark.parametrize("requests", [1, 3, 8, 40, 256])
+def test_choices_differ_and_take_whole_tiles(architecture, requests):
+    found = decode_attention.choices(AttentionShape(8, 8, 256, architecture=architecture), requests)
+    assert len(set(found)) == len(found) > 3
+    assert all(choice.least % choice.keys == 0 for choice in found)
 
 
 def test_fp8_needs_sm_89():

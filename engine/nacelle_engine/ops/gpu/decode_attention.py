@@ -26,7 +26,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.ops.gpu import prefill_attention, rope_append
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
-from nacelle_engine.ops.gpu.capability import depends
+from nacelle_engine.ops.gpu.capability import depends, shared_memory
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
 from nacelle_engine.ops.gpu.prefetch import prefetch
@@ -49,21 +49,35 @@ class Choice:
     stages: int = 3
 
 
+# (keys, warps, stages) of a tile.
+_TILES = ((64, 4, 3), (64, 4, 2), (32, 4, 4), (128, 4, 2), (64, 2, 3), (128, 8, 3), (32, 4, 2))
+
+
 def choices(shape: AttentionShape, requests: int) -> tuple[Choice, ...]:
     """Candidates for steps of up to `requests` requests, the safe one first."""
-    pairs = requests * shape.kv_heads
-    # About two programs a multiprocessor, of 132; a long context at batch 1 takes 32 a head.
-    enough = min(32, triton.next_power_of_2(max(1, 264 // pairs)))
-    splits = sorted({enough, min(32, enough * 2), min(32, enough * 4), max(1, enough // 2)})
-    splits.sort(key=lambda count: count != enough)
-    wide = 64 if shape.head_dim > 128 else 128
-    tiles = ((64, 4, 3), (32, 4, 4), (wide, 4, 2), (64, 2, 3), (wide, 8, 3))
-    found = [
-        Choice(keys, count, keys * (1 if pairs <= 64 else 2), warps, stages)
-        for count in splits
-        for keys, warps, stages in tiles
-    ]
-    return tuple(dict.fromkeys(found))
+    tiles = [tile for tile in _TILES if _fits(shape, tile[0], tile[2])]
+    shares = _shares(requests * shape.kv_heads)
+    pairs = [(shares[0], tile) for tile in tiles]
+    pairs += [(share, tile) for share in shares[1:] for tile in tiles[:3]]
+    return tuple(
+        Choice(keys, splits, max(keys, least), warps, stages)
+        for (splits, least), (keys, warps, stages) in pairs
+    )
+
+
+def _shares(pairs: int) -> list[tuple[int, int]]:
+    """(splits, least) for so many pairs of request and KV head, on about 132 multiprocessors."""
+    if pairs > 64:
+        # One program a pair fills the GPU; splits are for the few long contexts among short ones.
+        return [(8, 512), (1, 0), (8, 1024), (4, 256), (2, 0)]
+    enough = min(32, triton.next_power_of_2(264 // pairs))
+    return [(splits, 0) for splits in dict.fromkeys((enough, min(32, 2 * enough), enough // 2))]
+
+
+def _fits(shape: AttentionShape, keys: int, stages: int) -> bool:
+    """Whether K and V on their way leave 16 KiB of a program's shared memory for the rest."""
+    on_their_way = (stages - 1) * 2 * keys * shape.head_dim * (1 if shape.fp8 else 2)
+    return on_their_way + 16384 <= shared_memory(shape.architecture)
 
 
 def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int, int]:
@@ -158,6 +172,11 @@ def decode_attention(
     end = tl.minimum(begin + share, first + tiles)
     table = block_table + request * W
     keys = kv + kv_head * (32 * D)
+    # Rows after the end repeat the last one: what lies there in the cache may be anything.
+    last = tl.maximum(older - 1, 0)
+    position = begin * KEYS + tl.arange(0, KEYS)
+    offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
+    newest_offset = rows(table, tl.maximum(older, 0), KV_HEADS, D)
     if DEPENDENT:
         prefetch(keys, table, begin * KEYS, tl.minimum(end * KEYS, older), KEYS, KV_HEADS, D)
         gdc_wait()
@@ -186,13 +205,9 @@ def decode_attention(
     top = tl.where(keeps, newest * base, NEVER)
     total = tl.zeros([ROWS], tl.float32) + tl.where(keeps, 1.0, 0.0)
     acc = tl.zeros([ROWS, D], tl.float32) + tl.where(keeps, new_v.to(tl.float32), 0.0)
-    slot = keys + rows(table, older, KV_HEADS, D) + column
+    slot = keys + newest_offset + column
     tl.store(slot, new_k, mask=keeps)
     tl.store(slot + PART, new_v, mask=keeps)
-    # Rows after the end repeat the last one: what lies there in the cache may be anything.
-    last = tl.maximum(older - 1, 0)
-    position = begin * KEYS + tl.arange(0, KEYS)
-    offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
     for _ in range(begin, end):
         place = keys + offset[:, None] + column
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.

@@ -54,6 +54,7 @@ def choices(shape: AttentionShape) -> tuple[Choice, ...]:
         Choice(128, 64, 8, 3),
         Choice(64, 64, 4, 3),
         Choice(128, 128, 8, 2),
+        Choice(64, 64, 4, 2),
         Choice(128, 64, 8, 2),
         Choice(64, 32, 4, 3),
     )
