@@ -27,17 +27,24 @@ FEW_TOKENS: Final = (
     (64, 128, 4, 3),
     (64, 256, 4, 4),
     (64, 128, 4, 6),
-    (32, 512, 2, 4),
-    (32, 512, 4, 4),
+    (32, 256, 2, 5),
+    (32, 256, 4, 4),
     (128, 128, 4, 4),
 )
 MANY_TOKENS: Final = (
     (64, 128, 4, 3),
     (64, 128, 8, 4),
-    (64, 256, 4, 3),
+    (64, 256, 8, 3),
     (128, 64, 8, 4),
     (128, 128, 8, 3),
     (128, 128, 8, 4),
+)
+# Where shared memory is short (sm_89).
+SMALL: Final = (
+    (64, 128, 4, 3),
+    (64, 64, 4, 4),
+    (32, 128, 4, 4),
+    (32, 128, 2, 3),
 )
 # More programs than these gain nothing from sharing sums over K: three on each of 132 processors.
 MOST_PROGRAMS: Final = 400
@@ -49,7 +56,7 @@ def tilings(
     """For weights [rows, width] and steps of `tokens`; the first is safe to take untimed."""
     size = 1 if weight == "fp8e4nv" else 2
     block = 1 if tokens == 1 else min(64, max(8, _power_of_2_from(tokens)))
-    shapes = ONE_TOKEN if block == 1 else FEW_TOKENS if block <= 32 else MANY_TOKENS
+    limit = SHARED[architecture] * 1024
     plain = [
         Tiling(
             rows=row_count,
@@ -60,11 +67,18 @@ def tilings(
             bits=weight == "fp8e4nv" and architecture is Architecture.SM_80,
             dependent=_has_dependent_launch(architecture),
         )
-        for row_count, row_bytes, warps, stages in shapes
+        for row_count, row_bytes, warps, stages in _shapes(block, limit)
     ]
     found = [*plain, *_refined(plain, rows, width, weight, tokens, architecture)]
-    limit = SHARED[architecture] * 1024
     return tuple(dict.fromkeys(tiling for tiling in found if _shared(tiling, size) <= limit))
+
+
+def _shapes(block: int, limit: int) -> tuple[tuple[int, int, int, int], ...]:
+    if block == 1:
+        return ONE_TOKEN
+    if limit < 128 * 1024:
+        return SMALL
+    return FEW_TOKENS if block <= 32 else MANY_TOKENS
 
 
 def _refined(
@@ -79,7 +93,7 @@ def _refined(
     for tiling in plain:
         programs, tiles = -(-rows // tiling.rows), -(-width // tiling.width)
         wide = tiling.width * tiling.rows >= 64 * 256
-        if tiling.tokens == 1 and _has_dependent_launch(architecture):
+        if _has_dependent_launch(architecture) and (tokens == 1 or (wide and tokens <= 64)):
             yield replace(tiling, prefetch=True)
         for split in (2, 4):
             if tiling.tokens > 1 and wide and split <= tiles and programs * split <= MOST_PROGRAMS:

@@ -19,7 +19,7 @@ from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
 from nacelle_engine.ops.gpu.split_sum import add_parts, part_bounds
 from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
-from nacelle_engine.ops.gpu.weight_tile import load_tile, prefetch_rows
+from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def linear_residual(
     start = tl.program_id(0) * BLOCK_N
     rows = start + tl.arange(0, BLOCK_N)
     held = tl.minimum(rows, N - 1)
-    if PREFETCH:
-        prefetch_rows(weight, start, tl.minimum(BLOCK_N, N - start), K)
     begin, end = part_bounds(K, BLOCK_K, SPLIT)
-    tile = load_tile(weight, held, begin + tl.arange(0, BLOCK_K), K, BLOCK_K)
+    if PREFETCH:
+        prefetch_rows(weight, start, tl.minimum(BLOCK_N, N - start), begin, end, K)
+    first = first_tile(weight, held, begin, K, BLOCK_K, BLOCK_T)
     if scale is not None:
         scales = tl.load(scale + held)
     wait_for_predecessor(DEPENDENT)
@@ -66,7 +66,7 @@ def linear_residual(
     present = (tokens < T)[None, :] & (rows < N)[:, None]
     residual = tl.load(pointers, mask=present, other=0.0).to(tl.float32)
     products, squares = row_products(
-        tile, a, None, weight, held, tl.minimum(tokens, T - 1), begin, end, K, BLOCK_K, STAGES
+        first, a, None, weight, held, tl.minimum(tokens, T - 1), begin, end, K, BLOCK_K, STAGES
     )
     products, squares, last = add_parts(products, squares, workspace, arrived, SPLIT)
     if scale is not None:

@@ -24,7 +24,7 @@ from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
 from nacelle_engine.ops.gpu.split_sum import add_parts, part_bounds
 from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
-from nacelle_engine.ops.gpu.weight_tile import load_tile, prefetch_rows
+from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
 
 Activation = Literal["silu", "gelu_tanh"]
 TWICE_SQRT_2_OVER_PI = tl.constexpr(1.5957691216057308)
@@ -68,18 +68,18 @@ def norm_gate_up(
     start = tl.program_id(0) * HALF
     index = tl.arange(0, BLOCK_N)
     held = tl.minimum(start + index // 2, N // 2 - 1) + index % 2 * (N // 2)
+    begin, end = part_bounds(K, BLOCK_K, SPLIT)
     if PREFETCH:
         count = tl.minimum(HALF, N // 2 - start)
-        prefetch_rows(weight, start, count, K)
-        prefetch_rows(weight, start + N // 2, count, K)
-    begin, end = part_bounds(K, BLOCK_K, SPLIT)
-    tile = load_tile(weight, held, begin + tl.arange(0, BLOCK_K), K, BLOCK_K)
+        prefetch_rows(weight, start, count, begin, end, K)
+        prefetch_rows(weight, start + N // 2, count, begin, end, K)
+    first = first_tile(weight, held, begin, K, BLOCK_K, BLOCK_T)
     if scale is not None:
         scales = tl.load(scale + held)
     wait_for_predecessor(DEPENDENT)
     tokens = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
     products, squares = row_products(
-        tile, x, norm, weight, held, tl.minimum(tokens, T - 1), begin, end, K, BLOCK_K, STAGES
+        first, x, norm, weight, held, tl.minimum(tokens, T - 1), begin, end, K, BLOCK_K, STAGES
     )
     products, squares, last = add_parts(products, squares, workspace, arrived, SPLIT)
     products *= tl.rsqrt(squares / K + EPS)[None, :]

@@ -20,7 +20,7 @@ from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
 from nacelle_engine.ops.gpu.split_sum import add_parts, part_bounds
 from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
-from nacelle_engine.ops.gpu.weight_tile import load_tile, prefetch_rows
+from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ def norm_logits(
     start = tl.program_id(0) * BLOCK_N
     rows = start + tl.arange(0, BLOCK_N)
     held = tl.minimum(rows, N - 1)
-    if PREFETCH:
-        prefetch_rows(weight, start, tl.minimum(BLOCK_N, N - start), K)
     begin, end = part_bounds(K, BLOCK_K, SPLIT)
-    tile = load_tile(weight, held, begin + tl.arange(0, BLOCK_K), K, BLOCK_K)
+    if PREFETCH:
+        prefetch_rows(weight, start, tl.minimum(BLOCK_N, N - start), begin, end, K)
+    first = first_tile(weight, held, begin, K, BLOCK_K, BLOCK_T)
     if scale is not None:
         scales = tl.load(scale + held)
     wait_for_predecessor(DEPENDENT)
     places = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
     tokens = tl.load(logits_rows + tl.minimum(places, L - 1))
     products, squares = row_products(
-        tile, x, norm, weight, held, tokens, begin, end, K, BLOCK_K, STAGES
+        first, x, norm, weight, held, tokens, begin, end, K, BLOCK_K, STAGES
     )
     products, squares, last = add_parts(products, squares, workspace, arrived, SPLIT)
     result = products * tl.rsqrt(squares / K + EPS)[None, :]

@@ -63,7 +63,7 @@ def add_block(
 
 @triton.jit
 def row_products(
-    tile,
+    first,
     x,
     norm,
     weight,
@@ -77,29 +77,31 @@ def row_products(
 ):
     """products [rows, tokens] and squares [tokens] over columns `begin` to `end`.
 
-    `tile` is the weight's first. Every row and token must exist. One token: the float32 way.
+    Every row and token must exist. One token takes the float32 way, and `first`, the weight's tile
+    at `begin`: it is added last, so that the loop's loads are on their way sooner.
     """
-    columns = begin + tl.arange(0, BLOCK_K)
+    columns = tl.arange(0, BLOCK_K)
     if tokens.shape[0] == 1:
         token = x + tl.sum(tokens, 0).to(tl.int64) * K
         products = tl.zeros([rows.shape[0], BLOCK_K // FP8_LANE], tl.float32)
         squares = tl.zeros([BLOCK_K // FP8_LANE], tl.float32)
-        products, squares = add_token(products, squares, tile, token, norm, columns, K, BLOCK_K)
         for k in tl.range(begin + BLOCK_K, end, BLOCK_K, num_stages=STAGES):
-            columns = k + tl.arange(0, BLOCK_K)
-            tile = load_tile(weight, rows, columns, K, BLOCK_K)
-            products, squares = add_token(products, squares, tile, token, norm, columns, K, BLOCK_K)
+            tile = load_tile(weight, rows, k + columns, K, BLOCK_K)
+            products, squares = add_token(
+                products, squares, tile, token, norm, k + columns, K, BLOCK_K
+            )
+        products, squares = add_token(
+            products, squares, first, token, norm, begin + columns, K, BLOCK_K
+        )
         products = tl.sum(products, 1)[:, None]
         squares = tl.sum(squares[:, None], 0)
     else:
         products = tl.zeros([rows.shape[0], tokens.shape[0]], tl.float32)
         squares = tl.zeros([BLOCK_K // BF16_LANE, tokens.shape[0]], tl.float32)
-        products, squares = add_block(products, squares, tile, x, norm, tokens, columns, K, BLOCK_K)
-        for k in tl.range(begin + BLOCK_K, end, BLOCK_K, num_stages=STAGES):
-            columns = k + tl.arange(0, BLOCK_K)
-            tile = load_tile(weight, rows, columns, K, BLOCK_K)
+        for k in tl.range(begin, end, BLOCK_K, num_stages=STAGES):
+            tile = load_tile(weight, rows, k + columns, K, BLOCK_K)
             products, squares = add_block(
-                products, squares, tile, x, norm, tokens, columns, K, BLOCK_K
+                products, squares, tile, x, norm, tokens, k + columns, K, BLOCK_K
             )
         squares = tl.sum(squares, 0)
     return products, squares

@@ -36,8 +36,11 @@ class Tiling:
     dependent: bool = False
 
     def __post_init__(self) -> None:
-        if self.split > 1 and self.prefetch:
-            raise ValueError("prefetch asks for whole rows: it goes with split = 1 only")
+        if self.prefetch and self.rows > 32 * self.warps:
+            raise ValueError(
+                f"prefetch asks for a row in each thread: {self.rows} rows need more than "
+                f"{self.warps} warps"
+            )
 
     @property
     def name(self) -> str:

@@ -29,13 +29,16 @@ BITS_TO_BFLOAT16 = tl.constexpr(
     fma.rn.bf16x2 $1, codes, bias, zero;
     }"""
 )
+# Thread i of the first $2 asks for $4 bytes, i times $3 bytes behind $1.
 PREFETCH = tl.constexpr(
     """{
-    .reg .pred first;
-    .reg .b32 thread;
-    mov.u32 thread, %tid.x;
-    setp.eq.u32 first, thread, 0;
-    @first cp.async.bulk.prefetch.L2.global [$1], $2;
+    .reg .pred asks;
+    .reg .b32 row;
+    .reg .b64 start;
+    mov.u32 row, %tid.x;
+    setp.lt.u32 asks, row, $2;
+    mad.wide.u32 start, row, $3, $1;
+    @asks cp.async.bulk.prefetch.L2.global [start], $4;
     mov.u32 $0, 0;
     }"""
 )
@@ -72,13 +75,30 @@ def load_tile(weight, rows, columns, K: tl.constexpr, BLOCK_K: tl.constexpr):
 
 
 @triton.jit
-def prefetch_rows(weight, row, count, K: tl.constexpr):
-    """Ask for `count` existing rows of [N, K] in the L2 cache; K is a multiple of 16."""
+def first_tile(weight, rows, begin, K: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_T: tl.constexpr):
+    """The tile at column `begin`, for one token; None for a block of tokens.
+
+    Tensor cores take tiles from shared memory: a tile in registers would only be in the way.
+    """
+    if BLOCK_T == 1:
+        tile = load_tile(weight, rows, begin + tl.arange(0, BLOCK_K), K, BLOCK_K)
+    else:
+        tile = None
+    return tile
+
+
+@triton.jit
+def prefetch_rows(weight, row, count, begin, end, K: tl.constexpr):
+    """Ask for columns `begin` to `end` of `count` existing rows of [N, K] in the L2 cache.
+
+    Both are multiples of 16 (or K's end), and K is one; there are as many threads as rows.
+    """
     BYTES: tl.constexpr = weight.dtype.element_ty.primitive_bitwidth // 8
+    columns = tl.minimum(end, K) - begin
     tl.inline_asm_elementwise(
         PREFETCH,  # type: ignore[arg-type]
-        "=r,l,r",
-        [weight + row.to(tl.int64) * K, count * K * BYTES],
+        "=r,l,r,r,r",
+        [weight + row.to(tl.int64) * K + begin, count, K * BYTES, columns * BYTES],
         dtype=tl.int32,
         is_pure=False,
         pack=1,
