@@ -4,7 +4,7 @@ Every launch takes the next of several layers' weights and caches, together larg
 a CUDA graph of many launches; the time is the quickest graph's over its launches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +31,8 @@ from nacelle_engine.recipe import Recipe
 _ROTATED_BYTES = 256 << 20
 _LAUNCHES = 24
 _ROUNDS = 5
+# A graph takes about so long, in as many launches as that allows.
+_GRAPH_MILLISECONDS = 20
 _CONTEXT = 1024
 _DECODE = ("decode_attention",)
 
@@ -59,7 +61,7 @@ class Timer:
             "logits": signature.head,
         }
         self._scopes: dict[str, list[Scope]] = {}
-        self._caches = self._make_caches()
+        self._kv = self._make_cache()
         self._logits = torch.empty(
             max(place.last for place in places if place.name == "logits"),
             signature.vocab_size,
@@ -83,7 +85,7 @@ class Timer:
     def close(self) -> None:
         """Give the memory back to the GPU."""
         self._scopes.clear()
-        self._kv.clear()
+        del self._kv
         self._buffers.clear()
         torch.cuda.empty_cache()
 
@@ -96,65 +98,64 @@ class Timer:
         step = timed_step(place.last, self._signature, _CONTEXT, decode=place.name in _DECODE)
         arrays = step_arrays(step, candidate.query_tile, self._signature.max_blocks)
         sizes = sizes_of(arrays)
+        self._spread_caches(1 + int(step.block_tables[0].max()))
         scopes = self._scopes_of(place.name)
         launch = launch_of(place.name, candidate.kernel)
-        calls = [
-            binder.launches((launch,), scopes[number % len(scopes)]) for number in range(_LAUNCHES)
-        ]
+        calls = [binder.launches((launch,), scope) for scope in scopes]
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._inputs.send(arrays)
             self._cells.set_sizes(sizes)
             calls[0].run(sizes)
-            self._stream.synchronize()
+            once = self._milliseconds(lambda: calls[1].run(sizes))
+            count = max(2, min(len(calls), round(_GRAPH_MILLISECONDS / max(once, 1e-3))))
             graph = torch.cuda.CUDAGraph()
             graph.capture_begin()
             try:
-                for call in calls:
+                for call in calls[:count]:
                     call.run(sizes)
             finally:
                 graph.capture_end()
-            return self._quickest(graph)
+            best = min(self._milliseconds(graph.replay) for _ in range(_ROUNDS))
+        return round(best * 1e6 / count)
 
-    def _quickest(self, graph: torch.cuda.CUDAGraph) -> int:
-        times: list[float] = []
-        for _ in range(_ROUNDS):
-            begin, end = _event(), _event()
-            begin.record()
-            graph.replay()
-            end.record()
-            end.synchronize()
-            times.append(begin.elapsed_time(end))
-        return round(min(times) * 1e6 / _LAUNCHES)
+    def _milliseconds(self, run: Callable[[], None]) -> float:
+        begin, end = _event(), _event()
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        taken: float = begin.elapsed_time(end)
+        return taken
 
     def _scopes_of(self, place: str) -> list[Scope]:
-        """Copies of the program's weights, made when a place first asks; the old ones go."""
+        """A scope a launch, over copies of the weights made when a place first asks."""
         program = self._programs.get(place, self._signature.kinds[0])
         if program.name not in self._scopes:
             self._scopes.clear()
-            size = sum(_bytes(spec) for spec in program.weights)
-            copies = min(max(-(-_ROTATED_BYTES // size), 2), _LAUNCHES)
+            # A place reads one matrix of the program: the smallest must not stay in the L2 either.
+            smallest = min(_bytes(spec) for spec in program.weights if len(spec.shape) > 1)
+            copies = min(max(-(-_ROTATED_BYTES // smallest), 2), _LAUNCHES)
+            made = [_random(program, self._device) for _ in range(copies)]
             self._scopes[program.name] = [
-                Scope(_random(program, self._device), number % self._caches)
-                for number in range(copies)
+                Scope(made[number % copies], number) for number in range(_LAUNCHES)
             ]
         return self._scopes[program.name]
 
-    def _make_caches(self) -> int:
-        """Caches that rotate with the weights; how many there are."""
+    def _make_cache(self) -> torch.Tensor:
+        """One layer's cache, large enough for the largest step several times over."""
         group, signature = self._signature.kv_groups[0], self._signature
-        length = min(_CONTEXT, signature.max_seq_len)
         size = signature.tokens_per_block
-        blocks = 1 + signature.max_batch_size * -(-length // size)
+        width = -(-min(_CONTEXT, signature.max_seq_len) // size)
+        blocks = 4 * (1 + signature.max_batch_size * width)
         dtype = DTYPES[signature.kinds[0].state[0].dtype]
-        self._kv = [
-            torch.zeros(
-                (blocks, 2, group.kv_heads, size, group.head_dim), dtype=dtype, device=self._device
-            )
-            for _ in range(4)
-        ]
-        for number, cache in enumerate(self._kv):
-            self._cells.point("kv", cache.data_ptr(), number)
-        return len(self._kv)
+        shape = (blocks, 2, group.kv_heads, size, group.head_dim)
+        return torch.zeros(shape, dtype=dtype, device=self._device)
+
+    def _spread_caches(self, used: int) -> None:
+        """Give each launch another stretch of the cache, of the blocks that a step uses."""
+        for number in range(_LAUNCHES):
+            start = number * used % (len(self._kv) - used + 1)
+            self._cells.point("kv", self._kv[start].data_ptr(), number)
 
 
 def _workspace(
