@@ -85,7 +85,7 @@ def seen_by(reference, module, rounding):
 
 @pytest.mark.parametrize("scale", [None, 0.002])
 def test_a_linear_gets_its_input_rounded(tiny, scale):
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     plain = seen_by(reference, DOWN, Rounding())
     wanted = round_per_token(plain) if scale is None else round_static(plain, scale)
     assert torch.equal(seen_by(reference, DOWN, Rounding({DOWN: scale})), wanted)
@@ -94,14 +94,14 @@ def test_a_linear_gets_its_input_rounded(tiny, scale):
 
 
 def test_a_rounded_row_does_not_depend_on_the_others(tiny):
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     rounding = Rounding({DOWN: None}, (KvScale(k=0.01, v=0.01),) * 2)
     both, alone = (reference.rounded(rounding).logits(ids) for ids in (IDS, IDS[:1]))
     assert torch.allclose(both[:1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_coarse_keys_and_values_change_the_logits_and_fine_ones_hardly(tiny):
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     plain = reference.logits(IDS)
 
     def error(scale):
@@ -116,7 +116,7 @@ def test_coarse_keys_and_values_change_the_logits_and_fine_ones_hardly(tiny):
 
 def test_the_first_token_attends_to_its_own_rounded_value(tiny):
     """With one token attention gives its value back: o_proj's input is the rounded value."""
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     one = IDS[:1, :1]
     name = "model.layers.0.self_attn.o_proj"
     inputs = []
@@ -173,7 +173,7 @@ def test_a_class_that_leaves_inputs_alone_still_rounds_the_cache(source, tmp_pat
 def test_a_static_checkpoints_reference_has_its_dequantised_weights(source, tiny, tmp_path):
     static = Quantization(algorithm="FP8")
     rounding_from(source, tmp_path / "c", static, inputs=False)
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     with open_checkpoint(tmp_path / "c" / "rank0.safetensors") as checkpoint:
         reference.take_weights(source.spec, source.sources, checkpoint)
         tensor = next(t for t in checkpoint_tensors(source.spec) if "attention.qkv" in t.name)

@@ -71,7 +71,7 @@ def make_case(name: str, quantization: Quantization, root: Path) -> Case:
     rank = root / "rank0"
     rank.mkdir()
     shutil.copyfile(root / "out" / RANK0, rank / WEIGHTS)
-    reference = Reference(folder)
+    reference = Reference.load(folder)
     if quantization.algorithm != QuantizationAlgorithm.NONE:
         with (
             open_weights(model.index, model.stored) as source,

@@ -40,6 +40,9 @@ _COMMON: Final[Names] = {
     **_same("weight", "kv_scales", "q_norm", "k_norm"),
     **_same("buffer", "x", "qkv", "delta", "row_scale", "partial", "counters"),
     **_same("output", "logits"),
+    # Launches run one after the other, so all that share sums use the same space.
+    "workspace": buffer("partial"),
+    "arrived": buffer("counters"),
 }
 # The op at each place of a step, and the arguments that are particular to the place.
 _PLACES: Final[Mapping[str, Names]] = {

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from nacelle_builder.numerics import fused_tokens
+from nacelle_engine.arch import Architecture
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu import (
     act_quantise,
@@ -133,27 +135,28 @@ def _fused(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     dense = linear_residual.Shape(hidden, spec.q_size, kind)
     gate_up = norm_gate_up.Shape(inner, hidden, eps, kind, spec.activation)
     down = linear_residual.Shape(hidden, inner, kind)
+    linears: tuple[tuple[str, Any, Any, int], ...] = (
+        ("qkv", norm_linear, qkv, qkv.rows),
+        ("dense", linear_residual, dense, hidden),
+        ("gate_up", norm_gate_up, gate_up, 2 * inner),
+        ("down", linear_residual, down, hidden),
+    )
+    return [
+        Place(name, first, last, _tiled(op, shape, rows, last, arch))
+        for first, last in ranges(fused_tokens(recipe))
+        for name, op, shape, rows in linears
+    ]
+
+
+def _tiled(
+    op: Any, shape: Any, rows: int, size: int, architecture: Architecture
+) -> tuple[Candidate, ...]:
+    """A linear op's candidates for steps of `size`; `rows` counts the weight's."""
     made = []
-    for first, last in ranges(fused_tokens(recipe)):
-        made += [
-            _place(name, first, last, kernels)
-            for name, kernels in {
-                "qkv": [norm_linear.kernel(qkv, c) for c in norm_linear.choices(qkv, last, arch)],
-                "dense": [
-                    linear_residual.kernel(dense, c)
-                    for c in linear_residual.choices(dense, last, arch)
-                ],
-                "gate_up": [
-                    norm_gate_up.kernel(gate_up, c)
-                    for c in norm_gate_up.choices(gate_up, last, arch)
-                ],
-                "down": [
-                    linear_residual.kernel(down, c)
-                    for c in linear_residual.choices(down, last, arch)
-                ],
-            }.items()
-        ]
-    return made
+    for tiling in op.choices(shape, size, architecture):
+        partial, counters = tiling.slots(rows, size)
+        made.append(Candidate(op.kernel(shape, tiling), partial=partial, counters=counters))
+    return tuple(made)
 
 
 def _quantised(spec: ModelSpec, recipe: Recipe) -> list[Place]:
@@ -180,8 +183,8 @@ def _logits(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     shape = norm_logits.Shape(spec.vocab_size, spec.hidden_size, spec.norm_eps, kind)
     made = []
     for first, last in ranges(recipe.limits.max_num_tokens, last=256):
-        choices = norm_logits.choices(shape, last, recipe.architecture)
-        made.append(_place("logits", first, last, [norm_logits.kernel(shape, c) for c in choices]))
+        candidates = _tiled(norm_logits, shape, spec.vocab_size, last, recipe.architecture)
+        made.append(Place("logits", first, last, candidates))
     return made
 
 
