@@ -68,7 +68,7 @@ def make_case(name: str, quantization: Quantization, root: Path) -> Case:
     rank = root / "rank0"
     rank.mkdir()
     shutil.copyfile(root / "out" / RANK0, rank / WEIGHTS)
-    reference = Reference(folder)
+    reference = Reference.load(folder)
     if quantization.algorithm != QuantizationAlgorithm.NONE:
         with open_tensors(model.index) as source, open_checkpoint(rank / WEIGHTS) as converted:
             check_weights(model.spec, model.sources, source, converted, quantization)

@@ -6,7 +6,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from nacelle_builder.convert.quantize import dequantize, quantize_per_channel
 from nacelle_engine.model.checkpoint import checkpoint_tensors
-from nacelle_engine.model.family import family_of, read_spec, source_names
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import read_spec, source_names
 from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.signature import WEIGHTS
 
@@ -43,10 +44,10 @@ def random_model():
 def write_weights(model, quantization, rank):
     """rank's weights.safetensors; the model gets the values that quantised weights stand for."""
     state, made = model.state_dict(), {}
-    names = source_names(family_of(CONFIG), SPEC.num_layers)
+    names = source_names(family_of(CONFIG), SPEC)
     fp8 = quantization.algorithm != QuantizationAlgorithm.NONE
     for tensor in checkpoint_tensors(SPEC):
-        parts = [state[name] for name in names[tensor.name]]
+        parts = [state[name] for name in names[tensor.name].names]
         whole = torch.cat(parts)
         if tensor.linear and fp8:
             quantised = quantize_per_channel(whole)
