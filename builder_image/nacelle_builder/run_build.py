@@ -18,6 +18,8 @@ from nacelle_engine.errors import NacelleError, OutOfMemory, StoreUnavailable
 from nacelle_engine.progress import Progress
 from nacelle_engine.result import Published
 
+# What torch says, in plain RuntimeErrors, of the host's memory and of a GPU's.
+_MEMORY_TEXTS = ("can't allocate memory", "CUDA out of memory")
 _STORE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -65,7 +67,7 @@ def _surroundings(build: Build) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory(f"the build ran out of memory: {error}") from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+        if not any(text in str(error) for text in _MEMORY_TEXTS):
             raise
         raise OutOfMemory(f"the build ran out of memory: {error}") from error
     except OSError as error:

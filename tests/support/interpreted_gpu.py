@@ -26,30 +26,40 @@ POINTERS = {
 _capturing: list | None = None
 
 
+def facts_of(kernel):
+    """Facts of a cubin that no driver will read."""
+    return KernelFile(
+        name=kernel.name,
+        file=f"kernels/{kernel.name}.cubin",
+        entry=kernel.name,
+        shared_bytes=0,
+        warps=kernel.warps,
+        arguments=tuple(kernel.arguments.values()),
+    )
+
+
 def launch_list(lowered):
-    """The list that a build writes, with facts that no driver will read."""
-    files = [
-        KernelFile(
-            name=kernel.name,
-            file=f"kernels/{kernel.name}.cubin",
-            entry=kernel.name,
-            shared_bytes=0,
-            warps=kernel.warps,
-            arguments=tuple(kernel.arguments.values()),
-        )
-        for kernel in lowered.kernels
-    ]
+    """The list that a build writes."""
     return LaunchList(
-        kernels=tuple(files), buffers=lowered.buffers, steps=lowered.steps, heads=lowered.heads
+        kernels=tuple(facts_of(kernel) for kernel in lowered.kernels),
+        buffers=lowered.buffers,
+        steps=lowered.steps,
+        heads=lowered.heads,
     )
 
 
 def open_interpreted(monkeypatch, rank, signature, lowered):
     """The GpuProgram of a rank that holds weights, over the kernels of a lowering."""
     (rank / LAUNCHES).write_text(launch_list(lowered).model_dump_json(by_alias=True))
-    kernels = {kernel.name: kernel for kernel in lowered.kernels}
-    monkeypatch.setattr(gpu, "Function", lambda rank, facts: kernels[facts.name])
-    monkeypatch.setattr(gpu, "current_device", lambda: torch.device("cpu"))
+    interpret(monkeypatch, gpu, lowered.kernels)
+    return gpu.GpuProgram(rank, signature)
+
+
+def interpret(monkeypatch, module, kernels):
+    """Let a module that loads functions find these kernels instead, on a GPU that is the CPU."""
+    known = {kernel.name: kernel for kernel in kernels}
+    monkeypatch.setattr(module, "Function", lambda rank, facts: known[facts.name])
+    monkeypatch.setattr(module, "current_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(replay, "PreparedLaunch", Launch)
     monkeypatch.setattr(torch, "_scaled_mm", scaled_mm)
     for name, fake in (
@@ -61,7 +71,6 @@ def open_interpreted(monkeypatch, rank, signature, lowered):
         ("graph_pool_handle", lambda: None),
     ):
         monkeypatch.setattr(torch.cuda, name, fake)
-    return gpu.GpuProgram(rank, signature)
 
 
 class Launch:
@@ -115,7 +124,13 @@ class Stream:
 
 
 class Event:
-    """Everything is done at once."""
+    """Everything is done at once, and takes no time."""
+
+    def __init__(self, enable_timing=False):
+        pass
+
+    def elapsed_time(self, end):
+        return 0.0
 
     def record(self):
         pass

@@ -130,7 +130,8 @@ class GpuProgram:
             return self._decode_logits[:rows]
         logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
         index = self._launches.step_index(tokens, decode)
-        arrays = step_arrays(step, self._launches.steps[index].query_tile)
+        query_tile = self._launches.steps[index].query_tile
+        arrays = step_arrays(step, query_tile, self.signature.max_blocks)
         self._inputs.send(arrays)
         self._launch(index, sizes_of(arrays), logits)
         return logits

@@ -18,10 +18,11 @@ def is_decode(step: StepInput) -> bool:
     return len(step.token_ids) == len(step.seq_lens) and bool((np.diff(borders) == 1).all())
 
 
-def step_arrays(step: StepInput, query_tile: int) -> Arrays:
+def step_arrays(step: StepInput, query_tile: int, max_blocks: int) -> Arrays:
     """The arrays by the names that launches bind; tables of all KV groups equally wide.
 
-    query_tile: tokens that a tile of queries covers; 0 where no launch takes tiles.
+    query_tile  tokens that a tile of queries covers; 0 where no launch takes tiles
+    max_blocks  what the longest sequence fills; a table's columns beyond are left out
     """
     arrays: Arrays = {
         "token_ids": step.token_ids.numpy(),
@@ -33,9 +34,9 @@ def step_arrays(step: StepInput, query_tile: int) -> Arrays:
     }
     if query_tile:
         arrays["tile_request"], arrays["tile_first"] = tiles(step.q_start.numpy(), query_tile)
-    width = max(table.shape[1] for table in step.block_tables)
+    width = min(max(table.shape[1] for table in step.block_tables), max_blocks)
     for group, table in enumerate(step.block_tables):
-        arrays[f"block_table.{group}"] = _padded(table, len(table), width)
+        arrays[f"block_table.{group}"] = _padded(table[:, :width], len(table), width)
     return arrays
 
 
@@ -54,7 +55,7 @@ def decode_arrays(step: StepInput, size: int, width: int) -> Arrays:
         "logits_rows": _padded(step.logits_rows, size),
     }
     for group, table in enumerate(step.block_tables):
-        arrays[f"block_table.{group}"] = _padded(table, size, width)
+        arrays[f"block_table.{group}"] = _padded(table[:, :width], size, width)
     return arrays
 
 

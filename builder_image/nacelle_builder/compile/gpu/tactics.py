@@ -52,6 +52,7 @@ def choose(
         for number, place in enumerate(places):
             report(50 + 30 * number // len(places), f"timing {place.name} up to {place.last}")
             times[number] = timer.nanoseconds(place)
+        timer.close()
     return decide(places, times, f"timed on {gpu}")
 
 

@@ -16,6 +16,7 @@ from nacelle_builder.compile.gpu.timed_step import timed_step
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.driver import DriverError, Function
+from nacelle_engine.program.gpu import current_device
 from nacelle_engine.program.launch import KernelFile, LaunchList
 from nacelle_engine.program.replay import Binder, Scope
 from nacelle_engine.program.rope_table import rope_tables
@@ -47,7 +48,7 @@ class Timer:
         recipe: Recipe,
     ) -> None:
         self._rank, self._cubins, self._signature = rank, cubins, signature
-        self._device = torch.device("cuda", torch.cuda.current_device())
+        self._device = current_device()
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self._device, self._cells)
@@ -79,6 +80,13 @@ class Timer:
                     continue
         return found
 
+    def close(self) -> None:
+        """Give the memory back to the GPU."""
+        self._scopes.clear()
+        self._kv.clear()
+        self._buffers.clear()
+        torch.cuda.empty_cache()
+
     def _time(self, place: Place, candidate: Candidate) -> int:
         facts = self._cubins[candidate.kernel.name]
         functions = {facts.name: Function(self._rank, facts)}
@@ -86,7 +94,7 @@ class Timer:
             functions, self._buffers, self._state, self._cells, self._stream.cuda_stream
         )
         step = timed_step(place.last, self._signature, _CONTEXT, decode=place.name in _DECODE)
-        arrays = step_arrays(step, candidate.query_tile)
+        arrays = step_arrays(step, candidate.query_tile, self._signature.max_blocks)
         sizes = sizes_of(arrays)
         scopes = self._scopes_of(place.name)
         launch = launch_of(place.name, candidate.kernel)
