@@ -6,7 +6,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from nacelle_builder.convert.quantize import dequantize, quantize_per_channel
 from nacelle_engine.model.checkpoint import checkpoint_tensors
-from nacelle_engine.model.family import family_of, read_spec, source_names
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import read_spec, source_names
 from nacelle_engine.model.scales import PER_CHANNEL, linear_scale
 from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.signature import WEIGHTS
