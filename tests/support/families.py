@@ -69,7 +69,12 @@ def random_model(name: str, seed: int = 0) -> Any:
             else:
                 parameter.normal_(std=1.5 / parameter.shape[1] ** 0.5)
         head: nn.Linear = model.lm_head
-        head.weight.mul_(4)
+        if family.startswith("Gemma"):
+            # The head is the embedding too: larger, it would drown what the layers add to it.
+            head.weight.mul_(0.5)
+            model.model.norm.weight.add_(6)
+        else:
+            head.weight.mul_(4)
     return model
 
 
