@@ -78,7 +78,7 @@ def seen_by(reference, module, rounding):
     linear = reference._model.get_submodule(module)
     forward = linear.forward
     linear.forward = lambda x: (inputs.append(x), forward(x))[1]
-    reference.logits(IDS, rounding)
+    reference.rounded(rounding).logits(IDS)
     linear.forward = forward
     return inputs[0]
 
@@ -96,7 +96,7 @@ def test_a_linear_gets_its_input_rounded(tiny, scale):
 def test_a_rounded_row_does_not_depend_on_the_others(tiny):
     reference = Reference(tiny)
     rounding = Rounding({DOWN: None}, (KvScale(k=0.01, v=0.01),) * 2)
-    both, alone = reference.logits(IDS, rounding), reference.logits(IDS[:1], rounding)
+    both, alone = (reference.rounded(rounding).logits(ids) for ids in (IDS, IDS[:1]))
     assert torch.allclose(both[:1], alone, rtol=1e-4, atol=1e-4)
 
 
@@ -105,7 +105,7 @@ def test_coarse_keys_and_values_change_the_logits_and_fine_ones_hardly(tiny):
     plain = reference.logits(IDS)
 
     def error(scale):
-        found = reference.logits(IDS, Rounding(kv=(scale, scale)))
+        found = reference.rounded(Rounding(kv=(scale, scale))).logits(IDS)
         return float((found - plain).norm() / plain.norm())
 
     # Too large a scale flushes everything to 0; one that fits rounds by 2^-4 at most.
@@ -123,7 +123,7 @@ def test_the_first_token_attends_to_its_own_rounded_value(tiny):
     module = reference._model.get_submodule(name)
     handle = module.register_forward_pre_hook(lambda m, args: inputs.append(args[0]))
     reference.logits(one)
-    reference.logits(one, Rounding(kv=(KvScale(k=0.02, v=0.03),) * 2))
+    reference.rounded(Rounding(kv=(KvScale(k=0.02, v=0.03),) * 2)).logits(one)
     handle.remove()
     plain, rounded = inputs
     assert torch.allclose(rounded, round_static(plain, 0.03), atol=1e-6)

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from nacelle_builder.calibrate.scales import KvScale
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
+from nacelle_builder.gate.fake_quantise import Rounding
 from nacelle_builder.gate.fidelity import check_programs, phases
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import Meter, judge, violations
@@ -168,6 +170,20 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
         assert all(item.length(n) <= limits.max_seq_len for n in range(item.sequences))
     reference = quantised()
     check_programs(EagerProgram(reference), reference, ids, limits, quiet)
+
+
+def test_a_program_that_quantises_activations_needs_a_reference_that_does_too(quantised, ids):
+    inputs = [
+        f"model.layers.{n}.{name}_proj"
+        for n in range(2)
+        for name in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.down")
+    ]
+    rounding = Rounding(dict.fromkeys(inputs), (KvScale(k=0.05, v=0.05),) * 2)
+    reference = quantised()
+    program = EagerProgram(reference.rounded(rounding))
+    check_programs(program, quantised().rounded(rounding), ids, LIMITS, quiet)
+    with pytest.raises(FidelityFailed, match="prefill in one step"):
+        check_programs(program, reference, ids, LIMITS, quiet)
 
 
 class WrongRope(EagerProgram):

@@ -1,7 +1,9 @@
 """The eager reference: transformers' own model in float32, sharing no code with the programs."""
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -19,15 +21,19 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self._model = load_eager(folder, torch.float32).eval()
+        self._rounding = AS_COMPUTED
+
+    def rounded(self, rounding: Rounding) -> Self:
+        """The same model, whose activations are rounded as by a program that quantises them."""
+        other = copy(self)
+        other._rounding = rounding
+        return other
 
     @torch.inference_mode()
-    def logits(self, ids: torch.Tensor, rounding: Rounding = AS_COMPUTED) -> torch.Tensor:
-        """float32 [sequences, tokens, vocab] of int64 [sequences, tokens].
-
-        `rounding`: what of the activations is rounded as by a program that quantises them.
-        """
-        cache = rounded_cache(self._model, rounding)
-        with rounded_inputs(self._model, rounding):
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """float32 [sequences, tokens, vocab] of int64 [sequences, tokens]."""
+        cache = rounded_cache(self._model, self._rounding)
+        with rounded_inputs(self._model, self._rounding):
             out = self._model(input_ids=ids, use_cache=cache is not None, past_key_values=cache)
         logits: torch.Tensor = out.logits
         return logits
