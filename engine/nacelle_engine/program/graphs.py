@@ -22,6 +22,8 @@ class Graphs:
     def clear(self) -> None:
         """Forget every graph: what they were captured over is gone."""
         self._graphs.clear()
+        # A pool dies with the last graph that was captured into it.
+        self._pool = torch.cuda.graph_pool_handle()
 
     def capture(self, size: int, launch: Callable[[], None]) -> None:
         """Capture what `launch` launches on the current stream; it is run once before."""
