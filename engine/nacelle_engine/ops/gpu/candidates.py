@@ -39,6 +39,16 @@ MANY_TOKENS: Final = (
     (128, 128, 8, 3),
     (128, 128, 8, 4),
 )
+# For bf16, that tensor cores take from where it lies.
+MANY_TOKENS_BF16: Final = (
+    (128, 128, 8, 4),
+    (64, 128, 4, 6),
+    (128, 128, 4, 4),
+    (128, 256, 8, 3),
+    (256, 128, 8, 3),
+    (256, 128, 8, 4),
+    (256, 128, 16, 4),
+)
 # More programs than these gain nothing from sharing sums over K: three on each of 132 processors.
 MOST_PROGRAMS: Final = 400
 
@@ -49,7 +59,8 @@ def tilings(
     """For weights [rows, width] and steps of `tokens`; the first is safe to take untimed."""
     size = 1 if weight == "fp8e4nv" else 2
     block = 1 if tokens == 1 else min(64, max(8, _power_of_2_from(tokens)))
-    shapes = ONE_TOKEN if block == 1 else FEW_TOKENS if block <= 32 else MANY_TOKENS
+    many = MANY_TOKENS if size == 1 else MANY_TOKENS_BF16
+    shapes = ONE_TOKEN if block == 1 else FEW_TOKENS if block <= 32 else many
     plain = [
         Tiling(
             rows=row_count,
