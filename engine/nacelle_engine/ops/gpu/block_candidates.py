@@ -13,13 +13,13 @@ from nacelle_engine.ops.gpu.capability import depends
 SHAPES: Final = {
     64: ((4, 6), (4, 8)),
     128: ((4, 4), (4, 6), (8, 4), (8, 6)),
-    256: ((8, 3), (8, 4), (8, 5), (16, 3), (16, 4), (4, 3)),
+    256: ((8, 4), (8, 3), (8, 5), (4, 3), (4, 4)),
 }
 # As many programs as fill the 132 processors of an H200 once to three times.
 FEWEST_PROGRAMS: Final = 90
 MOST_PROGRAMS: Final = 400
-# Elements of a program's sum, and of the block's sum that is added to it, in one thread.
-MOST_ELEMENTS: Final = 72
+# Elements of a program's sums that one thread can hold, with a block's sum of 128 rows beside them.
+MOST_ELEMENTS: Final = 192
 # Blocks of a row that are worth asking for early: 1 KiB.
 AHEAD: Final = 8
 
@@ -42,7 +42,7 @@ def tilings(
         for size in _token_counts(tokens)
         for warps, stages in SHAPES[count]
         if stages * (count + size) * COLUMNS <= limit
-        if count * size <= MOST_ELEMENTS * warps * 32
+        if (count + min(count, COLUMNS)) * size <= MOST_ELEMENTS * warps * 32
         for split in _splits(-(-rows // count) * -(-tokens // size), width // COLUMNS)
         for ahead in ((0, AHEAD) if dependent else (0,))
     ]

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.block_candidates import tilings
-from nacelle_engine.ops.gpu.block_products import block_bounds, block_products, prefetch_blocks
+from nacelle_engine.ops.gpu.block_products import block_bounds, pair_products, prefetch_blocks
 from nacelle_engine.ops.gpu.block_scales import (
     BLOCK,
     COLUMNS,
@@ -65,29 +65,33 @@ def block_gate_up(
     AHEAD: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    """One program: a block of inner columns for BLOCK_T tokens, over one part of K; N = 2 I."""
-    index = tl.arange(0, BLOCK_N)
-    # Gate rows, then up rows: a thread's registers hold both of a pair.
-    rows = tl.program_id(0) * BLOCK + index % BLOCK + index // BLOCK * (N // 2)
+    """One program: a block of inner columns for BLOCK_T tokens, over one part of K.
+
+    N = 2 I; BLOCK_N = 256, gate rows and up rows counted.
+    """
+    rows = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    up_rows = N // 2 + rows
     begin, end = block_bounds(K, SPLIT)
     prefetch_blocks(weight, rows, begin, end, K, AHEAD)
-    scales = tl.load(scale + rows)
+    prefetch_blocks(weight, up_rows, begin, end, K, AHEAD)
+    gate_scales = tl.load(scale + rows)
+    up_scales = tl.load(scale + up_rows)
     wait_for_predecessor(DEPENDENT)
-    tokens = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
+    tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     present = tl.minimum(tokens, T - 1)
     # Loaded before the loop and summed after it: the loop hides the wait.
     squares = load_squares(x_squares, present, K)
-    products = block_products(
-        weight, rows, x_codes, x_scales, present, begin, end, K, 1, STAGES
+    gate, up = pair_products(
+        weight, rows, up_rows, x_codes, x_scales, present, begin, end, K, STAGES
     )
     if SPLIT > 1:
-        if not publish(products, workspace, arrived, SPLIT):
+        if not publish(gate, up, workspace, arrived, SPLIT):
             return
-        products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
-    products *= scales[:, None] * tl.rsqrt(tl.sum(squares, 0) / K + EPS)[None, :]
-    gate, up = tl.split(tl.permute(tl.reshape(products, [2, BLOCK, BLOCK_T]), 1, 2, 0))
-    inner = gated(gate, up, GELU)
-    emit_codes(inner, inner_codes, inner_scales, tl.program_id(0), tokens, T, N // 2)
+        gate = collect(workspace, arrived, BLOCK, BLOCK_T, SPLIT, 2, 0)
+        up = collect(workspace, arrived, BLOCK, BLOCK_T, SPLIT, 2, 1)
+    inverse = tl.rsqrt(tl.sum(squares, 0) / K + EPS)[None, :]
+    inner = gated(gate * gate_scales[:, None] * inverse, up * up_scales[:, None] * inverse, GELU)
+    emit_codes(inner, inner_codes, inner_scales, tl.program_id(1), tokens, T, N // 2)
 
 
 def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[BlockTiling, ...]:

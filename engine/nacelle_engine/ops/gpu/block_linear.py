@@ -57,13 +57,13 @@ def block_linear(
     DEPENDENT: tl.constexpr,
 ):
     """One program: BLOCK_N outputs of BLOCK_T tokens, over one part of K."""
-    rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     held = tl.minimum(rows, N - 1)
     begin, end = block_bounds(K, SPLIT)
     prefetch_blocks(weight, held, begin, end, K, AHEAD)
     scales = tl.load(scale + held)
     wait_for_predecessor(DEPENDENT)
-    tokens = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
+    tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     present = tl.minimum(tokens, T - 1)
     # Loaded before the loop and summed after it: the loop hides the wait.
     squares = load_squares(x_squares, present, K)
@@ -71,7 +71,7 @@ def block_linear(
         weight, held, x_codes, x_scales, present, begin, end, K, 1, STAGES
     )
     if SPLIT > 1:
-        if not publish(products, workspace, arrived, SPLIT):
+        if not publish(products, None, workspace, arrived, SPLIT):
             return
         products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
     result = products * scales[:, None] * tl.rsqrt(tl.sum(squares, 0) / K + EPS)[None, :]

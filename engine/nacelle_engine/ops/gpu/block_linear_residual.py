@@ -58,18 +58,18 @@ def block_linear_residual(
     DEPENDENT: tl.constexpr,
 ):
     """One program: a block of the stream's columns for BLOCK_T tokens, over one part of K."""
-    rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     begin, end = block_bounds(K, SPLIT)
     prefetch_blocks(weight, rows, begin, end, K, AHEAD)
     scales = tl.load(scale + rows)
     norms = tl.load(norm + rows).to(tl.float32)
     wait_for_predecessor(DEPENDENT)
-    tokens = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
+    tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     products = block_products(
         weight, rows, a_codes, a_scales, tl.minimum(tokens, T - 1), begin, end, K, SCALED, STAGES
     )
     if SPLIT > 1:
-        if not publish(products, workspace, arrived, SPLIT):
+        if not publish(products, None, workspace, arrived, SPLIT):
             return
     pointers = x + tokens.to(tl.int64)[None, :] * N + rows[:, None]
     residual = tl.load(pointers, mask=(tokens < T)[None, :], other=0.0).to(tl.float32)
@@ -77,7 +77,7 @@ def block_linear_residual(
         products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
     kept = (residual + products * scales[:, None]).to(tl.bfloat16)
     tl.store(pointers, kept, mask=(tokens < T)[None, :])
-    block = tl.program_id(0)
+    block = tl.program_id(1)
     emit_stream(kept.to(tl.float32), norms, x_codes, x_scales, x_squares, block, tokens, T, N)
 
 

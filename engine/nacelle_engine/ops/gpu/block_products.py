@@ -14,6 +14,15 @@ from nacelle_engine.ops.gpu.block_scales import BLOCK, STRIDE
 PREFETCH = tl.constexpr("cp.async.bulk.prefetch.L2.global [$1], $2; // $0")
 
 
+@triton.constexpr_function
+def _scales_ahead(tokens: int) -> int:
+    """How many blocks ahead scales are loaded: no operands of the dot, nothing else pipelines them.
+
+    The products of many tokens take longer than the load, and leave no registers for two scales.
+    """
+    return 1 if tokens < 64 else 0
+
+
 @triton.jit
 def block_bounds(K: tl.constexpr, SPLIT: tl.constexpr):
     """First block of this program's part of the sum, and the one after its last."""
@@ -53,17 +62,59 @@ def block_products(
 
     Every row and token must exist.
     """
+    AHEAD: tl.constexpr = _scales_ahead(tokens.shape[0])
     columns = tl.arange(0, BLOCK)
     weights = weight + rows.to(tl.int64)[:, None] * K + columns[None, :]
     activations = codes + tokens.to(tl.int64)[None, :] * K + columns[:, None]
     products = tl.zeros([rows.shape[0], tokens.shape[0]], tl.float32)
     factor = tl.load(scales + begin // SCALED * STRIDE + tokens)
     for block in tl.range(begin, end, num_stages=STAGES):
-        # A block ahead: a scale is no operand of the dot, so nothing else pipelines it.
-        following = tl.minimum(block + 1, end - 1) // SCALED
-        next_factor = tl.load(scales + following * STRIDE + tokens)
+        later = tl.minimum(block + AHEAD, end - 1) // SCALED
+        later_factor = tl.load(scales + later * STRIDE + tokens)
+        if AHEAD == 0:
+            factor = later_factor
         tile = tl.load(weights + block * BLOCK, eviction_policy="evict_first")
         activation = tl.load(activations + block * BLOCK)
         products += tl.dot(tile, activation) * factor[None, :]
-        factor = next_factor
+        if AHEAD == 1:
+            factor = later_factor
     return products
+
+
+@triton.jit
+def pair_products(
+    weight,
+    rows,
+    other_rows,
+    codes,
+    scales,
+    tokens,
+    begin,
+    end,
+    K: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """products of `rows` and of `other_rows` in one pass over the activations; a scale a block.
+
+    Two sums, since a block's sum beside one of twice the rows would not fit the registers.
+    """
+    AHEAD: tl.constexpr = _scales_ahead(tokens.shape[0])
+    columns = tl.arange(0, BLOCK)
+    weights = weight + rows.to(tl.int64)[:, None] * K + columns[None, :]
+    others = weight + other_rows.to(tl.int64)[:, None] * K + columns[None, :]
+    activations = codes + tokens.to(tl.int64)[None, :] * K + columns[:, None]
+    products = tl.zeros([rows.shape[0], tokens.shape[0]], tl.float32)
+    other_products = tl.zeros([rows.shape[0], tokens.shape[0]], tl.float32)
+    factor = tl.load(scales + begin * STRIDE + tokens)
+    for block in tl.range(begin, end, num_stages=STAGES):
+        later_factor = tl.load(scales + tl.minimum(block + AHEAD, end - 1) * STRIDE + tokens)
+        if AHEAD == 0:
+            factor = later_factor
+        tile = tl.load(weights + block * BLOCK, eviction_policy="evict_first")
+        other = tl.load(others + block * BLOCK, eviction_policy="evict_first")
+        activation = tl.load(activations + block * BLOCK)
+        products += tl.dot(tile, activation) * factor[None, :]
+        other_products += tl.dot(other, activation) * factor[None, :]
+        if AHEAD == 1:
+            factor = later_factor
+    return products, other_products

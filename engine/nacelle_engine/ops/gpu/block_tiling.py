@@ -77,8 +77,9 @@ class BlockTiling:
                 "DEPENDENT": self.dependent,
             },
             grid=(
-                Size(times=-(-int(constants["N"] or 0) // self.rows)),
+                # Tiles of the same weights run side by side: these come from memory once.
                 Size(symbol="T", divisor=self.tokens),
+                Size(times=-(-int(constants["N"] or 0) // self.rows)),
                 Size(times=self.split),
             ),
             warps=self.warps,
