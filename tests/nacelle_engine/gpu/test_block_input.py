@@ -39,7 +39,8 @@ def test_the_formula(tokens, size):
 
 
 def test_it_is_not_offered_for_other_shapes():
+    shape = block_input.Shape(512)
     assert block_input.choices(block_input.Shape(576), 8, Architecture.SM_90) == ()
-    assert block_input.choices(block_input.Shape(512), 8, Architecture.SM_80) == ()
-    assert block_input.choices(block_input.Shape(512), 257, Architecture.SM_90) == ()
-    assert [each.tokens for each in block_input.choices(block_input.Shape(512), 2, Architecture.SM_90)] == [2]
+    assert block_input.choices(shape, 8, Architecture.SM_80) == ()
+    assert block_input.choices(shape, 257, Architecture.SM_90) == ()
+    assert [each.tokens for each in block_input.choices(shape, 2, Architecture.SM_90)] == [2]

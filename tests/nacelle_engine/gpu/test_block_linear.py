@@ -70,9 +70,7 @@ def test_a_row_is_the_same_in_any_batch(tiling):
     for token in (0, 16):
         one = slice(token, token + 1)
         codes, scales, squares = blocks
-        alone = found(
-            shape, tiling, (codes[one], scales[:, one], squares[:, one]), weight, scale
-        )
+        alone = found(shape, tiling, (codes[one], scales[:, one], squares[:, one]), weight, scale)
         assert torch.equal(alone[0], together[token])
 
 

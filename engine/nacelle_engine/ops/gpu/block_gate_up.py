@@ -79,8 +79,9 @@ def block_gate_up(
     wait_for_predecessor(DEPENDENT)
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     present = tl.minimum(tokens, T - 1)
-    # Loaded before the loop and summed after it: the loop hides the wait.
-    squares = load_squares(x_squares, present, K)
+    # Loaded before the loop and summed after it, the loop hides the wait; it costs registers.
+    if BLOCK_T < 64:
+        squares = load_squares(x_squares, present, K)
     gate, up = pair_products(
         weight, rows, up_rows, x_codes, x_scales, present, begin, end, K, STAGES
     )
@@ -89,6 +90,8 @@ def block_gate_up(
             return
         gate = collect(workspace, arrived, BLOCK, BLOCK_T, SPLIT, 2, 0)
         up = collect(workspace, arrived, BLOCK, BLOCK_T, SPLIT, 2, 1)
+    if BLOCK_T >= 64:
+        squares = load_squares(x_squares, present, K)
     inverse = tl.rsqrt(tl.sum(squares, 0) / K + EPS)[None, :]
     inner = gated(gate * gate_scales[:, None] * inverse, up * up_scales[:, None] * inverse, GELU)
     emit_codes(inner, inner_codes, inner_scales, tl.program_id(1), tokens, T, N // 2)

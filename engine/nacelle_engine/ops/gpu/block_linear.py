@@ -65,15 +65,16 @@ def block_linear(
     wait_for_predecessor(DEPENDENT)
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     present = tl.minimum(tokens, T - 1)
-    # Loaded before the loop and summed after it: the loop hides the wait.
-    squares = load_squares(x_squares, present, K)
-    products = block_products(
-        weight, held, x_codes, x_scales, present, begin, end, K, 1, STAGES
-    )
+    # Loaded before the loop and summed after it, the loop hides the wait; it costs registers.
+    if BLOCK_T < 64:
+        squares = load_squares(x_squares, present, K)
+    products = block_products(weight, held, x_codes, x_scales, present, begin, end, K, 1, STAGES)
     if SPLIT > 1:
         if not publish(products, None, workspace, arrived, SPLIT):
             return
         products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
+    if BLOCK_T >= 64:
+        squares = load_squares(x_squares, present, K)
     result = products * scales[:, None] * tl.rsqrt(tl.sum(squares, 0) / K + EPS)[None, :]
     if bias is not None:
         result += tl.load(bias + held).to(tl.float32)[:, None]

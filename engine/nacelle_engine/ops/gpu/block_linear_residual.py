@@ -26,7 +26,7 @@ from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 
 @dataclass(frozen=True)
 class Shape:
-    """`rows` outputs (N) of `width` inputs (K), of which `block` share a scale: multiples of 128."""
+    """`rows` outputs (N) of `width` inputs (K), `block` of which share a scale; all times 128."""
 
     rows: int
     width: int
@@ -68,12 +68,11 @@ def block_linear_residual(
     products = block_products(
         weight, rows, a_codes, a_scales, tl.minimum(tokens, T - 1), begin, end, K, SCALED, STAGES
     )
-    if SPLIT > 1:
-        if not publish(products, None, workspace, arrived, SPLIT):
-            return
     pointers = x + tokens.to(tl.int64)[None, :] * N + rows[:, None]
     residual = tl.load(pointers, mask=(tokens < T)[None, :], other=0.0).to(tl.float32)
     if SPLIT > 1:
+        if not publish(products, None, workspace, arrived, SPLIT):
+            return
         products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
     kept = (residual + products * scales[:, None]).to(tl.bfloat16)
     tl.store(pointers, kept, mask=(tokens < T)[None, :])

@@ -1,6 +1,7 @@
 """FP8 activations with one scale per token and block of columns, and how a tile becomes such.
 
-s[b, t] = max over the block's k of |y[t, k]| / 448, 1 where that is 0; codes[t, k] = e4m3(y * (1 / s)).
+s[b, t] = max over the block's k of |y[t, k]| / 448, 1 where that is 0;
+codes[t, k] = e4m3(y[t, k] * (1 / s[b, t])).
 Scales are fp32 [blocks, 256], a row a block: their stride is the most tokens of a step. A residual
 stream x is kept as codes of x * norm, the factor 1 / rms of the norm left out, and the sums of
 squares [blocks, 256] of each block that the factor takes.
@@ -65,9 +66,7 @@ def dequantised(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     return codes.float() * each
 
 
-def stream(
-    x: torch.Tensor, norm: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def stream(x: torch.Tensor, norm: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Reference: codes, scales and squares [blocks, T] of x [T, K] bf16 before this norm."""
     wide = x.float()
     squares = wide.square().unflatten(-1, (-1, COLUMNS)).sum(-1).T

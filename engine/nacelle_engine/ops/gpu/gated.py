@@ -1,6 +1,7 @@
 """The gated activation: act(gate) * up, with silu or gelu_tanh.
 
-silu(g) = g / (1 + exp(-g)); gelu_tanh(g) = g / 2 * (1 + tanh(z)), z = sqrt(2 / pi) (g + 0.044715 g^3)
+silu(g) = g / (1 + exp(-g)); gelu_tanh(g) = g / 2 * (1 + tanh(z)),
+z = sqrt(2 / pi) (g + 0.044715 g^3)
 """
 
 from typing import Literal
