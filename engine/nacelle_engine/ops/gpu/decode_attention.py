@@ -7,7 +7,8 @@ out[r, h] = sum over p - window < i <= p of softmax_i(cap(q' . k'_i * scale)) v_
 
 qkv bf16 [R, (heads + 2 kv_heads) D]; rope fp32 [S, D]; kv [B, 2, kv_heads, 32, D]; kv_scales
 fp32 [2]; q_norm, k_norm bf16 [D]; block_table int32 [R, W]; seq_lens int32 [R]; out bf16
-[R, heads D]. seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
+[R, heads D], or instead a_codes FP8 [R, heads D] and a_scales fp32 [kv_heads, 256]
+(attention_output.py). seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
 partial fp32 and counters int32 (`workspace` gives their sizes) serve the merge of the splits;
 counters are 0 before the first launch and are left so.
 
@@ -25,8 +26,9 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.ops.gpu import prefill_attention, rope_append
+from nacelle_engine.ops.gpu.attention_output import put_all
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
-from nacelle_engine.ops.gpu.capability import depends, shared_memory
+from nacelle_engine.ops.gpu.capability import depends, require_fp8, shared_memory
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
 from nacelle_engine.ops.gpu.prefetch import prefetch
@@ -88,20 +90,25 @@ def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int
     return pairs * choice.splits * shape.group * (shape.head_dim + STATE.value), pairs
 
 
-def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
-    """Grid (R, kv_heads, splits)."""
+def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Kernel:
+    """Grid (R, kv_heads, splits). blocks: the result is a_codes and a_scales, not out."""
     tile = f"k{choice.keys}_s{choice.splits}_l{choice.least}_w{choice.warps}_p{choice.stages}"
     split = choice.splits > 1
+    results = {"out": "*bf16"}
+    if blocks:
+        require_fp8(shape.architecture, "quantization.algorithm")
+        results = {"a_codes": "*fp8e4nv", "a_scales": "*fp32"}
     return Kernel(
-        name=f"decode_attention_{shape.name}_{tile}",
+        name=f"decode_attention_{shape.name}{'_blocks' if blocks else ''}_{tile}",
         function=decode_attention,
         arguments={
             **shape.arguments({"qkv": "*bf16", "rope": "*fp32"}, norms=True),
-            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", "out": "*bf16"},
+            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", **results},
             **({"partial": "*fp32", "counters": "*i32"} if split else {}),
         },
         constants={
             **shape.absent(norms=True),
+            **({"out": None} if blocks else {"a_codes": None, "a_scales": None}),
             **({} if split else {"partial": None, "counters": None}),
             "HEADS": shape.heads,
             "KV_HEADS": shape.kv_heads,
@@ -135,6 +142,8 @@ def decode_attention(
     W,
     seq_lens,
     out,
+    a_codes,
+    a_scales,
     partial,
     counters,
     HEADS: tl.constexpr,
@@ -183,9 +192,10 @@ def decode_attention(
     row = tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, D)[None, :]
     live = row < GROUP
-    result = out + (request * HEADS + kv_head * GROUP) * D
+    places = (request * HEADS + kv_head * GROUP + row) * D + column
     if length == 0:
-        tl.store(result + row * D + column, tl.zeros([ROWS, D], tl.bfloat16), mask=live)
+        zeros = tl.zeros([ROWS, D], tl.float32)
+        put_all(zeros, places, live, out, a_codes, a_scales, request, kv_head)
         return
 
     # FP8 converts to fp16 exactly, and by an instruction of its own.
@@ -223,7 +233,7 @@ def decode_attention(
     v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
     if active == 1:
         acc = acc * (v_scale / total)[:, None]
-        tl.store(result + row * D + column, acc.to(tl.bfloat16), mask=live)
+        put_all(acc, places, live, out, a_codes, a_scales, request, kv_head)
         return
     if partial is not None:
         pair = request * KV_HEADS + kv_head
@@ -233,7 +243,20 @@ def decode_attention(
         tl.debug_barrier()
         if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
             tl.store(counters + pair, 0)
-            merge(states, active, result, v_scale, GROUP, SPLITS, D)
+            merge(
+                states,
+                active,
+                v_scale,
+                request,
+                kv_head,
+                out,
+                a_codes,
+                a_scales,
+                HEADS,
+                GROUP,
+                SPLITS,
+                D,
+            )
 
 
 def reference(
