@@ -13,7 +13,7 @@ import triton.language as tl
 def publish(products, other, workspace, arrived, SPLIT: tl.constexpr):
     """Write this program's part, of one product or two; True in the last program to do so."""
     SIZE: tl.constexpr = products.shape[0] * products.shape[1]
-    SUMS: tl.constexpr = 1 if other is None else 2
+    SUMS: tl.constexpr = 1 if other is None else 2  # type: ignore[assignment]
     tile = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
     slot = workspace + (tile.to(tl.int64) * SPLIT + tl.program_id(2)) * (SUMS * SIZE)
     places = _places(products.shape[0], products.shape[1])
@@ -32,8 +32,8 @@ def collect(
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
     SPLIT: tl.constexpr,
-    SUMS: tl.constexpr = 1,
-    INDEX: tl.constexpr = 0,
+    SUMS: tl.constexpr,
+    INDEX: tl.constexpr,
 ):
     """Sum INDEX of SUMS [ROWS, TOKENS] of all parts, for the last program; the count is 0 again."""
     tile = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)

@@ -37,6 +37,9 @@ from nacelle_engine.ops.gpu.softmax_state import NEVER, capped, fold
 from nacelle_engine.ops.gpu.split_merge import STATE, merge, publish
 from nacelle_engine.program.launch import Size
 
+# Splits whose states are merged at once.
+FEW = tl.constexpr(4)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -167,6 +170,10 @@ def decode_attention(
     end = tl.minimum(begin + share, first + tiles)
     table = block_table + request * W
     keys = kv + kv_head * (32 * D)
+    # Rows after the end repeat the last one: what lies there in the cache may be anything.
+    last = tl.maximum(older - 1, 0)
+    position = begin * KEYS + tl.arange(0, KEYS)
+    offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
     if DEPENDENT:
         prefetch(keys, table, begin * KEYS, tl.minimum(end * KEYS, older), KEYS, KV_HEADS, D)
         gdc_wait()
@@ -199,10 +206,6 @@ def decode_attention(
     slot = keys + rows(table, older, KV_HEADS, D) + column
     tl.store(slot, new_k, mask=keeps)
     tl.store(slot + PART, new_v, mask=keeps)
-    # Rows after the end repeat the last one: what lies there in the cache may be anything.
-    last = tl.maximum(older - 1, 0)
-    position = begin * KEYS + tl.arange(0, KEYS)
-    offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
     for _ in range(begin, end):
         place = keys + offset[:, None] + column
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
@@ -228,20 +231,37 @@ def decode_attention(
         tl.debug_barrier()
         if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
             tl.store(counters + pair, 0)
-            merge(
-                states,
-                active,
-                v_scale,
-                request,
-                kv_head,
-                out,
-                a_codes,
-                a_scales,
-                HEADS,
-                GROUP,
-                SPLITS,
-                D,
-            )
+            # A short context pays for few states only.
+            if active <= FEW:
+                merge(
+                    states,
+                    active,
+                    v_scale,
+                    request,
+                    kv_head,
+                    out,
+                    a_codes,
+                    a_scales,
+                    HEADS,
+                    GROUP,
+                    min(FEW, SPLITS),
+                    D,
+                )
+            else:
+                merge(
+                    states,
+                    active,
+                    v_scale,
+                    request,
+                    kv_head,
+                    out,
+                    a_codes,
+                    a_scales,
+                    HEADS,
+                    GROUP,
+                    SPLITS,
+                    D,
+                )
 
 
 def reference(

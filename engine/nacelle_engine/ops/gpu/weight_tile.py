@@ -46,7 +46,7 @@ def decode(tile):
     """The weights' values in float32, from bfloat16, FP8 codes or the bytes of FP8 codes."""
     if tile.dtype == tl.uint8:
         tile = tl.inline_asm_elementwise(
-            BITS_TO_BFLOAT16,  # type: ignore[arg-type]
+            BITS_TO_BFLOAT16,
             "=r,=r,r",
             [tile],
             dtype=tl.bfloat16,
