@@ -13,6 +13,7 @@ from nacelle_engine.ops.gpu.softmax_state import NEVER
 STATE = tl.constexpr(4)
 # Elements of all splits' states that are in registers at once.
 _AT_ONCE = tl.constexpr(8192)
+_FEW = tl.constexpr(4)
 
 
 @triton.jit
@@ -44,6 +45,29 @@ def merge(
     D: tl.constexpr,
 ):
     """Store [GROUP, D] (attention_output.py) from the states of `active` splits, up to SPLITS."""
+    FEWER: tl.constexpr = min(_FEW, SPLITS)
+    where = (out, a_codes, a_scales)
+    # A short context pays for few states only.
+    if active <= FEWER:
+        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, FEWER, D)
+    else:
+        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, SPLITS, D)
+
+
+@triton.jit
+def _merge(
+    states,
+    active,
+    v_scale,
+    request,
+    kv_head,
+    where,
+    HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    SPLITS: tl.constexpr,
+    D: tl.constexpr,
+):
+    out, a_codes, a_scales = where
     ROWS: tl.constexpr = triton.next_power_of_2(GROUP)
     WIDTH: tl.constexpr = min(D, max(16, _AT_ONCE // (SPLITS * ROWS)))
     split = tl.arange(0, SPLITS)[:, None]
