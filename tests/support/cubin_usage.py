@@ -67,8 +67,9 @@ def kernels(architecture):
 
 def block_kernels(architecture):
     """The ops over FP8 blocks by number of tokens; none where there is no FP8."""
+    stream = block_input.Shape(4096)
+    yield from (block_input.kernel(stream, c) for c in block_input.choices(stream, 8, architecture))
     for op, shape in (
-        (block_input, block_input.Shape(4096)),
         (block_linear, block_linear.Shape(6144, 4096, 1e-5)),
         (block_linear_residual, block_linear_residual.Shape(4096, 4096, 512)),
         (block_linear_residual, block_linear_residual.Shape(4096, 14336)),

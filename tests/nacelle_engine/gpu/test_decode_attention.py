@@ -67,7 +67,16 @@ def test_it_is_the_formula(heads, kv_heads, dim, fp8):
     check(shape(heads, kv_heads, dim, fp8=fp8), Choice(32, 4, 32), LENGTHS)
 
 
-@pytest.mark.parametrize("choice", [Choice(64, 1, 64), Choice(32, 8, 32), Choice(32, 2, 64)])
+CHOICES = [
+    Choice(64, 1, 64),
+    Choice(32, 8, 32),
+    Choice(32, 2, 64),
+    Choice(32, 4, 32, early=True),
+    Choice(32, 1, 32, early=True),
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("variant", [{}, {"window": 40}, {"soft_cap": 5.0}, {"norm_eps": 1e-5}])
 def test_every_variant_with_any_split(choice, variant):
     check(shape(6, 2, 64, **variant), choice, LENGTHS)
@@ -154,8 +163,8 @@ def test_a_shape_is_refused_by_name(arguments, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("choice", [Choice(64, 1, 64), Choice(32, 8, 32)])
-@pytest.mark.parametrize(("heads", "dim"), [(6, 64), (8, 32)])
+@pytest.mark.parametrize("choice", [Choice(64, 1, 64), Choice(16, 16, 16), CHOICES[-1]])
+@pytest.mark.parametrize(("heads", "dim"), [(6, 64), (34, 32)])
 def test_the_result_as_fp8_blocks(choice, heads, dim):
     model = shape(heads, 2, dim)
     inputs = step(model, [(1, length) for length in LENGTHS])

@@ -12,8 +12,8 @@ from nacelle_engine.ops.gpu.capability import depends
 # Weight rows of a program -> (warps, stages); 4 warps multiply 64 rows at a time.
 SHAPES: Final = {
     64: ((4, 6), (4, 8)),
-    128: ((4, 4), (4, 6), (8, 4), (8, 6)),
-    256: ((8, 4), (8, 3), (8, 5), (4, 3), (4, 4)),
+    128: ((8, 4), (8, 6), (4, 4), (4, 6)),
+    256: ((8, 4), (8, 3), (8, 5), (4, 3), (4, 4), (8, 2)),
 }
 # As many programs as fill the 132 processors of an H200 once to three times.
 FEWEST_PROGRAMS: Final = 90

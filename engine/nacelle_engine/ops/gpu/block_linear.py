@@ -72,7 +72,7 @@ def block_linear(
     if SPLIT > 1:
         if not publish(products, None, workspace, arrived, SPLIT):
             return
-        products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
+        products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT, 1, 0)
     if BLOCK_T >= 64:
         squares = load_squares(x_squares, present, K)
     result = products * scales[:, None] * tl.rsqrt(tl.sum(squares, 0) / K + EPS)[None, :]

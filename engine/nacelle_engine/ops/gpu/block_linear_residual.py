@@ -73,7 +73,7 @@ def block_linear_residual(
     if SPLIT > 1:
         if not publish(products, None, workspace, arrived, SPLIT):
             return
-        products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT)
+        products = collect(workspace, arrived, BLOCK_N, BLOCK_T, SPLIT, 1, 0)
     kept = (residual + products * scales[:, None]).to(tl.bfloat16)
     tl.store(pointers, kept, mask=(tokens < T)[None, :])
     block = tl.program_id(1)

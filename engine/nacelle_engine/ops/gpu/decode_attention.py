@@ -33,7 +33,7 @@ from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
 from nacelle_engine.ops.gpu.prefetch import prefetch
 from nacelle_engine.ops.gpu.rotation import rotated
-from nacelle_engine.ops.gpu.softmax_state import NEVER, capped, fold
+from nacelle_engine.ops.gpu.softmax_state import NEVER, attended, capped
 from nacelle_engine.ops.gpu.split_merge import STATE, merge, publish
 from nacelle_engine.program.launch import Size
 
@@ -41,7 +41,8 @@ from nacelle_engine.program.launch import Size
 @dataclass(frozen=True)
 class Choice:
     """keys: positions a tile; splits: programs at most that share a context; least: positions at
-    least that a program takes, a multiple of keys.
+    least that a program takes, a multiple of keys; early: a program's first tile is in registers
+    before the predecessor's end.
     """
 
     keys: int
@@ -49,6 +50,7 @@ class Choice:
     least: int
     warps: int = 4
     stages: int = 3
+    early: bool = False
 
 
 # (keys, warps, stages) of a tile.
@@ -93,6 +95,7 @@ def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int
 def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Kernel:
     """Grid (R, kv_heads, splits). blocks: the result is a_codes and a_scales, not out."""
     tile = f"k{choice.keys}_s{choice.splits}_l{choice.least}_w{choice.warps}_p{choice.stages}"
+    tile += "_early" if choice.early else ""
     split = choice.splits > 1
     results = {"out": "*bf16"}
     if blocks:
@@ -121,6 +124,7 @@ def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Ke
             "KEYS": choice.keys,
             "SPLITS": choice.splits,
             "LEAST": choice.least // choice.keys,
+            "EARLY": choice.early,
             "DEPENDENT": depends(shape.architecture),
         },
         grid=(Size(symbol="R"), Size(times=shape.kv_heads), Size(times=choice.splits)),
@@ -157,6 +161,7 @@ def decode_attention(
     KEYS: tl.constexpr,
     SPLITS: tl.constexpr,
     LEAST: tl.constexpr,
+    EARLY: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """A request's KV head over one split of its context."""
@@ -186,6 +191,13 @@ def decode_attention(
     position = begin * KEYS + tl.arange(0, KEYS)
     offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
     newest_offset = rows(table, tl.maximum(older, 0), KV_HEADS, D)
+    if EARLY:
+        first_k = tl.load(keys + offset[:, None] + tl.arange(0, D)[None, :])
+        first_v = tl.load(keys + offset[:, None] + tl.arange(0, D)[None, :] + PART)
+        # Before a second token nothing has been written.
+        first_v = tl.where(older > 0, first_v, tl.zeros_like(first_v))
+        offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
+        begin += 1
     if DEPENDENT:
         prefetch(keys, table, begin * KEYS, tl.minimum(end * KEYS, older), KEYS, KV_HEADS, D)
         gdc_wait()
@@ -218,16 +230,19 @@ def decode_attention(
     slot = keys + newest_offset + column
     tl.store(slot, new_k, mask=keeps)
     tl.store(slot + PART, new_v, mask=keeps)
+    if EARLY:
+        seen = (position < older) & (position >= lowest)
+        k, v = first_k.to(TYPE), first_v.to(TYPE)
+        top, total, acc = attended(q, k, v, seen, top, total, acc, SCALE * k_scale, CAP)
+        position += KEYS
     for _ in range(begin, end):
         place = keys + offset[:, None] + column
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
         offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
         k = tl.load(place).to(TYPE)
         v = tl.load(place + PART).to(TYPE)
-        score, factor = capped(tl.dot(q, tl.trans(k)), SCALE * k_scale, CAP)
         seen = (position < older) & (position >= lowest)
-        score = tl.where(seen[None, :], score, NEVER)
-        top, total, acc = fold(top, total, acc, score, v, factor)
+        top, total, acc = attended(q, k, v, seen, top, total, acc, SCALE * k_scale, CAP)
         position += KEYS
 
     v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
