@@ -15,6 +15,12 @@ SHAPES: Final = {
     128: ((8, 4), (8, 6), (4, 4), (4, 6)),
     256: ((8, 4), (8, 3), (8, 5), (4, 3), (4, 4), (8, 2)),
 }
+# Where shared memory is short (sm_89).
+SMALL: Final = {
+    64: ((4, 4), (4, 6)),
+    128: ((4, 3), (8, 3)),
+    256: ((8, 2),),
+}
 # As many programs as fill the 132 processors of an H200 once to three times.
 FEWEST_PROGRAMS: Final = 90
 MOST_PROGRAMS: Final = 400
@@ -35,12 +41,13 @@ def tilings(
     if capability < (8, 9) or width % COLUMNS or tokens > MOST_TOKENS:
         return ()
     limit = SHARED[architecture] * 1024
+    shapes = SHAPES if limit > 128 * 1024 else SMALL
     dependent = depends(architecture)
     found = [
         BlockTiling(count, size, warps, stages, split, ahead, dependent)
         for count in row_counts
         for size in _token_counts(tokens)
-        for warps, stages in SHAPES[count]
+        for warps, stages in shapes[count]
         if stages * (count + size) * COLUMNS <= limit
         if (count + min(count, COLUMNS)) * size <= MOST_ELEMENTS * warps * 32
         for split in _splits(-(-rows // count) * -(-tokens // size), width // COLUMNS)
