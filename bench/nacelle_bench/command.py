@@ -41,10 +41,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     compiling.add_argument("--layers", type=int, nargs="+", default=[4, 30], help="depths")
     compiling.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    plot = kinds.add_parser("plot", help="draw the figures kept in a folder")
+    plot.add_argument("folder", type=Path, help="where the JSON files are, and the charts go")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen benchmark and print its table."""
+    """Run the chosen benchmark and print its table, or draw what earlier runs found."""
+    if arguments.benchmark == "plot":
+        from nacelle_bench.plots import write_charts
+
+        print("\n".join(str(path) for path in write_charts(arguments.folder)))
+        return 0
     if arguments.benchmark == "engine":
         from nacelle_bench.engine import bench_engine
 
