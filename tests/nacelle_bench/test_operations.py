@@ -1,7 +1,7 @@
 """Operations of a step, counted by hand."""
 
 import pytest
-from tiny_bundle import CPU, GPU
+from page_bundles import CPU, GPU
 from tiny_llama import SPEC, VOCAB
 
 from nacelle_bench.operations import seen, step_operations

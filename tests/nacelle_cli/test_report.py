@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 import pytest
-from tiny_bundle import LIMITS, cpu_bundle, gpu_bundle
+from page_bundles import LIMITS, cpu_bundle, gpu_bundle
 
 from nacelle_cli.main import main
 from nacelle_cli.page.facts import Device, read_facts
