@@ -1,55 +1,101 @@
-"""What an engine computes in which type, by the number of tokens in a step."""
+"""What an engine computes in which type, by the kind and number of tokens of a step."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.manifest import Numerics
+from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import QuantizationAlgorithm
+from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.recipe import Recipe
 
 # Up to here a GPU's step reads weights at the memory's speed whatever it does with them, so
 # activations stay bfloat16; above, FP8 products are the faster ones.
 FUSED_TOKENS: Final = 128
+# Microseconds of a layer's four projections in decode steps of 8, 16, 32, 64 and 128 tokens (an
+# 8B model on an H200): 72, 72, 81, 86, 124 as blocks; 84, 90, 109, 140, 266 fused. One token takes
+# 59 fused, and more than 128 take nine launches with the library's products.
+BLOCK_TOKENS: Final = 128
+# Columns that share a scale; the attention's output has one a group of query heads instead.
+BLOCK_COLUMNS: Final = 128
 
 
-def fused_tokens(recipe: Recipe) -> int:
-    """The largest step of a GPU engine whose activations are not quantised."""
-    limit = recipe.limits.max_num_tokens
-    quantised = (
-        recipe.quantization.algorithm != QuantizationAlgorithm.NONE
-        # sm_80 has no FP8 products.
-        and recipe.architecture != Architecture.SM_80
+@dataclass(frozen=True)
+class StepClasses:
+    """The numerics class of every step.
+
+    fused  the largest step that leaves activations as they are
+    block  the largest step of one token a request that makes FP8 blocks of them; 0: none does
+    """
+
+    fused: int
+    block: int
+
+    def of(self, tokens: int, *, decode: bool) -> NumericsClass:
+        """The class of a step of so many tokens; decode: one token a request."""
+        if decode and 2 <= tokens <= self.block:
+            return "block"
+        return "fused" if tokens <= self.fused else "quantised"
+
+
+def step_classes(spec: ModelSpec, recipe: Recipe) -> StepClasses:
+    """The classes of a recipe's steps; a CPU's leave activations as they are."""
+    limit, algorithm = recipe.limits.max_num_tokens, recipe.quantization.algorithm
+    # sm_80 has no FP8 products.
+    without = recipe.architecture.is_cpu or recipe.architecture == Architecture.SM_80
+    if without or algorithm == QuantizationAlgorithm.NONE:
+        return StepClasses(fused=limit, block=0)
+    blocks = algorithm == QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN and not any(
+        size % BLOCK_COLUMNS
+        for size in (spec.hidden_size, spec.intermediate_size, attention_columns(spec))
     )
-    return min(FUSED_TOKENS, limit) if quantised else limit
+    most = min(BLOCK_TOKENS, recipe.limits.max_batch_size)
+    return StepClasses(fused=min(FUSED_TOKENS, limit), block=most if blocks and most > 1 else 0)
 
 
-def quantises(recipe: Recipe, tokens: int) -> bool:
-    """True when a step of so many tokens quantises its activations."""
-    return not recipe.architecture.is_cpu and tokens > fused_tokens(recipe)
+def attention_columns(spec: ModelSpec) -> int:
+    """Columns of the attention's output that share a scale: the query heads of one KV head."""
+    return spec.num_heads // spec.num_kv_heads * spec.head_dim
 
 
-def numerics(recipe: Recipe) -> tuple[Numerics, ...]:
-    """One entry a range of tokens, from 1 to the limit without a gap."""
+def numerics(spec: ModelSpec, recipe: Recipe) -> tuple[Numerics, ...]:
+    """What steps compute in; the first entry that fits a step is its own."""
     compute, limit = recipe.quantization.compute_type.value, recipe.limits.max_num_tokens
+    classes = step_classes(spec, recipe)
     stored = compute
     if recipe.quantization.algorithm != QuantizationAlgorithm.NONE:
         loaded = f", {compute} once loaded" if recipe.architecture.is_cpu else ""
         stored = f"float8_e4m3fn per channel{loaded}"
-    plain = Numerics(
-        min_tokens=1,
-        max_tokens=limit,
-        weights=stored,
-        activations=compute,
-        accumulation="float32",
+    made = []
+    if classes.block:
+        made.append(
+            Numerics(
+                min_tokens=2,
+                max_tokens=classes.block,
+                decode=True,
+                weights=stored,
+                activations=f"float8_e4m3fn per token and block of {BLOCK_COLUMNS}",
+                accumulation="float32, shorter within the tensor cores' products of one block",
+            )
+        )
+    made.append(
+        Numerics(
+            min_tokens=1,
+            max_tokens=classes.fused,
+            weights=stored,
+            activations=compute,
+            accumulation="float32",
+        )
     )
-    if not quantises(recipe, limit):
-        return (plain,)
-    fused = fused_tokens(recipe)
-    quantised = Numerics(
-        min_tokens=fused + 1,
-        max_tokens=limit,
-        weights=stored,
-        activations="float8_e4m3fn per token",
-        accumulation="float32, shorter within the tensor cores' products",
-    )
-    return plain.model_copy(update={"max_tokens": fused}), quantised
+    if classes.fused < limit:
+        made.append(
+            Numerics(
+                min_tokens=classes.fused + 1,
+                max_tokens=limit,
+                weights=stored,
+                activations="float8_e4m3fn per token",
+                accumulation="float32, shorter within the tensor cores' products",
+            )
+        )
+    return tuple(made)

@@ -49,10 +49,15 @@ class KvGroup(Frozen):
 
 
 class Numerics(Frozen):
-    """What is computed in which type for a range of tokens a step (both ends included)."""
+    """What is computed in which type for a range of tokens a step (both ends included).
+
+    decode: only in steps of exactly one token a request. The first of a manifest's entries that
+    fits a step is its own.
+    """
 
     min_tokens: int
     max_tokens: int
+    decode: bool = False
     weights: str
     activations: str
     accumulation: str

@@ -7,7 +7,10 @@ from nacelle_builder.calibrate.scales import KvScale, Scales
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.gate.fake_quantise import (
+    PerBlock,
     Rounding,
+    Stretch,
+    round_per_block,
     round_per_token,
     round_static,
     rounding_of,
@@ -64,6 +67,23 @@ def test_each_token_has_the_scale_of_its_row(shape):
     )
 
 
+@pytest.mark.parametrize(("shape", "columns"), [((1, 4), 4), ((5, 24), 8), ((2, 3, 48), 16)])
+def test_each_block_of_a_token_has_its_own_scale(shape, columns):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 30
+    rounded = round_per_block(x, columns)
+    assert rounded.shape == x.shape
+    for start in range(0, shape[-1], columns):
+        part = slice(start, start + columns)
+        assert torch.equal(rounded[..., part], round_per_token(x[..., part]))
+
+
+def test_blocks_round_no_worse_than_whole_rows():
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(64, 512, generator=generator) * torch.rand(64, 512, generator=generator) ** 4
+    error = [float((found - x).norm()) for found in (round_per_block(x, 128), round_per_token(x))]
+    assert error[0] <= error[1]
+
+
 def test_a_token_of_zeros_stays():
     assert round_per_token(torch.zeros(2, 5)).tolist() == [[0.0] * 5] * 2
 
@@ -91,6 +111,26 @@ def test_a_linear_gets_its_input_rounded(tiny, scale):
     assert torch.equal(seen_by(reference, DOWN, Rounding({DOWN: scale})), wanted)
     assert not torch.equal(wanted, plain)
     assert torch.equal(seen_by(reference, DOWN, Rounding()), plain)
+
+
+def test_stretches_of_a_sequence_are_rounded_in_their_own_ways(tiny):
+    """In the first layer nothing that is rounded came before what its linears see."""
+    name = "model.layers.0.self_attn.q_proj"
+    reference = Reference.load(tiny)
+    plain = seen_by(reference, name, Rounding())
+    linear = reference._model.get_submodule(name)
+    inputs, forward = [], linear.forward
+    linear.forward = lambda x: (inputs.append(x), forward(x))[1]
+    stretches = [
+        Stretch(3, Rounding()),
+        Stretch(4, Rounding({name: PerBlock(16)})),
+        Stretch(1, Rounding({name: None})),
+    ]
+    reference.logits(IDS, stretches)
+    linear.forward = forward
+    assert torch.equal(inputs[0][:, :3], plain[:, :3])
+    assert torch.equal(inputs[0][:, 3:7], round_per_block(plain[:, 3:7], 16))
+    assert torch.equal(inputs[0][:, 7:], round_per_token(plain[:, 7:]))
 
 
 def test_a_rounded_row_does_not_depend_on_the_others(tiny):
@@ -135,7 +175,7 @@ def source(tiny):
     return read_model(find_checkpoint(tiny))
 
 
-def rounding_from(source, out, quantization, inputs):
+def rounding_from(source, out, quantization, numerics):
     names = [t.name for t in checkpoint_tensors(source.spec) if t.linear]
     scales = Scales(
         inputs={name: 0.25 * (n + 1) for n, name in enumerate(names)},
@@ -143,12 +183,12 @@ def rounding_from(source, out, quantization, inputs):
     )
     convert(source, quantization, out, lambda percent, message: None, scales)
     with open_checkpoint(out / "rank0.safetensors") as checkpoint:
-        return rounding_of(source.spec, source.sources, checkpoint, quantization, inputs=inputs)
+        return rounding_of(source.spec, source.sources, checkpoint, quantization, numerics=numerics)
 
 
 def test_static_scales_come_from_the_checkpoint(source, tmp_path):
     static = Quantization(algorithm="FP8", kv_cache="FP8")
-    rounding = rounding_from(source, tmp_path / "c", static, inputs=True)
+    rounding = rounding_from(source, tmp_path / "c", static, numerics="quantised")
     assert len(rounding.inputs) == 2 * 7
     attention = {rounding.inputs[f"model.layers.0.self_attn.{x}_proj"] for x in "qkv"}
     assert attention == {0.25}
@@ -157,22 +197,31 @@ def test_static_scales_come_from_the_checkpoint(source, tmp_path):
 
 
 def test_inputs_per_token_have_no_scale(source, tmp_path):
-    rounding = rounding_from(source, tmp_path / "c", Quantization(), inputs=True)
+    rounding = rounding_from(source, tmp_path / "c", Quantization(), numerics="quantised")
     assert set(rounding.inputs.values()) == {None}
     assert rounding.kv == ()
+
+
+def test_blocks_of_the_attentions_output_are_those_of_a_kv_head(source, tmp_path):
+    rounding = rounding_from(source, tmp_path / "c", Quantization(), numerics="block")
+    spec = source.spec
+    group = spec.num_heads // spec.num_kv_heads * spec.head_dim
+    dense = {scale for name, scale in rounding.inputs.items() if name.endswith("o_proj")}
+    others = {scale for name, scale in rounding.inputs.items() if not name.endswith("o_proj")}
+    assert (dense, others) == ({PerBlock(group)}, {PerBlock(128)})
 
 
 @pytest.mark.parametrize("algorithm", ["FP8", "NONE"])
 def test_a_class_that_leaves_inputs_alone_still_rounds_the_cache(source, tmp_path, algorithm):
     quantization = Quantization(algorithm=algorithm, kv_cache="FP8")
-    rounding = rounding_from(source, tmp_path / "c", quantization, inputs=False)
+    rounding = rounding_from(source, tmp_path / "c", quantization, numerics="fused")
     assert rounding.inputs == {}
     assert len(rounding.kv) == 2
 
 
 def test_a_static_checkpoints_reference_has_its_dequantised_weights(source, tiny, tmp_path):
     static = Quantization(algorithm="FP8")
-    rounding_from(source, tmp_path / "c", static, inputs=False)
+    rounding_from(source, tmp_path / "c", static, numerics="fused")
     reference = Reference.load(tiny)
     with open_checkpoint(tmp_path / "c" / "rank0.safetensors") as checkpoint:
         reference.take_weights(source.spec, source.sources, checkpoint)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from nacelle_builder.calibrate.scales import KvScale
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
-from nacelle_builder.gate.fake_quantise import Rounding
+from nacelle_builder.gate.fake_quantise import AS_COMPUTED, PerBlock, Rounding
 from nacelle_builder.gate.fidelity import Bounds, Errors, check_programs, phases
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import Meter, judge, violations
@@ -20,17 +20,16 @@ from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.steps import block_tables, phase, step_input
 from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
+from nacelle_builder.numerics import StepClasses
 from nacelle_builder.source.files import find_checkpoint
 from nacelle_builder.source.weights import open_weights
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed, InvalidModel, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
-from nacelle_engine.recipe import Recipe
 from nacelle_engine.request import AccuracyBounds
 from nacelle_engine.result import Accuracy
 
 LIMITS = Limits(max_batch_size=16, max_input_len=100, max_seq_len=200, max_num_tokens=256)
-RECIPE = Recipe(architecture="x86-64-v3", limits=LIMITS)
 FP8 = Quantization(compute_type=ComputeType.FLOAT32)
 
 
@@ -154,14 +153,16 @@ def test_a_planted_wrong_weight_is_named(source, rank, plant, message):
         weights_leg(source, rank)
 
 
-def same(reference):
-    """One reference for steps that quantise activations and for those that do not."""
-    return {True: reference, False: reference}
+def check(program, reference, ids, rounding=AS_COMPUTED, limits=LIMITS):
+    """The gate of an engine whose steps all round alike."""
+    roundings = dict.fromkeys(("fused", "block", "quantised"), rounding)
+    classes = StepClasses(fused=LIMITS.max_num_tokens, block=0)
+    check_programs(program, reference, roundings, ids, classes, limits, quiet)
 
 
 def test_right_programs_pass_every_phase(quantised, ids):
     reference = quantised()
-    check_programs(EagerProgram(reference), same(reference), ids, RECIPE, quiet)
+    check(EagerProgram(reference), reference, ids)
 
 
 def test_the_eager_models_own_rounding_widens_the_bounds_and_never_narrows_them():
@@ -189,13 +190,7 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
             assert len(spans) <= limits.max_batch_size
         assert all(item.length(n) <= limits.max_seq_len for n in range(item.sequences))
     reference = quantised()
-    check_programs(
-        EagerProgram(reference),
-        same(reference),
-        ids,
-        RECIPE.model_copy(update={"limits": limits}),
-        quiet,
-    )
+    check(EagerProgram(reference), reference, ids, limits=limits)
 
 
 def test_a_program_that_quantises_activations_needs_a_reference_that_does_too(quantised, ids):
@@ -207,9 +202,30 @@ def test_a_program_that_quantises_activations_needs_a_reference_that_does_too(qu
     rounding = Rounding(dict.fromkeys(inputs), (KvScale(k=0.05, v=0.05),) * 2)
     reference = quantised()
     program = EagerProgram(reference.rounded(rounding))
-    check_programs(program, same(quantised().rounded(rounding)), ids, RECIPE, quiet)
+    check(program, quantised(), ids, rounding)
     with pytest.raises(FidelityFailed, match="prefill in one step"):
-        check_programs(program, same(reference), ids, RECIPE, quiet)
+        check(program, reference, ids)
+
+
+def test_each_steps_tokens_are_judged_by_its_own_class(quantised, ids):
+    """Decode batches that round, judged by a reference that rounds their tokens alone."""
+    coarse = Rounding({f"model.layers.{n}.mlp.down_proj": PerBlock(16) for n in range(2)})
+    roundings = {"fused": AS_COMPUTED, "block": coarse, "quantised": AS_COMPUTED}
+    classes = StepClasses(fused=LIMITS.max_num_tokens, block=16)
+    seen = []
+
+    class Seen(Reference):
+        def logits(self, ids, stretches=None):
+            seen.append([(one.tokens, one.rounding) for one in stretches])
+            return super().logits(ids, stretches)
+
+    reference = quantised()
+    check_programs(
+        EagerProgram(reference), Seen(reference._model), roundings, ids, classes, LIMITS, quiet
+    )
+    # Prefill of 160; chunks; 30 and one at a time; then batches, whose decode steps round.
+    assert all(rounding is AS_COMPUTED for one in seen[:3] for _, rounding in one)
+    assert seen[3] == [(5, AS_COMPUTED), *[(1, coarse)] * 4]
 
 
 class WrongRope(EagerProgram):
@@ -284,7 +300,7 @@ class Refuses(EagerProgram):
 )
 def test_a_wrong_kernel_is_stopped_and_its_phase_named(quantised, ids, wrong, message):
     with pytest.raises(FidelityFailed, match=message):
-        check_programs(wrong(quantised()), same(quantised()), ids, RECIPE, quiet)
+        check(wrong(quantised()), quantised(), ids)
 
 
 def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, ids):

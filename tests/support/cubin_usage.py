@@ -19,6 +19,10 @@ from triton.compiler import ASTSource
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu import (
     act_quantise,
+    block_gate_up,
+    block_input,
+    block_linear,
+    block_linear_residual,
     decode_attention,
     embed,
     norm_quantise,
@@ -56,6 +60,24 @@ def kernels(architecture):
             (act_quantise, act_quantise.Shape(14336, output)),
         ):
             yield op.kernel(shape, op.choices(shape)[0])
+    if fp8:
+        yield decode_attention.kernel(plain, decode_attention.choices(plain, 8)[0], blocks=True)
+    yield from block_kernels(architecture)
+
+
+def block_kernels(architecture):
+    """The ops over FP8 blocks by number of tokens; none where there is no FP8."""
+    stream = block_input.Shape(4096)
+    yield from (block_input.kernel(stream, c) for c in block_input.choices(stream, 8, architecture))
+    for op, shape in (
+        (block_linear, block_linear.Shape(6144, 4096, 1e-5)),
+        (block_linear_residual, block_linear_residual.Shape(4096, 4096, 512)),
+        (block_linear_residual, block_linear_residual.Shape(4096, 14336)),
+        (block_gate_up, block_gate_up.Shape(14336, 4096, 1e-5)),
+    ):
+        for tokens in (8, 64):
+            for choice in op.choices(shape, tokens, architecture)[:1]:
+                yield op.kernel(shape, choice)
 
 
 def compiled(kernel, architecture):

@@ -28,12 +28,20 @@ CONFIG = {
     "tie_word_embeddings": False,
 }
 SPEC = read_spec(CONFIG)
+# Sizes that FP8 blocks of 128 columns divide; four query heads share a KV head.
+BLOCK_CONFIG = {
+    **CONFIG,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_attention_heads": 8,
+}
+BLOCK_SPEC = read_spec(BLOCK_CONFIG)
 
 
-def random_model():
+def random_model(config=CONFIG):
     """transformers' model, its weights such as bfloat16 can hold."""
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**CONFIG)).eval()
+    model = LlamaForCausalLM(LlamaConfig(**config)).eval()
     for parameter in model.parameters():
         if parameter.dim() == 2:
             parameter.data.normal_(std=1.5 / parameter.shape[1] ** 0.5)
@@ -42,12 +50,12 @@ def random_model():
     return model
 
 
-def write_weights(model, quantization, rank):
+def write_weights(model, quantization, rank, config=CONFIG):
     """rank's weights.safetensors; the model gets the values that quantised weights stand for."""
-    state, made = model.state_dict(), {}
-    names = source_names(family_of(CONFIG), SPEC)
+    state, made, spec = model.state_dict(), {}, read_spec(config)
+    names = source_names(family_of(config), spec)
     fp8 = quantization.algorithm != QuantizationAlgorithm.NONE
-    for tensor in checkpoint_tensors(SPEC):
+    for tensor in checkpoint_tensors(spec):
         parts = [state[name] for name in names[tensor.name].names]
         whole = torch.cat(parts)
         if tensor.linear and fp8:

@@ -2,13 +2,15 @@
 
 static     q = e4m3(clamp(x / s, -448, 448)) * s      s: the linear's activation scale
 per token  s[t] = max_k |x[t, k]| / 448 (1 for a row of zeros), then the same with s[t]
+per block  s[t, b] likewise, over the columns k of block b
 KV cache   the same with the layer's scales of keys (after rope) and of values
 
 Which of these a program does differs from one numerics class of it to another: a step of few
-tokens may leave inputs as they are. So a rounding is made for a class and used for its steps.
+tokens may leave inputs as they are. So a rounding is made for a class and used for its steps: for
+the stretches of a sequence that these steps run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +20,7 @@ import torch
 from nacelle_builder.calibrate.scales import KvScale
 from nacelle_builder.convert.checkpoint import CheckpointReader
 from nacelle_builder.convert.quantize import scale_of, to_e4m3
+from nacelle_builder.numerics import BLOCK_COLUMNS, attention_columns
 from nacelle_builder.source.stored import module_name
 from nacelle_builder.tapped_cache import tapped_cache
 from nacelle_engine.model.checkpoint import checkpoint_tensors
@@ -25,21 +28,41 @@ from nacelle_engine.model.scales import ACTIVATION, K_CACHE, V_CACHE, attention_
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Fp8OrNone, Quantization, QuantizationAlgorithm
+from nacelle_engine.program.launch import NumericsClass
+
+
+@dataclass(frozen=True)
+class PerBlock:
+    """A scale for each token and block of so many columns."""
+
+    columns: int
+
+
+# A static scale, one a token and block, or (None) one a token.
+InputScale = float | PerBlock | None
 
 
 @dataclass(frozen=True)
 class Rounding:
     """What of the activations is rounded to E4M3.
 
-    inputs  module of the eager model -> static scale of its input, or None for one a token
+    inputs  module of the eager model -> the scale of its input
     kv      scales of each layer's keys and values; none where the KV cache is not quantised
     """
 
-    inputs: Mapping[str, float | None] = field(default_factory=dict)
+    inputs: Mapping[str, InputScale] = field(default_factory=dict)
     kv: tuple[KvScale, ...] = ()
 
 
 AS_COMPUTED: Final = Rounding()
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """So many tokens of a sequence in a row whose linears' inputs are rounded in one way."""
+
+    tokens: int
+    rounding: Rounding
 
 
 def rounding_of(
@@ -48,16 +71,18 @@ def rounding_of(
     checkpoint: CheckpointReader,
     quantization: Quantization,
     *,
-    inputs: bool,
+    numerics: NumericsClass,
 ) -> Rounding:
-    """The rounding of a recipe, its scales from the checkpoint; `inputs`: whether the numerics
-    class quantises what goes into linears."""
-    rounded: dict[str, float | None] = {}
-    if inputs and quantization.algorithm != QuantizationAlgorithm.NONE:
+    """The rounding of a recipe in one numerics class, its scales from the checkpoint."""
+    rounded: dict[str, InputScale] = {}
+    if numerics != "fused" and quantization.algorithm != QuantizationAlgorithm.NONE:
         for tensor in checkpoint_tensors(spec):
             if tensor.linear:
-                scale = None
-                if quantization.algorithm == QuantizationAlgorithm.FP8:
+                scale: InputScale = None
+                if numerics == "block":
+                    dense = tensor.name.endswith("attention.dense.weight")
+                    scale = PerBlock(attention_columns(spec) if dense else BLOCK_COLUMNS)
+                elif quantization.algorithm == QuantizationAlgorithm.FP8:
                     scale = checkpoint.scalar(linear_scale(tensor.name, ACTIVATION))
                 rounded |= dict.fromkeys(map(module_name, sources[tensor.name].names), scale)
     kv: tuple[KvScale, ...] = ()
@@ -84,13 +109,19 @@ def round_per_token(x: torch.Tensor) -> torch.Tensor:
     return (to_e4m3(full / scale).to(torch.float32) * scale).to(x.dtype)
 
 
+def round_per_block(x: torch.Tensor, columns: int) -> torch.Tensor:
+    """x [..., K], each block of columns of a row rounded with its own scale; in its own type."""
+    return round_per_token(x.reshape(*x.shape[:-1], -1, columns)).flatten(-2)
+
+
 @contextmanager
-def rounded_inputs(eager: Any, rounding: Rounding) -> Iterator[None]:
-    """While inside, the model's linears get their inputs rounded."""
+def rounded_inputs(eager: Any, stretches: Sequence[Stretch]) -> Iterator[None]:
+    """While inside, the model's linears get their inputs [..., tokens, K] rounded, by stretches."""
+    names = dict.fromkeys(name for one in stretches for name in one.rounding.inputs)
     with ExitStack() as stack:
-        for name, scale in rounding.inputs.items():
+        for name in names:
             module = eager.get_submodule(name)
-            handle = module.register_forward_pre_hook(_hook(scale))
+            handle = module.register_forward_pre_hook(_hook(name, stretches))
             stack.callback(handle.remove)
         yield
 
@@ -109,10 +140,21 @@ def rounded_cache(eager: Any, rounding: Rounding) -> Any:
     return tapped_cache(eager.config, tap)
 
 
-def _hook(scale: float | None) -> Any:
+def _hook(name: str, stretches: Sequence[Stretch]) -> Any:
     def before(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        x = inputs[0]
-        rounded = round_per_token(x) if scale is None else round_static(x, scale)
-        return (rounded, *inputs[1:])
+        parts = torch.split(inputs[0], [one.tokens for one in stretches], dim=-2)
+        rounded = [
+            _rounded(part, one.rounding.inputs[name]) if name in one.rounding.inputs else part
+            for part, one in zip(parts, stretches, strict=True)
+        ]
+        return (torch.cat(rounded, dim=-2), *inputs[1:])
 
     return before
+
+
+def _rounded(x: torch.Tensor, scale: InputScale) -> torch.Tensor:
+    if scale is None:
+        return round_per_token(x)
+    return (
+        round_per_block(x, scale.columns) if isinstance(scale, PerBlock) else round_static(x, scale)
+    )

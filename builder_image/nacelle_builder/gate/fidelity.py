@@ -17,7 +17,8 @@ FP8 activations: the reference quantises its own, but where two inputs of a roun
 hair they may become neighbours on E4M3's coarse grid, and one flip leads to others: at worst the
 two are rounded as if apart, each with E4M3's 0.0255. So 0.036 for each of a layer's four inputs,
 added like a random walk. Measured on a tiny random model: 0.095 of 0.103; there transformers in
-bfloat16 differs from itself in float32 by 0.125.
+bfloat16 differs from itself in float32 by 0.125. A scale for each block of a row, whose largest
+element is no larger than the row's, rounds no worse than one for the row: the same bounds hold.
 """
 
 import math
@@ -27,16 +28,17 @@ from typing import Self
 
 import torch
 
+from nacelle_builder.gate.fake_quantise import Rounding, Stretch
 from nacelle_builder.gate.reference import Reference
-from nacelle_builder.gate.steps import Phase, block_tables, phase, step_input
-from nacelle_builder.numerics import quantises
+from nacelle_builder.gate.steps import Phase, Span, block_tables, phase, step_input
+from nacelle_builder.numerics import StepClasses
 from nacelle_builder.report import Report
 from nacelle_engine.errors import FidelityFailed
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType
+from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.program.program import Program
 from nacelle_engine.program.weights import DTYPES
-from nacelle_engine.recipe import Recipe
 
 # A single row may stray further from the reference than all rows together.
 _ROW_FACTOR = 4.0
@@ -114,27 +116,39 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
 
 def check_programs(
     program: Program,
-    references: Mapping[bool, Reference],
+    reference: Reference,
+    roundings: Mapping[NumericsClass, Rounding],
     ids: Sequence[int],
-    recipe: Recipe,
+    classes: StepClasses,
+    limits: Limits,
     report: Report,
 ) -> None:
     """Run every phase; FidelityFailed names the first whose logits are not the reference's.
 
-    references: for steps whose activations are quantised on the way (True), and for the others.
+    roundings: what the steps of each numerics class round; classes: which step is of which.
     """
     signature = program.signature
-    every = phases(recipe.limits)
+    every = phases(limits)
     for number, item in enumerate(every):
-        quantised = quantises(recipe, item.most_tokens)
+        numerics = [_class(spans, classes) for spans in item.steps]
+        quantised = any(one != "fused" for one in numerics)
         bounds = bounds_of(signature.compute_type, len(signature.layers), quantised=quantised)
         sequences = _sequences(item, ids, number)
-        reference = references[quantised]
-        expected = [reference.logits(torch.tensor([sequence]))[0] for sequence in sequences]
+        stretches = [
+            [
+                Stretch(span.count, roundings[one])
+                for one, spans in zip(numerics, item.steps, strict=True)
+                for span in spans
+                if span.sequence == index
+            ]
+            for index in range(len(sequences))
+        ]
+        expected = _eager_logits(reference, sequences, stretches)
         found = _sequences_errors(program, sequences, item, expected)
         if not found.within(bounds) and signature.compute_type != ComputeType.FLOAT32:
-            dtype = DTYPES[signature.compute_type]
-            bounds = bounds.widened(_eager_errors(reference, dtype, sequences, expected))
+            eager = reference.computed_in(DTYPES[signature.compute_type])
+            rounded = _eager_logits(eager, sequences, stretches)
+            bounds = bounds.widened(_eager_errors(rounded, expected))
         if not found.within(bounds):
             raise FidelityFailed(f"{item.name}: {_difference(found, bounds)}")
         told = f"{item.name}: error {found.together:.2g}, at most {bounds.together:.2g}"
@@ -147,6 +161,11 @@ def _difference(found: Errors, bounds: Bounds) -> str:
         f"of their norm (worst row {found.row:.4f}); rounding explains at most "
         f"{bounds.together:.4f} ({bounds.row:.4f}): a kernel computes something else"
     )
+
+
+def _class(spans: Sequence[Span], classes: StepClasses) -> NumericsClass:
+    tokens = sum(span.count for span in spans)
+    return classes.of(tokens, decode=tokens == len(spans))
 
 
 def _sequences(item: Phase, ids: Sequence[int], number: int) -> list[list[int]]:
@@ -177,17 +196,20 @@ def _sequences_errors(
     return Errors.of(torch.cat(errors), torch.cat(norms))
 
 
-def _eager_errors(
-    reference: Reference,
-    dtype: torch.dtype,
-    sequences: list[list[int]],
-    expected: Sequence[torch.Tensor],
-) -> Errors:
-    """How far the eager model itself is from the reference when it computes in `dtype`."""
-    eager = reference.computed_in(dtype)
-    found = torch.cat([eager.logits(torch.tensor([s]))[0].float() for s in sequences])
-    wanted = torch.cat(list(expected))
+def _eager_logits(
+    eager: Reference, sequences: list[list[int]], stretches: Sequence[Sequence[Stretch]]
+) -> list[torch.Tensor]:
+    """The eager model's logits [tokens, vocab] of each sequence, rounded as its steps round."""
+    return [
+        eager.logits(torch.tensor([sequence]), parts)[0]
+        for sequence, parts in zip(sequences, stretches, strict=True)
+    ]
+
+
+def _eager_errors(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> Errors:
+    """How far the eager model itself is off when it computes in the engine's type."""
+    rows, wanted = torch.cat(list(found)), torch.cat(list(expected))
     centred = wanted - wanted.mean(1, keepdim=True)
     return Errors.of(
-        torch.linalg.vector_norm(found - wanted, dim=1), torch.linalg.vector_norm(centred, dim=1)
+        torch.linalg.vector_norm(rows - wanted, dim=1), torch.linalg.vector_norm(centred, dim=1)
     )

@@ -1,6 +1,6 @@
 """The eager reference: transformers' own model in float32, sharing no code with the programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,13 @@ import torch
 from nacelle_builder.convert.checkpoint import CheckpointReader
 from nacelle_builder.convert.gather import rows_of, scatter
 from nacelle_builder.eager_model import load_eager
-from nacelle_builder.gate.fake_quantise import AS_COMPUTED, Rounding, rounded_cache, rounded_inputs
+from nacelle_builder.gate.fake_quantise import (
+    AS_COMPUTED,
+    Rounding,
+    Stretch,
+    rounded_cache,
+    rounded_inputs,
+)
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
@@ -44,10 +50,16 @@ class Reference:
         return other
 
     @torch.inference_mode()
-    def logits(self, ids: torch.Tensor) -> torch.Tensor:
-        """float32 [sequences, tokens, vocab] of int64 [sequences, tokens], on the device."""
-        cache = rounded_cache(self._model, self._rounding)
-        with rounded_inputs(self._model, self._rounding):
+    def logits(self, ids: torch.Tensor, stretches: Sequence[Stretch] | None = None) -> torch.Tensor:
+        """float32 [sequences, tokens, vocab] of int64 [sequences, tokens], on the device.
+
+        stretches: how the sequences' tokens are rounded, when not all are rounded alike.
+        """
+        if stretches is None:
+            stretches = (Stretch(ids.shape[1], self._rounding),)
+        # What the cache is rounded with is the same in every numerics class.
+        cache = rounded_cache(self._model, stretches[0].rounding)
+        with rounded_inputs(self._model, stretches):
             out = self._model(
                 input_ids=ids.to(self._device),
                 use_cache=cache is not None,

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import torch
 
@@ -16,10 +16,12 @@ from nacelle_builder.gate.quality import judge
 from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
+from nacelle_builder.numerics import step_classes
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
 from nacelle_builder.source.weights import open_weights
 from nacelle_engine.model.checkpoint import checkpoint_tensors
+from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.result import Accuracy
@@ -92,18 +94,18 @@ def _check_programs(
     def tell(percent: int, message: str) -> None:
         report(70 + percent * 3 // 10, message)
 
+    recipe = build.request.recipe
     with open_checkpoint(build.work / RANK0 / WEIGHTS) as converted:
         reference.take_weights(model.spec, model.sources, converted)
-        references = {
-            inputs: reference.rounded(
-                rounding_of(
-                    model.spec,
-                    model.sources,
-                    converted,
-                    build.request.recipe.quantization,
-                    inputs=inputs,
-                )
+        roundings = {
+            numerics: rounding_of(
+                model.spec,
+                model.sources,
+                converted,
+                recipe.quantization,
+                numerics=numerics,
             )
-            for inputs in (False, True)
+            for numerics in get_args(NumericsClass)
         }
-    check_programs(program, references, ids, build.request.recipe, tell)
+    classes = step_classes(model.spec, recipe)
+    check_programs(program, reference, roundings, ids, classes, recipe.limits, tell)

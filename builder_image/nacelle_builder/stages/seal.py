@@ -17,6 +17,8 @@ from nacelle_engine.abi import ABI
 from nacelle_engine.bundle import CONFIG, list_files, write_manifest
 from nacelle_engine.limits import TOKENS_PER_BLOCK, Limits
 from nacelle_engine.manifest import Manifest, Provenance, Target
+from nacelle_engine.model.family import read_spec
+from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.signature import Signature, read_signature
 
 
@@ -40,7 +42,8 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     sync_tree(bundle)
     report(50, "hashing the bundle")
     signature = read_signature(bundle / RANK0)
-    write_manifest(bundle, _manifest(build, facts, signature, eos_token_ids(files)))
+    spec = read_spec(read_json(files.config))
+    write_manifest(bundle, _manifest(build, facts, signature, spec, eos_token_ids(files)))
     return facts
 
 
@@ -65,7 +68,9 @@ def _write_tokenizer(files: CheckpointFiles, folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps(generation_config(files), indent=1))
 
 
-def _manifest(build: Build, facts: Facts, signature: Signature, eos: tuple[int, ...]) -> Manifest:
+def _manifest(
+    build: Build, facts: Facts, signature: Signature, spec: ModelSpec, eos: tuple[int, ...]
+) -> Manifest:
     recipe = build.request.recipe
     now = datetime.datetime.now(datetime.UTC)
     return Manifest(
@@ -79,7 +84,7 @@ def _manifest(build: Build, facts: Facts, signature: Signature, eos: tuple[int, 
         limits=recipe.limits,
         quantization=recipe.quantization,
         determinism=recipe.determinism,
-        numerics=numerics(recipe),
+        numerics=numerics(spec, recipe),
         vocab_size=signature.vocab_size,
         hidden_size=signature.hidden_size,
         tokens_per_block=signature.tokens_per_block,

@@ -53,9 +53,13 @@ class GpuProgram:
         signature = self.signature
         weights = Stored(rank / WEIGHTS, self.device)
         kinds = {kind.name: kind for kind in signature.kinds}
+        last = len(signature.layers) - 1
         self._embed = Scope(_named(weights, signature.embed))
         self._layers = [
-            (layer.program, Scope(_named(weights, kinds[layer.program], n), n, layer.group))
+            (
+                layer.program,
+                Scope(_named(weights, kinds[layer.program], n, last=n == last), n, layer.group),
+            )
             for n, layer in enumerate(signature.layers)
         ]
         self._head = Scope(_named(weights, signature.head))
@@ -87,7 +91,9 @@ class GpuProgram:
     def weight_bytes_per_token(self) -> int:
         """Bytes of weights that a step of one token reads: layers and head, one embedding row."""
         scopes = [scope for _, scope in self._layers] + [self._head]
-        return sum(tensor.nbytes for scope in scopes for tensor in scope.weights.values())
+        tensors = [tensor for scope in scopes for tensor in scope.weights.values()]
+        # A norm that two layers take is read once more at most: it counts once.
+        return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
 
     @property
     def launches(self) -> LaunchList:
@@ -172,5 +178,7 @@ def current_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _named(weights: Stored, program: ProgramSpec, layer: int = 0) -> Mapping[str, torch.Tensor]:
-    return {spec.name: weights.get(spec, layer) for spec in program.weights}
+def _named(
+    weights: Stored, program: ProgramSpec, layer: int = 0, *, last: bool = False
+) -> Mapping[str, torch.Tensor]:
+    return {spec.name: weights.get(spec, layer, last=last) for spec in program.weights}

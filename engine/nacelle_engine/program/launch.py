@@ -18,9 +18,10 @@ KERNEL_FOLDER: Final = "kernels"
 # prompts), W blocks of the widest table.
 Symbol = Literal["T", "R", "L", "Q", "W"]
 BufferDtype = Literal["bfloat16", "float8_e4m3fn", "float32", "int32"]
-# fused: weights as stored times bfloat16 activations. quantised: FP8 times FP8, the activations
-# quantised on the way.
-NumericsClass = Literal["fused", "quantised"]
+# fused: weights as stored times bfloat16 activations. block: FP8 times FP8, the activations kept
+# with one scale per token and block of columns. quantised: FP8 times FP8, the activations quantised
+# on the way.
+NumericsClass = Literal["fused", "block", "quantised"]
 
 
 class Size(Frozen):

@@ -40,13 +40,20 @@ class TensorSpec(Frozen):
 class WeightSpec(Frozen):
     """An input filled at load: checkpoint tensors joined along dimension 0.
 
-    "{layer}" in a source stands for the layer's number.
+    "{layer}" in a source stands for the layer's number, "{next}" for the one after it.
+    last_sources: what the last layer, which has no next one, takes instead; none: the same.
     """
 
     name: str
     dtype: DtypeName
     shape: tuple[int, ...]
     sources: tuple[str, ...]
+    last_sources: tuple[str, ...] = ()
+
+    def names(self, layer: int, *, last: bool) -> tuple[str, ...]:
+        """The checkpoint's tensors for that layer's program."""
+        sources = self.last_sources if last and self.last_sources else self.sources
+        return tuple(source.format(layer=layer, next=layer + 1) for source in sources)
 
     @property
     def nbytes(self) -> int:

@@ -38,9 +38,9 @@ class Weights(ABC):
         self._unused = set(self._file.keys())  # type: ignore[no-untyped-call]
         self._made: dict[tuple[tuple[str, ...], str], torch.Tensor] = {}
 
-    def get(self, spec: WeightSpec, layer: int = 0) -> torch.Tensor:
+    def get(self, spec: WeightSpec, layer: int = 0, *, last: bool = False) -> torch.Tensor:
         """One program input; the same sources give the same tensor (a tied lm_head)."""
-        sources = tuple(source.format(layer=layer) for source in spec.sources)
+        sources = spec.names(layer, last=last)
         key = (sources, spec.dtype)
         if key not in self._made:
             self._made[key] = self._join([self._read(name, DTYPES[spec.dtype]) for name in sources])

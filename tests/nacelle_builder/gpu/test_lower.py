@@ -3,13 +3,13 @@
 from itertools import pairwise
 
 import pytest
-from tiny_llama import SPEC
+from tiny_llama import BLOCK_SPEC, SPEC
 
 from nacelle_builder.compile.gpu.lower import KIND, lower
 from nacelle_builder.compile.gpu.places import places, ranges
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
-from nacelle_builder.numerics import numerics
+from nacelle_builder.numerics import BLOCK_TOKENS, numerics
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 from nacelle_engine.program.launch import KernelLaunch, LaunchList
@@ -54,7 +54,7 @@ def test_every_size_of_step_has_its_launches(architecture, algorithm):
             quantised = algorithm == FP8 and architecture != "sm_80" and tokens > 128
             assert chosen.numerics == ("quantised" if quantised else "fused")
         assert launches.head_index(tokens) >= 0
-    told = numerics(recipe)
+    told = numerics(SPEC, recipe)
     assert told[0].min_tokens == 1 and told[-1].max_tokens == 700
     assert len(told) == (2 if algorithm == FP8 and architecture != "sm_80" else 1)
 
@@ -69,16 +69,71 @@ def test_a_decode_layer_is_five_launches():
     assert counts == {(1, True): 5, (1, False): 6, (150, True): 9, (150, False): 10}
 
 
+@pytest.mark.parametrize("architecture", ["sm_89", "sm_90", "sm_100"])
+def test_decode_batches_are_five_launches_over_blocks(architecture):
+    recipe = recipe_of(architecture)
+    launches = as_list(lowered(recipe, BLOCK_SPEC))
+    for tokens in range(1, 161):
+        chosen = launches.steps[launches.step_index(tokens, decode=True)]
+        blocks = 2 <= tokens <= BLOCK_TOKENS
+        assert (chosen.numerics == "block") == blocks
+        assert len(chosen.kinds[KIND]) == (5 if tokens <= BLOCK_TOKENS else 9)
+        assert len(chosen.embed) == (1 if tokens == 1 else 2)
+        mixed = launches.steps[launches.step_index(tokens, decode=False)]
+        assert mixed.numerics == ("fused" if tokens <= 128 else "quantised")
+    told = numerics(BLOCK_SPEC, recipe)
+    assert [(one.min_tokens, one.max_tokens, one.decode) for one in told] == [
+        (2, BLOCK_TOKENS, True),
+        (1, 128, False),
+        (129, 700, False),
+    ]
+    assert "per token and block of 128" in told[0].activations
+
+
+@pytest.mark.parametrize(
+    ("architecture", "algorithm", "changed"),
+    [
+        ("sm_80", FP8, {}),
+        ("sm_90", QuantizationAlgorithm.NONE, {}),
+        ("sm_90", FP8, {"hidden_size": 192}),
+        ("sm_90", FP8, {"intermediate_size": 320}),
+        ("sm_90", FP8, {"num_kv_heads": 4}),
+    ],
+)
+def test_no_step_is_over_blocks_where_they_do_not_fit(architecture, algorithm, changed):
+    recipe = recipe_of(architecture, algorithm)
+    spec = BLOCK_SPEC.model_copy(update=changed)
+    assert not any(step.numerics == "block" for step in lowered(recipe, spec).steps)
+    assert not any(one.decode for one in numerics(spec, recipe))
+
+
+def test_one_request_at_a_time_needs_no_blocks():
+    recipe = recipe_of(limits=LIMITS.model_copy(update={"max_batch_size": 1}))
+    assert not any(step.numerics == "block" for step in lowered(recipe, BLOCK_SPEC).steps)
+
+
+def test_each_layer_makes_blocks_for_the_norm_after_it():
+    signature = signature_of(BLOCK_SPEC, recipe_of())
+    weights = {spec.name: spec for spec in signature.kinds[0].weights}
+    following = weights["next_norm"]
+    (first,) = [spec for spec in signature.embed.weights if spec.name == "first_norm"]
+    inputs = [weights["input_norm"].names(layer, last=False) for layer in range(3)]
+    assert first.names(0, last=False) == inputs[0]
+    assert [following.names(layer, last=False) for layer in range(2)] == inputs[1:]
+    assert following.names(1, last=True) == ("transformer.ln_f.weight",)
+
+
 def test_depth_changes_nothing():
     deep = SPEC.model_copy(update={"num_layers": 80})
     assert as_list(lowered(recipe_of(), deep)) == as_list(lowered(recipe_of()))
 
 
+@pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC])
 @pytest.mark.parametrize("algorithm", [FP8, QuantizationAlgorithm.NONE])
-def test_every_name_that_a_launch_binds_is_there(algorithm):
+def test_every_name_that_a_launch_binds_is_there(algorithm, spec):
     recipe = recipe_of(algorithm=algorithm)
-    one = lowered(recipe)
-    signature = signature_of(SPEC, recipe)
+    one = lowered(recipe, spec)
+    signature = signature_of(spec, recipe)
     buffers = {buffer.name for buffer in one.buffers}
     kernels = {kernel.name: kernel for kernel in one.kernels}
     programs = {
@@ -90,7 +145,7 @@ def test_every_name_that_a_launch_binds_is_there(algorithm):
     for step in one.steps:
         lists += [("embed", step.embed), (KIND, step.kinds[KIND]), ("embed", step.finish)]
     for program, launches in lists:
-        weights = {spec.name for spec in programs[program].weights}
+        weights = {weight.name for weight in programs[program].weights}
         for launch in launches:
             bound = (
                 launch.arguments

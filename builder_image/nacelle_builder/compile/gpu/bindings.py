@@ -39,10 +39,16 @@ _COMMON: Final[Names] = {
     **_same("state", "rope", "kv"),
     **_same("weight", "kv_scales", "q_norm", "k_norm"),
     **_same("buffer", "x", "qkv", "delta", "row_scale", "partial", "counters"),
+    **_same("buffer", "x_scales", "x_squares", "inner_codes", "inner_scales"),
+    "x_codes": buffer("hidden_codes"),
     **_same("output", "logits"),
     # Launches run one after the other, so all that share sums use the same space.
     "workspace": buffer("partial"),
     "arrived": buffer("counters"),
+}
+_ATTENTION_BLOCKS: Final[Names] = {
+    "a_codes": buffer("attention_codes"),
+    "a_scales": buffer("attention_scales"),
 }
 # The op at each place of a step, and the arguments that are particular to the place.
 _PLACES: Final[Mapping[str, Names]] = {
@@ -52,6 +58,17 @@ _PLACES: Final[Mapping[str, Names]] = {
     "dense": {"a": buffer("attention"), **_linear("dense")},
     "gate_up": {"norm": weight("post_norm"), "out": buffer("inner"), **_linear("gate_up")},
     "down": {"a": buffer("inner"), **_linear("down")},
+    "block_input": {"norm": weight("first_norm")},
+    "block_qkv": {"out": buffer("qkv"), **_linear("qkv")},
+    "block_attention": _ATTENTION_BLOCKS,
+    "block_dense": {"norm": weight("post_norm"), **_ATTENTION_BLOCKS, **_linear("dense")},
+    "block_gate_up": _linear("gate_up"),
+    "block_down": {
+        "norm": weight("next_norm"),
+        "a_codes": buffer("inner_codes"),
+        "a_scales": buffer("inner_scales"),
+        **_linear("down"),
+    },
     "rope_append": {"q_out": buffer("q")},
     "prefill_attention": {"q": buffer("q"), "out": buffer("attention")},
     "input_quantise": {"norm": weight("input_norm"), "out": buffer("hidden_codes")},

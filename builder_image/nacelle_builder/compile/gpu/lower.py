@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from nacelle_builder.compile.gpu.bindings import buffer, launch_of, matmul
 from nacelle_builder.compile.gpu.places import Candidate, Chosen
-from nacelle_builder.numerics import fused_tokens
+from nacelle_builder.numerics import StepClasses, step_classes
 from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.program.launch import (
     AddLaunch,
@@ -15,7 +16,6 @@ from nacelle_engine.program.launch import (
     HeadRange,
     Launch,
     Launches,
-    NumericsClass,
     Size,
     StepRange,
     ZeroLaunch,
@@ -68,11 +68,11 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     plan = Plan(chosen)
     kernels = {candidate.kernel.name: candidate.kernel for candidate in plan.candidates}
     limits = recipe.limits
-    fused = fused_tokens(recipe)
-    decode_ends = plan.ends("decode_attention", "qkv")
+    classes = step_classes(spec, recipe)
+    decode_ends = plan.ends("decode_attention", "block_attention", "qkv", "block_qkv")
     steps = [
-        *_steps(plan, fused, decode_ends, limits.max_batch_size, decode=True),
-        *_steps(plan, fused, plan.ends("qkv"), limits.max_num_tokens, decode=False),
+        *_steps(plan, classes, decode_ends, limits.max_batch_size, decode=True),
+        *_steps(plan, classes, plan.ends("qkv"), limits.max_num_tokens, decode=False),
     ]
     heads = [
         HeadRange(
@@ -88,20 +88,27 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     )
 
 
-def _steps(plan: Plan, fused: int, ends: list[int], limit: int, *, decode: bool) -> list[StepRange]:
+def _steps(
+    plan: Plan, classes: StepClasses, ends: list[int], limit: int, *, decode: bool
+) -> list[StepRange]:
     """Ranges up to `limit` that end where a choice changes."""
     made, first = [], 1
     for end in sorted({min(end, limit) for end in (*ends, limit)}):
-        made.append(_step(plan, first, end, fused, decode=decode))
+        made.append(_step(plan, first, end, classes, decode=decode))
         first = end + 1
     return made
 
 
-def _step(plan: Plan, first: int, last: int, fused: int, *, decode: bool) -> StepRange:
-    numerics: NumericsClass = "fused" if last <= fused else "quantised"
-    attention = _decode_attention if decode else _ragged_attention
-    layer = _fused_layer if numerics == "fused" else _quantised_layer
+def _step(plan: Plan, first: int, last: int, classes: StepClasses, *, decode: bool) -> StepRange:
+    numerics = classes.of(last, decode=decode)
     embed, finish = [plan.launch("embed", last)], []
+    if numerics == "block":
+        layer = _block_layer(plan, last)
+        embed.append(plan.launch("block_input", last))
+    else:
+        attention = _decode_attention if decode else _ragged_attention
+        whole = _fused_layer if numerics == "fused" else _quantised_layer
+        layer = whole(plan, last, attention)
     if numerics == "quantised":
         # A layer adds what the one before it left in delta: nothing before the first layer.
         embed.append(ZeroLaunch(out=buffer("delta")))
@@ -113,7 +120,7 @@ def _step(plan: Plan, first: int, last: int, fused: int, *, decode: bool) -> Ste
         numerics=numerics,
         query_tile=0 if decode else plan.at("prefill_attention", last).query_tile,
         embed=tuple(embed),
-        kinds={KIND: layer(plan, last, attention)},
+        kinds={KIND: layer},
         finish=tuple(finish),
     )
 
@@ -139,6 +146,11 @@ def _fused_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
     )
 
 
+def _block_layer(plan: Plan, size: int) -> Launches:
+    names = ("block_qkv", "block_attention", "block_dense", "block_gate_up", "block_down")
+    return tuple(plan.launch(name, size) for name in names)
+
+
 def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
     return (
         plan.launch("input_quantise", size),
@@ -154,23 +166,35 @@ def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
 
 
 def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
-    tokens = Size(symbol="T")
-    fused = fused_tokens(recipe)
+    tokens, classes = Size(symbol="T"), step_classes(spec, recipe)
+    quantises = classes.fused < recipe.limits.max_num_tokens
     made = [
         _buffer("x", "bfloat16", tokens, spec.hidden_size),
         _buffer("qkv", "bfloat16", tokens, spec.q_size + 2 * spec.kv_size),
         _buffer("q", "bfloat16", tokens, spec.q_size),
         _buffer("attention", "bfloat16", tokens, spec.q_size),
-        _buffer("inner", "bfloat16", Size(times=fused), spec.intermediate_size),
+        _buffer("inner", "bfloat16", Size(times=classes.fused), spec.intermediate_size),
     ]
-    if fused < recipe.limits.max_num_tokens:
+    if quantises:
         made += [
             _buffer("delta", "bfloat16", tokens, spec.hidden_size),
             _buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size),
+            _buffer("row_scale", "float32", tokens),
+        ]
+    if quantises or classes.block:
+        made += [
             _buffer("hidden_codes", "float8_e4m3fn", tokens, spec.hidden_size),
             _buffer("attention_codes", "float8_e4m3fn", tokens, spec.q_size),
             _buffer("inner_codes", "float8_e4m3fn", tokens, spec.intermediate_size),
-            _buffer("row_scale", "float32", tokens),
+        ]
+    if classes.block:
+        hidden_blocks = Size(times=spec.hidden_size // COLUMNS)
+        inner_blocks = Size(times=spec.intermediate_size // COLUMNS)
+        made += [
+            _buffer("x_scales", "float32", hidden_blocks, MOST_TOKENS),
+            _buffer("x_squares", "float32", hidden_blocks, MOST_TOKENS),
+            _buffer("attention_scales", "float32", Size(times=spec.num_kv_heads), MOST_TOKENS),
+            _buffer("inner_scales", "float32", inner_blocks, MOST_TOKENS),
         ]
     if partial := max(candidate.partial for candidate in plan.candidates):
         made.append(_buffer("partial", "float32", Size(times=partial)))

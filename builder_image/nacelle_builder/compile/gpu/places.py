@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from nacelle_builder.numerics import fused_tokens
+from nacelle_builder.numerics import attention_columns, step_classes
 from nacelle_engine.arch import Architecture
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu import (
     act_quantise,
+    block_gate_up,
+    block_input,
+    block_linear,
+    block_linear_residual,
     decode_attention,
     embed,
     linear_residual,
@@ -77,6 +81,7 @@ def places(spec: ModelSpec, recipe: Recipe) -> tuple[Place, ...]:
         *_any_step(spec, recipe),
         *_attention(spec, recipe),
         *_fused(spec, recipe),
+        *_block(spec, recipe),
         *_quantised(spec, recipe),
         *_logits(spec, recipe),
     )
@@ -101,11 +106,12 @@ def _attention(spec: ModelSpec, recipe: Recipe) -> list[Place]:
         fp8=recipe.quantization.kv_cache == Fp8OrNone.FP8,
         architecture=recipe.architecture,
     )
-    limits = recipe.limits
-    made = [
-        Place("decode_attention", first, last, _decode(shape, last))
-        for first, last in ranges(limits.max_batch_size)
-    ]
+    limits, classes = recipe.limits, step_classes(spec, recipe)
+    made = []
+    for first, last in ranges(limits.max_batch_size):
+        blocks = classes.of(last, decode=True) == "block"
+        name = "block_attention" if blocks else "decode_attention"
+        made.append(Place(name, first, last, _decode(shape, last, blocks=blocks)))
     prefill = tuple(
         Candidate(
             prefill_attention.kernel(shape, choice),
@@ -119,11 +125,11 @@ def _attention(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     return made
 
 
-def _decode(shape: AttentionShape, requests: int) -> tuple[Candidate, ...]:
+def _decode(shape: AttentionShape, requests: int, *, blocks: bool) -> tuple[Candidate, ...]:
     made = []
     for choice in decode_attention.choices(shape, requests):
         partial, counters = decode_attention.workspace(shape, choice, requests)
-        kernel = decode_attention.kernel(shape, choice)
+        kernel = decode_attention.kernel(shape, choice, blocks=blocks)
         made.append(Candidate(kernel, partial=partial, counters=counters))
     return tuple(made)
 
@@ -143,7 +149,7 @@ def _fused(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     )
     return [
         Place(name, first, last, _tiled(op, shape, rows, last, arch))
-        for first, last in ranges(fused_tokens(recipe))
+        for first, last in ranges(step_classes(spec, recipe).fused)
         for name, op, shape, rows in linears
     ]
 
@@ -159,8 +165,36 @@ def _tiled(
     return tuple(made)
 
 
+def _block(spec: ModelSpec, recipe: Recipe) -> list[Place]:
+    arch, eps = recipe.architecture, spec.norm_eps
+    hidden, inner = spec.hidden_size, spec.intermediate_size
+    qkv = block_linear.Shape(spec.q_size + 2 * spec.kv_size, hidden, eps)
+    dense = block_linear_residual.Shape(hidden, spec.q_size, attention_columns(spec))
+    gate_up = block_gate_up.Shape(inner, hidden, eps, spec.activation)
+    down = block_linear_residual.Shape(hidden, inner)
+    linears: tuple[tuple[str, Any, Any, int], ...] = (
+        ("block_qkv", block_linear, qkv, qkv.rows),
+        ("block_dense", block_linear_residual, dense, hidden),
+        ("block_gate_up", block_gate_up, gate_up, 2 * inner),
+        ("block_down", block_linear_residual, down, hidden),
+    )
+    made = []
+    # One token is no matter of blocks.
+    for first, last in ranges(step_classes(spec, recipe).block)[1:]:
+        entry = block_input.Shape(hidden)
+        kernels = [
+            block_input.kernel(entry, choice) for choice in block_input.choices(entry, last, arch)
+        ]
+        made.append(_place("block_input", first, last, kernels))
+        made += [
+            Place(name, first, last, _tiled(op, shape, rows, last, arch))
+            for name, op, shape, rows in linears
+        ]
+    return made
+
+
 def _quantised(spec: ModelSpec, recipe: Recipe) -> list[Place]:
-    first, last = fused_tokens(recipe) + 1, recipe.limits.max_num_tokens
+    first, last = step_classes(spec, recipe).fused + 1, recipe.limits.max_num_tokens
     if first > last:
         return []
     output = Output(recipe.quantization.algorithm, recipe.architecture)

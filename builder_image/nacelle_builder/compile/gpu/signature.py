@@ -1,6 +1,7 @@
 """The signature of a GPU's programs: the weights as they are stored, and nothing of the steps."""
 
 from nacelle_builder.compile.cpu import signature as cpu
+from nacelle_builder.numerics import step_classes
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.launch import LAUNCHES
@@ -14,11 +15,14 @@ def signature_of(spec: ModelSpec, recipe: Recipe) -> Signature:
     """What programs.json will hold: all programs are in the launch list."""
     whole = cpu.signature_of(spec, recipe)
     fp8 = recipe.quantization.algorithm != QuantizationAlgorithm.NONE
+    embed, kinds = _program(whole.embed, fp8=False), [_program(kind, fp8) for kind in whole.kinds]
+    if step_classes(spec, recipe).block:
+        embed, kinds = _with_norms_after(embed, kinds, whole)
     return whole.model_copy(
         update={
             "form": "launches",
-            "embed": _program(whole.embed, fp8=False),
-            "kinds": tuple(_program(kind, fp8) for kind in whole.kinds),
+            "embed": embed,
+            "kinds": tuple(kinds),
             "head": _program(whole.head, fp8=False),
         }
     )
@@ -33,6 +37,27 @@ def _program(program: ProgramSpec, fp8: bool) -> ProgramSpec:
     return program.model_copy(
         update={"file": LAUNCHES, "step": (), "outputs": (), "weights": tuple(weights)}
     )
+
+
+def _with_norms_after(
+    embed: ProgramSpec, kinds: list[ProgramSpec], whole: Signature
+) -> tuple[ProgramSpec, list[ProgramSpec]]:
+    """The programs, each with the norm that reads the stream next: FP8 blocks are made for it."""
+    (final,) = [spec for spec in whole.head.weights if spec.name == "final_norm"]
+    (inner,) = {spec for kind in kinds for spec in kind.weights if spec.name == "input_norm"}
+    first = inner.model_copy(update={"name": "first_norm", "sources": inner.names(0, last=False)})
+    following = inner.model_copy(
+        update={
+            "name": "next_norm",
+            "sources": tuple(name.replace("{layer}", "{next}") for name in inner.sources),
+            "last_sources": final.sources,
+        }
+    )
+    return _and(embed, first), [_and(kind, following) for kind in kinds]
+
+
+def _and(program: ProgramSpec, weight: WeightSpec) -> ProgramSpec:
+    return program.model_copy(update={"weights": (*program.weights, weight)})
 
 
 def _stored(spec: WeightSpec) -> tuple[WeightSpec, WeightSpec]:

@@ -34,7 +34,9 @@ _ROUNDS = 5
 # A graph takes about so long, in as many launches as that allows.
 _GRAPH_MILLISECONDS = 20
 _CONTEXT = 1024
-_DECODE = ("decode_attention",)
+_DECODE = ("decode_attention", "block_attention")
+# Scales of FP8 blocks: of 0, as a workspace has them, products would be none.
+_SCALES = ("x_scales", "attention_scales", "inner_scales")
 
 
 class Timer:
@@ -58,6 +60,7 @@ class Timer:
         self._state = {"rope": rope_tables(signature)[0].to(self._device)}
         self._programs = {
             "embed": signature.embed,
+            "block_input": signature.embed,
             "logits": signature.head,
         }
         self._scopes: dict[str, list[Scope]] = {}
@@ -174,7 +177,11 @@ def _workspace(
     launches = LaunchList(
         kernels=(), buffers=lowered.buffers, steps=lowered.steps, heads=lowered.heads
     )
-    return workspace(launches, signature, device)
+    made = workspace(launches, signature, device)
+    for name in _SCALES:
+        if name in made:
+            made[name].fill_(1.0)
+    return made
 
 
 def _random(program: ProgramSpec, device: torch.device) -> dict[str, torch.Tensor]:

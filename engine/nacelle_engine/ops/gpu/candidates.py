@@ -46,6 +46,16 @@ SMALL: Final = (
     (32, 128, 4, 4),
     (32, 128, 2, 3),
 )
+# For bf16, that tensor cores take from where it lies.
+MANY_TOKENS_BF16: Final = (
+    (128, 128, 8, 4),
+    (64, 128, 4, 6),
+    (128, 128, 4, 4),
+    (128, 256, 8, 3),
+    (256, 128, 8, 3),
+    (256, 128, 8, 4),
+    (256, 128, 16, 4),
+)
 # More programs than these gain nothing from sharing sums over K: three on each of 132 processors.
 MOST_PROGRAMS: Final = 400
 
@@ -67,18 +77,20 @@ def tilings(
             bits=weight == "fp8e4nv" and architecture is Architecture.SM_80,
             dependent=_has_dependent_launch(architecture),
         )
-        for row_count, row_bytes, warps, stages in _shapes(block, limit)
+        for row_count, row_bytes, warps, stages in _shapes(block, size, limit)
     ]
     found = [*plain, *_refined(plain, rows, width, weight, tokens, architecture)]
     return tuple(dict.fromkeys(tiling for tiling in found if _shared(tiling, size) <= limit))
 
 
-def _shapes(block: int, limit: int) -> tuple[tuple[int, int, int, int], ...]:
+def _shapes(block: int, size: int, limit: int) -> tuple[tuple[int, int, int, int], ...]:
     if block == 1:
         return ONE_TOKEN
     if limit < 128 * 1024:
         return SMALL
-    return FEW_TOKENS if block <= 32 else MANY_TOKENS
+    if block <= 32:
+        return FEW_TOKENS
+    return MANY_TOKENS if size == 1 else MANY_TOKENS_BF16
 
 
 def _refined(

@@ -7,7 +7,8 @@ out[r, h] = sum over p - window < i <= p of softmax_i(cap(q' . k'_i * scale)) v_
 
 qkv bf16 [R, (heads + 2 kv_heads) D]; rope fp32 [S, D]; kv [B, 2, kv_heads, 32, D]; kv_scales
 fp32 [2]; q_norm, k_norm bf16 [D]; block_table int32 [R, W]; seq_lens int32 [R]; out bf16
-[R, heads D]. seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
+[R, heads D], or instead a_codes FP8 [R, heads D] and a_scales fp32 [kv_heads, 256]
+(attention_output.py). seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
 partial fp32 and counters int32 (`workspace` gives their sizes) serve the merge of the splits;
 counters are 0 before the first launch and are left so.
 
@@ -25,13 +26,14 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.ops.gpu import prefill_attention, rope_append
+from nacelle_engine.ops.gpu.attention_output import put_all
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
-from nacelle_engine.ops.gpu.capability import depends, shared_memory
+from nacelle_engine.ops.gpu.capability import depends, require_fp8, shared_memory
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
 from nacelle_engine.ops.gpu.prefetch import prefetch
 from nacelle_engine.ops.gpu.rotation import rotated
-from nacelle_engine.ops.gpu.softmax_state import NEVER, capped, fold
+from nacelle_engine.ops.gpu.softmax_state import NEVER, attended, capped
 from nacelle_engine.ops.gpu.split_merge import STATE, merge, publish
 from nacelle_engine.program.launch import Size
 
@@ -39,7 +41,8 @@ from nacelle_engine.program.launch import Size
 @dataclass(frozen=True)
 class Choice:
     """keys: positions a tile; splits: programs at most that share a context; least: positions at
-    least that a program takes, a multiple of keys.
+    least that a program takes, a multiple of keys; early: a program's first tile is in registers
+    before the predecessor's end.
     """
 
     keys: int
@@ -47,6 +50,7 @@ class Choice:
     least: int
     warps: int = 4
     stages: int = 3
+    early: bool = False
 
 
 # (keys, warps, stages) of a tile.
@@ -88,20 +92,26 @@ def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int
     return pairs * choice.splits * shape.group * (shape.head_dim + STATE.value), pairs
 
 
-def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
-    """Grid (R, kv_heads, splits)."""
+def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Kernel:
+    """Grid (R, kv_heads, splits). blocks: the result is a_codes and a_scales, not out."""
     tile = f"k{choice.keys}_s{choice.splits}_l{choice.least}_w{choice.warps}_p{choice.stages}"
+    tile += "_early" if choice.early else ""
     split = choice.splits > 1
+    results = {"out": "*bf16"}
+    if blocks:
+        require_fp8(shape.architecture, "quantization.algorithm")
+        results = {"a_codes": "*fp8e4nv", "a_scales": "*fp32"}
     return Kernel(
-        name=f"decode_attention_{shape.name}_{tile}",
+        name=f"decode_attention_{shape.name}{'_blocks' if blocks else ''}_{tile}",
         function=decode_attention,
         arguments={
             **shape.arguments({"qkv": "*bf16", "rope": "*fp32"}, norms=True),
-            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", "out": "*bf16"},
+            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", **results},
             **({"partial": "*fp32", "counters": "*i32"} if split else {}),
         },
         constants={
             **shape.absent(norms=True),
+            **({"out": None} if blocks else {"a_codes": None, "a_scales": None}),
             **({} if split else {"partial": None, "counters": None}),
             "HEADS": shape.heads,
             "KV_HEADS": shape.kv_heads,
@@ -114,6 +124,7 @@ def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
             "KEYS": choice.keys,
             "SPLITS": choice.splits,
             "LEAST": choice.least // choice.keys,
+            "EARLY": choice.early,
             "DEPENDENT": depends(shape.architecture),
         },
         grid=(Size(symbol="R"), Size(times=shape.kv_heads), Size(times=choice.splits)),
@@ -135,6 +146,8 @@ def decode_attention(
     W,
     seq_lens,
     out,
+    a_codes,
+    a_scales,
     partial,
     counters,
     HEADS: tl.constexpr,
@@ -148,6 +161,7 @@ def decode_attention(
     KEYS: tl.constexpr,
     SPLITS: tl.constexpr,
     LEAST: tl.constexpr,
+    EARLY: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """A request's KV head over one split of its context."""
@@ -177,15 +191,23 @@ def decode_attention(
     position = begin * KEYS + tl.arange(0, KEYS)
     offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
     newest_offset = rows(table, tl.maximum(older, 0), KV_HEADS, D)
+    if EARLY:
+        first_k = tl.load(keys + offset[:, None] + tl.arange(0, D)[None, :])
+        first_v = tl.load(keys + offset[:, None] + tl.arange(0, D)[None, :] + PART)
+        # Before a second token nothing has been written.
+        first_v = tl.where(older > 0, first_v, tl.zeros_like(first_v))
+        offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
+        begin += 1
     if DEPENDENT:
         prefetch(keys, table, begin * KEYS, tl.minimum(end * KEYS, older), KEYS, KV_HEADS, D)
         gdc_wait()
     row = tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, D)[None, :]
     live = row < GROUP
-    result = out + (request * HEADS + kv_head * GROUP) * D
+    places = (request * HEADS + kv_head * GROUP + row) * D + column
     if length == 0:
-        tl.store(result + row * D + column, tl.zeros([ROWS, D], tl.bfloat16), mask=live)
+        zeros = tl.zeros([ROWS, D], tl.float32)
+        put_all(zeros, places, live, out, a_codes, a_scales, request, kv_head)
         return
 
     # FP8 converts to fp16 exactly, and by an instruction of its own.
@@ -208,22 +230,25 @@ def decode_attention(
     slot = keys + newest_offset + column
     tl.store(slot, new_k, mask=keeps)
     tl.store(slot + PART, new_v, mask=keeps)
+    if EARLY:
+        seen = (position < older) & (position >= lowest)
+        k, v = first_k.to(TYPE), first_v.to(TYPE)
+        top, total, acc = attended(q, k, v, seen, top, total, acc, SCALE * k_scale, CAP)
+        position += KEYS
     for _ in range(begin, end):
         place = keys + offset[:, None] + column
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
         offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
         k = tl.load(place).to(TYPE)
         v = tl.load(place + PART).to(TYPE)
-        score, factor = capped(tl.dot(q, tl.trans(k)), SCALE * k_scale, CAP)
         seen = (position < older) & (position >= lowest)
-        score = tl.where(seen[None, :], score, NEVER)
-        top, total, acc = fold(top, total, acc, score, v, factor)
+        top, total, acc = attended(q, k, v, seen, top, total, acc, SCALE * k_scale, CAP)
         position += KEYS
 
     v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
     if active == 1:
         acc = acc * (v_scale / total)[:, None]
-        tl.store(result + row * D + column, acc.to(tl.bfloat16), mask=live)
+        put_all(acc, places, live, out, a_codes, a_scales, request, kv_head)
         return
     if partial is not None:
         pair = request * KV_HEADS + kv_head
@@ -233,7 +258,20 @@ def decode_attention(
         tl.debug_barrier()
         if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
             tl.store(counters + pair, 0)
-            merge(states, active, result, v_scale, GROUP, SPLITS, D)
+            merge(
+                states,
+                active,
+                v_scale,
+                request,
+                kv_head,
+                out,
+                a_codes,
+                a_scales,
+                HEADS,
+                GROUP,
+                SPLITS,
+                D,
+            )
 
 
 def reference(

@@ -3,15 +3,13 @@
 out[t, i] = act(gate[t, i]) * up[t, i]
 gate[t, i] = scale[i] * sum_k normed[t, k] * weight[i, k], up likewise by rows and scales I + i
 normed[t, k] = x[t, k] * norm[k] / sqrt(mean_k(x[t, k]^2) + eps)
-act: silu(g) = g / (1 + exp(-g)), or gelu_tanh(g) = g / 2 * (1 + tanh(z)),
-z = sqrt(2 / pi) (g + 0.044715 g^3)
+act: silu or gelu_tanh (gated.py)
 
 x [T, K], norm [K] bf16; weight [2 I, K] FP8 with scale [2 I] fp32, or bf16 without;
 out [T, I] bf16.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import triton
@@ -19,15 +17,13 @@ import triton.language as tl
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.candidates import tilings
+from nacelle_engine.ops.gpu.gated import Activation, gated, gated_reference
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
 from nacelle_engine.ops.gpu.split_sum import add_parts, part_bounds
 from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
 from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
-
-Activation = Literal["silu", "gelu_tanh"]
-TWICE_SQRT_2_OVER_PI = tl.constexpr(1.5957691216057308)
 
 
 @dataclass(frozen=True)
@@ -86,12 +82,7 @@ def norm_gate_up(
     if scale is not None:
         products *= scales[:, None]
     gate, up = tl.split(tl.permute(tl.reshape(products, [HALF, 2, BLOCK_T]), 0, 2, 1))
-    if GELU:
-        # (1 + tanh(z)) / 2 is the logistic function of 2 z.
-        inner = gate + 0.044715 * gate * gate * gate
-        result = gate * tl.sigmoid(TWICE_SQRT_2_OVER_PI * inner) * up
-    else:
-        result = gate * tl.sigmoid(gate) * up
+    result = gated(gate, up, GELU)
     rows = start + tl.arange(0, HALF)
     pointers = out + tokens.to(tl.int64)[None, :] * (N // 2) + rows[:, None]
     present = (tokens < T)[None, :] & (rows < N // 2)[:, None] & last
@@ -137,7 +128,4 @@ def reference(
     wide = x.float()
     normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * norm.float()
     products = normed @ weight.float().T
-    gate, up = (products if scale is None else products * scale).chunk(2, dim=-1)
-    if activation == "silu":
-        return torch.nn.functional.silu(gate) * up
-    return torch.nn.functional.gelu(gate, approximate="tanh") * up
+    return gated_reference(products if scale is None else products * scale, activation)

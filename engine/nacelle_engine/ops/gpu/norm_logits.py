@@ -4,7 +4,8 @@ logits[l, v] = scale[v] * sum_k normed[logits_rows[l], k] * weight[v, k]
 normed[t, k] = x[t, k] * norm[k] / sqrt(mean_k(x[t, k]^2) + eps)
 
 x [T, K], norm [K] bf16; weight [V, K] bf16, or FP8 with scale [V] fp32; logits_rows [L] int64,
-below T; logits [L, V] fp32.
+below T; logits [L, V] fp32. Many tokens are faster with their norm in a launch before: x is normed
+then, and norm absent.
 """
 
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
 
 @dataclass(frozen=True)
 class Shape:
-    """`rows` words (V) of `width` inputs (K)."""
+    """`rows` words (V) of `width` inputs (K), which are `normed` before or not."""
 
     rows: int
     width: int
     eps: float
     weight: WeightType = "bf16"
+    normed: bool = False
 
 
 @triton.jit
@@ -72,7 +74,9 @@ def norm_logits(
         first, x, norm, weight, held, tokens, begin, end, K, BLOCK_K, STAGES
     )
     products, squares, last = add_parts(products, squares, workspace, arrived, SPLIT)
-    result = products * tl.rsqrt(squares / K + EPS)[None, :]
+    result = products
+    if norm is not None:
+        result *= tl.rsqrt(squares / K + EPS)[None, :]
     if scale is not None:
         result *= scales[:, None]
     pointers = logits + places.to(tl.int64)[None, :] * N + rows[:, None]
@@ -88,11 +92,12 @@ def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tili
 def kernel(shape: Shape, choice: Tiling) -> Kernel:
     """The kernel for this shape."""
     return choice.kernel(
-        f"norm_logits_{shape.weight}_n{shape.rows}k{shape.width}e{shape.eps:g}",
+        f"norm_logits_{shape.weight}_n{shape.rows}k{shape.width}"
+        f"{'_normed' if shape.normed else f'e{shape.eps:g}'}",
         norm_logits,
         {
             "x": "*bf16",
-            "norm": "*bf16",
+            "norm": None if shape.normed else "*bf16",
             "weight": choice.weight_type(shape.weight),
             "scale": "*fp32" if shape.weight == "fp8e4nv" else None,
             "logits_rows": "*i64",
@@ -106,7 +111,7 @@ def kernel(shape: Shape, choice: Tiling) -> Kernel:
 
 def reference(
     x: torch.Tensor,
-    norm: torch.Tensor,
+    norm: torch.Tensor | None,
     weight: torch.Tensor,
     scale: torch.Tensor | None,
     logits_rows: torch.Tensor,
@@ -114,6 +119,7 @@ def reference(
 ) -> torch.Tensor:
     """The formula in float32."""
     wide = x[logits_rows].float()
-    normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * norm.float()
-    logits = normed @ weight.float().T
+    if norm is not None:
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * norm.float()
+    logits = wide @ weight.float().T
     return logits if scale is None else logits * scale

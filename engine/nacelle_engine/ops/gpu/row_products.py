@@ -58,7 +58,9 @@ def add_block(
         squares += tl.sum(parts, 1)
         wide *= load_columns(norm, columns, K, BLOCK_K)[:, None]
         activations = wide.to(tl.bfloat16)
-    return tl.dot(decode(tile).to(tl.bfloat16), activations, products), squares
+    if tile.dtype != tl.bfloat16:
+        tile = decode(tile).to(tl.bfloat16)
+    return tl.dot(tile, activations, products), squares
 
 
 @triton.jit

@@ -35,3 +35,11 @@ def fold(top, total, acc, score, v, factor):
     total = total * before + tl.sum(weight, 1)
     acc = tl.dot(weight.to(v.dtype), v, acc * before[:, None])
     return higher, total, acc
+
+
+@triton.jit
+def attended(q, k, v, seen, top, total, acc, scale, CAP: tl.constexpr):
+    """The state after queries q [M, D] saw keys k [N, D] and values v [N, D] where `seen` [N]."""
+    score, factor = capped(tl.dot(q, tl.trans(k)), scale, CAP)
+    score = tl.where(seen[None, :], score, NEVER)
+    return fold(top, total, acc, score, v, factor)

@@ -7,11 +7,13 @@ out = sum_s 2^(top_s - max top) acc_s / sum_s 2^(top_s - max top) total_s, in a 
 import triton
 import triton.language as tl
 
+from nacelle_engine.ops.gpu.attention_output import keep_scale, put, put_all
 from nacelle_engine.ops.gpu.softmax_state import NEVER
 
 STATE = tl.constexpr(4)
 # Elements of all splits' states that are in registers at once.
 _AT_ONCE = tl.constexpr(8192)
+_FEW = tl.constexpr(4)
 
 
 @triton.jit
@@ -29,22 +31,76 @@ def publish(
 
 @triton.jit
 def merge(
-    states, active, result, v_scale, GROUP: tl.constexpr, SPLITS: tl.constexpr, D: tl.constexpr
+    states,
+    active,
+    v_scale,
+    request,
+    kv_head,
+    out,
+    a_codes,
+    a_scales,
+    HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    SPLITS: tl.constexpr,
+    D: tl.constexpr,
 ):
-    """Store [GROUP, D] bf16 at `result` from the states of `active` splits."""
-    HEADS: tl.constexpr = triton.next_power_of_2(GROUP)
-    WIDTH: tl.constexpr = min(D, max(16, _AT_ONCE // (SPLITS * HEADS)))
+    """Store [GROUP, D] (attention_output.py) from the states of `active` splits, up to SPLITS."""
+    FEWER: tl.constexpr = min(_FEW, SPLITS)
+    where = (out, a_codes, a_scales)
+    # A short context pays for few states only.
+    if active <= FEWER:
+        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, FEWER, D)
+    else:
+        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, SPLITS, D)
+
+
+@triton.jit
+def _merge(
+    states,
+    active,
+    v_scale,
+    request,
+    kv_head,
+    where,
+    HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    SPLITS: tl.constexpr,
+    D: tl.constexpr,
+):
+    out, a_codes, a_scales = where
+    ROWS: tl.constexpr = triton.next_power_of_2(GROUP)
+    WIDTH: tl.constexpr = min(D, max(16, _AT_ONCE // (SPLITS * ROWS)))
     split = tl.arange(0, SPLITS)[:, None]
-    head = tl.arange(0, HEADS)
-    place = states + (split * GROUP + head[None, :]) * (D + STATE)
-    live = (split < active) & (head < GROUP)[None, :]
+    row = tl.arange(0, ROWS)
+    place = states + (split * GROUP + row[None, :]) * (D + STATE)
+    live = (split < active) & (row < GROUP)[None, :]
     top = tl.load(place + D, mask=live, other=NEVER)
     total = tl.load(place + D + 1, mask=live, other=1.0)
     weight = tl.exp2(top - tl.max(top, 0)[None, :])
     share = weight * (v_scale / tl.sum(weight * total, 0))[None, :]
+    target = (request * HEADS + kv_head * GROUP + row[:, None]) * D
+    heads = (row < GROUP)[:, None]
+    if WIDTH == D:
+        column = tl.arange(0, D)
+        part = _merged(place, share, live, column)
+        put_all(part, target + column[None, :], heads, out, a_codes, a_scales, request, kv_head)
+        return
+    inverse = 1.0
+    if a_codes is not None:
+        # A pass for the scale, then one for the codes: the states are in L1 by then.
+        peak = 0.0
+        for start in tl.static_range(0, D, WIDTH):
+            part = _merged(place, share, live, start + tl.arange(0, WIDTH))
+            peak = tl.maximum(peak, tl.max(tl.abs(part)))
+        inverse = keep_scale(peak, a_scales, request, kv_head)
     for start in tl.static_range(0, D, WIDTH):
         column = start + tl.arange(0, WIDTH)
-        acc = tl.load(place[:, :, None] + column[None, None, :], mask=live[:, :, None], other=0.0)
-        merged = tl.sum(acc * share[:, :, None], 0)
-        target = result + head[:, None] * D + column[None, :]
-        tl.store(target, merged.to(tl.bfloat16), mask=(head < GROUP)[:, None])
+        part = _merged(place, share, live, column)
+        put(part, target + column[None, :], heads, out, a_codes, inverse)
+
+
+@triton.jit
+def _merged(place, share, live, column):
+    """These columns of the result [rows, columns]; 0 in rows that no split has."""
+    acc = tl.load(place[:, :, None] + column[None, None, :], mask=live[:, :, None], other=0.0)
+    return tl.sum(acc * share[:, :, None], 0)

@@ -1,0 +1,94 @@
+"""A tiny Llama on an interpreted GPU, beside transformers' model that rounds as it does."""
+
+import torch
+from interpreted_gpu import open_interpreted
+from tiny_llama import CONFIG, VOCAB, random_model, write_weights
+
+from nacelle_builder.compile.gpu.lower import lower
+from nacelle_builder.compile.gpu.places import places
+from nacelle_builder.compile.gpu.signature import signature_of
+from nacelle_builder.compile.gpu.tactics import decide
+from nacelle_builder.gate.fake_quantise import AS_COMPUTED, PerBlock, Rounding, Stretch
+from nacelle_builder.gate.fidelity import bounds_of
+from nacelle_builder.gate.reference import Reference
+from nacelle_builder.gate.steps import Span, block_tables, step_input
+from nacelle_builder.numerics import step_classes
+from nacelle_engine.limits import Limits
+from nacelle_engine.model.family import read_spec
+from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
+from nacelle_engine.recipe import Recipe
+
+LIMITS = Limits(max_batch_size=6, max_input_len=200, max_seq_len=256, max_num_tokens=192)
+FP8 = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
+LINEARS = [
+    *(f"self_attn.{name}_proj" for name in "qkvo"),
+    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
+]
+
+
+def rounding(spec, scale):
+    """Every linear's input rounded with such scales."""
+    return Rounding(
+        {
+            f"model.layers.{layer}.{name}": scale
+            for layer in range(spec.num_layers)
+            for name in LINEARS
+        }
+    )
+
+
+# The interpreter knows no dependent launch: the architecture is one without.
+class Tiny:
+    """A program, its reference, and sequences whose cache the program holds."""
+
+    def __init__(self, monkeypatch, rank, algorithm=FP8, config=CONFIG):
+        spec, quantization = read_spec(config), Quantization(algorithm=algorithm)
+        recipe = Recipe(architecture="sm_89", quantization=quantization, limits=LIMITS)
+        model = random_model(config)
+        write_weights(model, quantization, rank, config)
+        self.layers = spec.num_layers
+        self.reference = Reference(model)
+        self.classes = step_classes(spec, recipe)
+        self.roundings = {
+            "fused": AS_COMPUTED,
+            "block": rounding(spec, PerBlock(128)),
+            "quantised": rounding(spec, None),
+        }
+        chosen, _ = decide(places(spec, recipe), {}, "no GPU")
+        self.lowered = lower(spec, recipe, chosen)
+        self.program = open_interpreted(monkeypatch, rank, signature_of(spec, recipe), self.lowered)
+
+    def class_of(self, step):
+        """The numerics class of a step of spans (sequence, start, count)."""
+        tokens = sum(count for _, _, count in step)
+        return self.classes.of(tokens, decode=tokens == len(step))
+
+    def bound(self, steps):
+        """The largest error that rounding explains."""
+        quantised = any(self.class_of(step) != "fused" for step in steps)
+        return bounds_of(ComputeType.BFLOAT16, self.layers, quantised=quantised).together
+
+    def error(self, lengths, steps, roundings=None):
+        """||found - wanted|| / ||wanted - mean|| over steps of spans (sequence, start, count)."""
+        torch.manual_seed(len(steps))
+        roundings = roundings or self.roundings
+        ids = [torch.randint(VOCAB, (length,)).tolist() for length in lengths]
+        tables = block_tables(lengths)
+        self.program.allocate_kv(1 + sum(map(len, tables)))
+        wanted = []
+        for sequence, tokens in enumerate(ids):
+            stretches = [
+                Stretch(count, roundings[self.class_of(step)])
+                for step in steps
+                for owner, _, count in step
+                if owner == sequence
+            ]
+            wanted.append(self.reference.logits(torch.tensor([tokens]), stretches)[0])
+        errors, norms = [], []
+        for step in steps:
+            spans = [Span(*span) for span in step]
+            found = self.program.run(step_input(spans, ids, tables, 1))
+            rows = torch.cat([wanted[s.sequence][s.start : s.start + s.count] for s in spans])
+            errors.append((found - rows).norm())
+            norms.append((rows - rows.mean(1, keepdim=True)).norm())
+        return float(torch.stack(errors).norm() / torch.stack(norms).norm())
