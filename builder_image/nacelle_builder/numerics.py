@@ -31,10 +31,11 @@ def quantises(recipe: Recipe, tokens: int) -> bool:
 def numerics(recipe: Recipe) -> tuple[Numerics, ...]:
     """One entry a range of tokens, from 1 to the limit without a gap."""
     compute, limit = recipe.quantization.compute_type.value, recipe.limits.max_num_tokens
+    static = recipe.quantization.algorithm == QuantizationAlgorithm.FP8
     stored = compute
     if recipe.quantization.algorithm != QuantizationAlgorithm.NONE:
         loaded = f", {compute} once loaded" if recipe.architecture.is_cpu else ""
-        stored = f"float8_e4m3fn per channel{loaded}"
+        stored = f"float8_e4m3fn per {'tensor' if static else 'channel'}{loaded}"
     plain = Numerics(
         min_tokens=1,
         max_tokens=limit,
@@ -49,7 +50,7 @@ def numerics(recipe: Recipe) -> tuple[Numerics, ...]:
         min_tokens=fused + 1,
         max_tokens=limit,
         weights=stored,
-        activations="float8_e4m3fn per token",
+        activations=f"float8_e4m3fn {'static' if static else 'per token'}",
         accumulation="float32, shorter within the tensor cores' products",
     )
     return plain.model_copy(update={"max_tokens": fused}), quantised

@@ -16,6 +16,9 @@ KERNELS: Final = "kernels.so"
 TACTICS: Final = "tactics.json"
 
 DtypeName = Literal["float32", "bfloat16", "float8_e4m3fn", "int64", "int32"]
+# rows: one below the other. repeated: each source holds one number, which stands for its even share
+# of the rows. same: all sources hold the same number, which is taken once.
+Join = Literal["rows", "repeated", "same"]
 
 
 class TensorSpec(Frozen):
@@ -30,7 +33,7 @@ class TensorSpec(Frozen):
 
 
 class WeightSpec(Frozen):
-    """An input filled at load: checkpoint tensors joined along dimension 0.
+    """An input filled at load from checkpoint tensors, joined along dimension 0.
 
     "{layer}" in a source stands for the layer's number.
     """
@@ -39,6 +42,7 @@ class WeightSpec(Frozen):
     dtype: DtypeName
     shape: tuple[int, ...]
     sources: tuple[str, ...]
+    join: Join = "rows"
 
 
 class ProgramSpec(Frozen):

@@ -3,55 +3,64 @@
 import pytest
 import torch
 from interpreted_gpu import open_interpreted
-from tiny_llama import SPEC, VOCAB, random_model, write_weights
+from tiny_llama import CONFIG, SPEC, VOCAB, random_model, write_weights
 
 from nacelle_builder.compile.gpu.lower import lower
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
-from nacelle_builder.gate.fake_quantise import AS_COMPUTED, Rounding
+from nacelle_builder.convert.checkpoint import open_checkpoint
+from nacelle_builder.gate.fake_quantise import rounding_of
 from nacelle_builder.gate.fidelity import bounds_of
 from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.steps import Span, block_tables, step_input
 from nacelle_builder.numerics import quantises
 from nacelle_engine.limits import Limits
-from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import source_names
+from nacelle_engine.precision import ComputeType, Fp8OrNone, Quantization, QuantizationAlgorithm
+from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.recipe import Recipe
 
 LIMITS = Limits(max_batch_size=6, max_input_len=200, max_seq_len=256, max_num_tokens=192)
-LINEARS = [
-    *(f"self_attn.{name}_proj" for name in "qkvo"),
-    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
+PER_TOKEN = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
+STATIC = QuantizationAlgorithm.FP8
+QUANTIZATIONS = [
+    Quantization(algorithm=PER_TOKEN),
+    Quantization(algorithm=PER_TOKEN, kv_cache="FP8"),
+    Quantization(algorithm=STATIC, kv_cache="FP8"),
+    Quantization(algorithm="NONE"),
 ]
-# Every linear's input quantised with one scale a token.
-PER_TOKEN = Rounding(
-    {f"model.layers.{layer}.{name}": None for layer in range(SPEC.num_layers) for name in LINEARS}
-)
-ALGORITHMS = [QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN, QuantizationAlgorithm.NONE]
 
 
 # The interpreter knows no dependent launch: the architecture is one without.
 class Tiny:
     """A program, its reference, and sequences whose cache the program holds."""
 
-    def __init__(self, monkeypatch, rank, algorithm):
-        quantization = Quantization(algorithm=algorithm)
+    def __init__(self, monkeypatch, rank, quantization):
         self.recipe = Recipe(architecture="sm_89", quantization=quantization, limits=LIMITS)
         model = random_model()
         write_weights(model, quantization, rank)
-        self.reference = Reference(model)
+        reference, names = Reference(model), source_names(family_of(CONFIG), SPEC)
+        with open_checkpoint(rank / WEIGHTS) as weights:
+            self.references = {
+                inputs: reference.rounded(
+                    rounding_of(SPEC, names, weights, quantization, inputs=inputs)
+                )
+                for inputs in (False, True)
+            }
         signature = signature_of(SPEC, self.recipe)
         chosen, _ = decide(places(SPEC, self.recipe), {}, "no GPU")
         lowered = lower(SPEC, self.recipe, chosen)
         self.program = open_interpreted(monkeypatch, rank, signature, lowered)
 
-    def error(self, lengths, steps, rounding=AS_COMPUTED):
+    def error(self, lengths, steps, *, quantised=False):
         """||found - wanted|| / ||wanted - mean|| over steps of spans (sequence, start, count)."""
         torch.manual_seed(len(steps))
         ids = [torch.randint(VOCAB, (length,)).tolist() for length in lengths]
         tables = block_tables(lengths)
         self.program.allocate_kv(1 + sum(map(len, tables)))
-        reference = self.reference.rounded(rounding)
+        reference = self.references[quantised]
         wanted = [reference.logits(torch.tensor([one]))[0] for one in ids]
         errors, norms = [], []
         for step in steps:
@@ -63,7 +72,9 @@ class Tiny:
         return float(torch.stack(errors).norm() / torch.stack(norms).norm())
 
 
-@pytest.fixture(scope="module", params=ALGORITHMS)
+@pytest.fixture(
+    scope="module", params=QUANTIZATIONS, ids=lambda q: f"{q.algorithm}, KV {q.kv_cache}"
+)
 def tiny(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         yield Tiny(monkeypatch, tmp_path_factory.mktemp("tiny") / "rank0", request.param)
@@ -71,7 +82,10 @@ def tiny(request, tmp_path_factory):
 
 def bound(tiny, tokens):
     quantised = quantises(tiny.recipe, tokens)
-    return bounds_of(ComputeType.BFLOAT16, SPEC.num_layers, quantised=quantised).together
+    fp8_cache = tiny.recipe.quantization.kv_cache == Fp8OrNone.FP8
+    return bounds_of(
+        ComputeType.BFLOAT16, SPEC.num_layers, quantised=quantised, fp8_cache=fp8_cache
+    ).together
 
 
 def test_a_prompt_and_the_tokens_after_it(tiny):
@@ -94,7 +108,7 @@ def test_prompts_chunks_and_decode_mixed_in_a_step(tiny):
 def test_a_large_step(tiny):
     steps = [[(0, 0, 100), (1, 0, 50)], [(0, 100, 1), (1, 50, 1)]]
     if quantises(tiny.recipe, 150):
-        error = tiny.error([101, 51], steps[:1], PER_TOKEN)
+        error = tiny.error([101, 51], steps[:1], quantised=True)
     else:
         error = tiny.error([101, 51], steps)
     assert error < bound(tiny, 150)
