@@ -25,6 +25,10 @@ ITEM_BYTES: Final[dict[DtypeName, int]] = {
     "int32": 4,
 }
 
+# rows: one below the other. repeated: each source holds one number, which stands for its even share
+# of the rows. same: all sources hold the same number, which is taken once.
+Join = Literal["rows", "repeated", "same"]
+
 
 class TensorSpec(Frozen):
     """One input or output: a size is a number, or the name of one that varies by step.
@@ -38,7 +42,7 @@ class TensorSpec(Frozen):
 
 
 class WeightSpec(Frozen):
-    """An input filled at load: checkpoint tensors joined along dimension 0.
+    """An input filled at load from checkpoint tensors, joined along dimension 0.
 
     "{layer}" in a source stands for the layer's number, "{next}" for the one after it.
     last_sources: what the last layer, which has no next one, takes instead; none: the same.
@@ -48,6 +52,7 @@ class WeightSpec(Frozen):
     dtype: DtypeName
     shape: tuple[int, ...]
     sources: tuple[str, ...]
+    join: Join = "rows"
     last_sources: tuple[str, ...] = ()
 
     def names(self, layer: int, *, last: bool) -> tuple[str, ...]:
