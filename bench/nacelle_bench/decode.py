@@ -40,8 +40,7 @@ class Driver:
         vocab = self.program.signature.vocab_size
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(vocab, (self.streams, self.prompt), generator=generator)
-        # As many whole prompts a step as the engine takes.
-        together = max(self.program.signature.max_num_tokens // self.prompt, 1)
+        together = self.prompts_together
         start = time.perf_counter()
         chosen = torch.cat(
             [
@@ -57,6 +56,11 @@ class Driver:
             chosen = self._run(chosen, position, table)
         self._wait()
         return Seconds(middle - start, time.perf_counter() - middle)
+
+    @property
+    def prompts_together(self) -> int:
+        """Whole prompts that a step takes."""
+        return max(self.program.signature.max_num_tokens // self.prompt, 1)
 
     @property
     def bytes_per_step(self) -> float:

@@ -8,6 +8,11 @@ roundings add up like a random walk: 2^-8 sqrt(8 layers) is 0.061 for 30 layers,
 expected. Measured on SmolLM2: 0.014 to 0.034. One layer's down_proj scaled by 1.25 gives 0.08 to
 0.97, its o_proj 0.04 to 0.53, but its q_proj only 0.01 to 0.06: what is wrong in one layer alone is
 left to the weights' own check; a kernel serves all layers and is wrong in all.
+Some models blow roundings up where a sequence begins (SmolLM2's first tokens carry activations a
+thousand times the usual): there transformers' own model in bfloat16 is off by 0.04 to 0.13 (worst
+row 0.58), where a right engine for another machine was refused with 0.067. So where the formula
+is exceeded, the eager model is run in the compute type on the same rows, and 1.25 times its error
+is let through (docs/decisions/fidelity-bound.md).
 FP8 activations: the reference quantises its own, but where two inputs of a rounding differ by a
 hair they may become neighbours on E4M3's coarse grid, and one flip leads to others: at worst the
 two are rounded as if apart, each with E4M3's 0.0255. So 0.036 for each of a layer's four inputs,
@@ -21,6 +26,7 @@ values.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -32,10 +38,14 @@ from nacelle_engine.errors import FidelityFailed
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType, Fp8OrNone
 from nacelle_engine.program.program import Program
+from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.recipe import Recipe
 
 # A single row may stray further from the reference than all rows together.
 _ROW_FACTOR = 4.0
+# How much further than the eager model in the same type an engine may stray: its roundings are as
+# many, but others.
+_EAGER_FACTOR = 1.25
 # The error of rounding to E4M3, in the mean square (gate/weights.py).
 _E4M3_ERROR = 0.0255
 # Sequences of a decode step that is no small one for any target.
@@ -48,6 +58,30 @@ class Bounds:
 
     together: float
     row: float
+
+    def widened(self, eager: "Errors") -> "Bounds":
+        """These bounds, or what the eager model's own rounding on the same rows explains."""
+        return Bounds(
+            max(self.together, _EAGER_FACTOR * eager.together),
+            max(self.row, _EAGER_FACTOR * eager.row),
+        )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The relative error of a phase's rows together, and of the worst row."""
+
+    together: float
+    row: float
+
+    @classmethod
+    def of(cls, errors: torch.Tensor, norms: torch.Tensor) -> Self:
+        """From the norms of the rows' errors and of the rows."""
+        return cls(float(errors.norm() / norms.norm()), float((errors / norms).max()))
+
+    def within(self, bounds: Bounds) -> bool:
+        """True when both hold; a NaN is within nothing."""
+        return self.together <= bounds.together and self.row <= bounds.row
 
 
 def bounds_of(
@@ -105,9 +139,24 @@ def check_programs(
             fp8_cache=recipe.quantization.kv_cache == Fp8OrNone.FP8,
         )
         sequences = _sequences(item, ids, number)
-        error = _check_phase(program, references[quantised], sequences, item, bounds)
-        found = f"{item.name}: error {error:.2g}, at most {bounds.together:.2g}"
-        report(100 * (number + 1) // len(every), found)
+        reference = references[quantised]
+        expected = [reference.logits(torch.tensor([sequence]))[0] for sequence in sequences]
+        found = _sequences_errors(program, sequences, item, expected)
+        if not found.within(bounds) and signature.compute_type != ComputeType.FLOAT32:
+            dtype = DTYPES[signature.compute_type]
+            bounds = bounds.widened(_eager_errors(reference, dtype, sequences, expected))
+        if not found.within(bounds):
+            raise FidelityFailed(f"{item.name}: {_difference(found, bounds)}")
+        told = f"{item.name}: error {found.together:.2g}, at most {bounds.together:.2g}"
+        report(100 * (number + 1) // len(every), told)
+
+
+def _difference(found: Errors, bounds: Bounds) -> str:
+    return (
+        f"the compiled programs' logits differ from the eager reference's by {found.together:.4f} "
+        f"of their norm (worst row {found.row:.4f}); rounding explains at most "
+        f"{bounds.together:.4f} ({bounds.row:.4f}): a kernel computes something else"
+    )
 
 
 def _sequences(item: Phase, ids: Sequence[int], number: int) -> list[list[int]]:
@@ -119,16 +168,12 @@ def _sequences(item: Phase, ids: Sequence[int], number: int) -> list[list[int]]:
     ]
 
 
-def _check_phase(
-    program: Program,
-    reference: Reference,
-    sequences: list[list[int]],
-    item: Phase,
-    bounds: Bounds,
-) -> float:
+def _sequences_errors(
+    program: Program, sequences: list[list[int]], item: Phase, expected: Sequence[torch.Tensor]
+) -> Errors:
+    """How far the program's rows are from the reference's, in the order in which steps run them."""
     tables = block_tables([len(sequence) for sequence in sequences])
     program.allocate_kv(1 + sum(len(table) for table in tables))
-    expected = [reference.logits(torch.tensor([sequence]))[0] for sequence in sequences]
     errors, norms = [], []
     for spans in item.steps:
         step = step_input(spans, sequences, tables, len(program.signature.kv_groups))
@@ -139,17 +184,20 @@ def _check_phase(
             raise FidelityFailed(f"{item.name}: the programs refuse a step: {error}") from error
         errors.append(torch.linalg.vector_norm(found - wanted, dim=1))
         norms.append(torch.linalg.vector_norm(wanted - wanted.mean(1, keepdim=True), dim=1))
-    return _judge(item.name, torch.cat(errors), torch.cat(norms), bounds)
+    return Errors.of(torch.cat(errors), torch.cat(norms))
 
 
-def _judge(name: str, errors: torch.Tensor, norms: torch.Tensor, bounds: Bounds) -> float:
-    together = float(errors.norm() / norms.norm())
-    row = float((errors / norms).max())
-    # "not <=" so that NaN fails.
-    if not together <= bounds.together or not row <= bounds.row:
-        raise FidelityFailed(
-            f"{name}: the compiled programs' logits differ from the eager reference's by "
-            f"{together:.4f} of their norm (worst row {row:.4f}); rounding explains at most "
-            f"{bounds.together:.4f} ({bounds.row:.4f}): a kernel computes something else"
-        )
-    return together
+def _eager_errors(
+    reference: Reference,
+    dtype: torch.dtype,
+    sequences: list[list[int]],
+    expected: Sequence[torch.Tensor],
+) -> Errors:
+    """How far the eager model itself is from the reference when it computes in `dtype`."""
+    eager = reference.computed_in(dtype)
+    found = torch.cat([eager.logits(torch.tensor([s]))[0].float() for s in sequences])
+    wanted = torch.cat(list(expected))
+    centred = wanted - wanted.mean(1, keepdim=True)
+    return Errors.of(
+        torch.linalg.vector_norm(found - wanted, dim=1), torch.linalg.vector_norm(centred, dim=1)
+    )

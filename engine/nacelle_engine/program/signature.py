@@ -1,5 +1,6 @@
 """The compiled programs' signature as data: rank<N>/programs.json, all that a loader needs."""
 
+import math
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,6 +20,13 @@ DtypeName = Literal["float32", "bfloat16", "float8_e4m3fn", "int64", "int32"]
 # rows: one below the other. repeated: each source holds one number, which stands for its even share
 # of the rows. same: all sources hold the same number, which is taken once.
 Join = Literal["rows", "repeated", "same"]
+ITEM_BYTES: Final[dict[DtypeName, int]] = {
+    "float32": 4,
+    "bfloat16": 2,
+    "float8_e4m3fn": 1,
+    "int64": 8,
+    "int32": 4,
+}
 
 
 class TensorSpec(Frozen):
@@ -44,6 +52,11 @@ class WeightSpec(Frozen):
     sources: tuple[str, ...]
     join: Join = "rows"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor that the program takes."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
 
 class ProgramSpec(Frozen):
     """One compiled program: its file, and its inputs in order: step, weights, state.
@@ -59,6 +72,11 @@ class ProgramSpec(Frozen):
     weights: tuple[WeightSpec, ...]
     state: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights that the program takes."""
+        return sum(weight.nbytes for weight in self.weights)
 
 
 class LayerSpec(Frozen):
@@ -91,6 +109,13 @@ class Signature(Frozen):
     kinds: tuple[ProgramSpec, ...] = Field(min_length=1)
     head: ProgramSpec
     layers: tuple[LayerSpec, ...] = Field(min_length=1)
+
+    @property
+    def weight_bytes_per_step(self) -> int:
+        """Bytes of weights that every step reads: layers and head, without embedding rows."""
+        kinds = {kind.name: kind for kind in self.kinds}
+        programs = [*(kinds[layer.program] for layer in self.layers), self.head]
+        return sum(program.weight_bytes for program in programs)
 
     @property
     def positions(self) -> int:
