@@ -161,5 +161,7 @@ def _fill(headers: Headers, template: str, out: Path, context: dict[str, object]
 def _package(module: str, distribution: str) -> Path:
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
-        raise CompileFailed(f"{distribution} is not installed: install the extra nacelle[builder]")
+        raise CompileFailed(
+            f"{distribution} is not installed: install the extra nacelle[gpu-builder]"
+        )
     return Path(found.submodule_search_locations[0])

@@ -70,7 +70,7 @@ def find_toolkit(packages: Path | None = None) -> Toolkit:
     missing = [name for name, path in needed.items() if not path.exists()]
     if missing:
         raise CompileFailed(
-            f"{toolkit.home} lacks {', '.join(missing)}: install the extra nacelle[builder]"
+            f"{toolkit.home} lacks {', '.join(missing)}: install the extra nacelle[gpu-builder]"
         )
     if shutil.which("g++") is None:
         raise CompileFailed("g++ is not installed: nvcc compiles the host's half with it")
