@@ -85,7 +85,9 @@ def test_a_missing_command_is_named(tmp_path):
 
 def test_missing_wheels_are_named(tmp_path):
     install(tmp_path, "bin/nvcc", "lib/libcudart.so.13")
-    with pytest.raises(CompileFailed, match="lacks nvidia-nvvm, nvidia-cuda-crt: install the ext"):
+    with pytest.raises(
+        CompileFailed, match="lacks nvidia-nvvm, nvidia-cuda-crt, nvidia-curand: install"
+    ):
         find_toolkit(tmp_path)
 
 

@@ -53,10 +53,9 @@ class Headers:
         """Folders to search, FlashInfer's own CUDA C++ core libraries before the toolkit's."""
         data = self.flashinfer
         return (
-            data / "csrc", data / "include", data / "cccl" / "cub",
-            data / "cccl" / "libcudacxx" / "include", data / "cccl" / "thrust",
+            data / "csrc", data / "include", data / "cccl" / "libcudacxx" / "include",
             data / "cutlass" / "include", data / "cutlass" / "tools" / "util" / "include",
-            data / "spdlog" / "include", self.tvm_ffi / "include",
+            self.tvm_ffi / "include",
         )  # fmt: skip
 
     @property

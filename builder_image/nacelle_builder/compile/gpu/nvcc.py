@@ -30,7 +30,8 @@ _REAL = {
 class Toolkit:
     """A CUDA toolkit's folder: bin/nvcc, include, lib. From wheels it is site-packages/nvidia/cu13.
 
-    Needs the wheels nvidia-cuda-nvcc, nvidia-nvvm, nvidia-cuda-crt, nvidia-cuda-runtime, and g++.
+    Needs g++ and the wheels nvidia-cuda-nvcc, nvidia-nvvm and nvidia-cuda-crt, beside
+    nvidia-cuda-runtime and nvidia-curand, which torch brings.
     """
 
     home: Path
@@ -66,6 +67,7 @@ def find_toolkit(packages: Path | None = None) -> Toolkit:
         "nvidia-nvvm": toolkit.home / "nvvm" / "bin" / "cicc",
         "nvidia-cuda-crt": toolkit.home / "include" / "crt" / "host_config.h",
         "nvidia-cuda-runtime": toolkit.runtime,
+        "nvidia-curand": toolkit.home / "include" / "curand_kernel.h",
     }
     missing = [name for name, path in needed.items() if not path.exists()]
     if missing:
