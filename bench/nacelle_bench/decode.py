@@ -40,8 +40,17 @@ class Driver:
         vocab = self.program.signature.vocab_size
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(vocab, (self.streams, self.prompt), generator=generator)
+        # As many whole prompts a step as the engine takes.
+        together = max(self.program.signature.max_num_tokens // self.prompt, 1)
         start = time.perf_counter()
-        chosen = self._run(ids, 0, table)
+        chosen = torch.cat(
+            [
+                self._run(some, 0, blocks)
+                for some, blocks in zip(
+                    torch.split(ids, together), torch.split(table, together), strict=True
+                )
+            ]
+        )
         middle = time.perf_counter()
         for position in range(self.prompt, self.prompt + self.tokens - 1):
             chosen = self._run(chosen, position, table)
@@ -60,16 +69,16 @@ class Driver:
 
     def _run(self, ids: torch.Tensor, position: int, table: torch.Tensor) -> torch.Tensor:
         """Run the next tokens [streams, n] of every stream; the chosen ones [streams, 1]."""
-        count = ids.shape[1]
+        streams, count = ids.shape
         positions = torch.arange(position, position + count)
         slots = table[:, positions // self._block].long() * self._block + positions % self._block
         step = StepInput(
             token_ids=ids.flatten(),
-            positions=positions.repeat(self.streams),
+            positions=positions.repeat(streams),
             slots=slots.flatten(),
-            q_start=torch.arange(0, self.streams * count + 1, count, dtype=torch.int32),
-            block_tables=(table,),
-            seq_lens=torch.full((self.streams,), position + count, dtype=torch.int32),
-            logits_rows=torch.arange(count - 1, self.streams * count, count),
+            q_start=torch.arange(0, streams * count + 1, count, dtype=torch.int32),
+            block_tables=(table,) * len(self.program.signature.kv_groups),
+            seq_lens=torch.full((streams,), position + count, dtype=torch.int32),
+            logits_rows=torch.arange(count - 1, streams * count, count),
         )
-        return self.program.run(step).argmax(-1, keepdim=True)
+        return self.program.run(step).argmax(-1, keepdim=True).cpu()

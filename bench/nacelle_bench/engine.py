@@ -13,6 +13,7 @@ from nacelle_bench.memory import read_bandwidth
 from nacelle_bench.table import Table
 from nacelle_engine.arch import cpu_flags
 from nacelle_engine.bundle import check_target, read_bundle
+from nacelle_engine.machine import this_machine
 from nacelle_engine.program.program import open_program
 
 # Flags that decide how fast bfloat16 and int8 products can be, weakest first.
@@ -44,8 +45,12 @@ class _Case:
 def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
     """Measure all rows in interleaved rounds, so that a busy machine slows all of them alike."""
     bundle = read_bundle(root)
-    check_target(bundle, cpu_flags())
+    check_target(bundle, this_machine())
     program = open_program(bundle.rank(), settings.threads)
+    if program.device.type == "cuda":
+        from nacelle_bench.gpu import bench_gpu
+
+        return bench_gpu(program, settings.prompt, settings.tokens, settings.rounds)
     cases = [
         _engine_case(Driver(program, streams, settings.prompt, settings.tokens))
         for streams in (1, settings.streams)

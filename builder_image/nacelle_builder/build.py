@@ -1,6 +1,6 @@
 """One build: what is asked for, and what its stages have established so far."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,22 +8,25 @@ from nacelle_builder.settings import HubAccess
 from nacelle_engine.abi import ABI
 from nacelle_engine.canonical import digest
 from nacelle_engine.frozen import Frozen
+from nacelle_engine.machine import Machine, this_machine
 from nacelle_engine.request import BuildRequest
 from nacelle_engine.result import Accuracy, Published
 
 RANK0: Final = "rank0"
+CALIBRATION: Final = "calibration"
 CHECKPOINT: Final = "checkpoint"
 BUNDLE: Final = "bundle"
 
 
 @dataclass(frozen=True)
 class Build:
-    """A request, where it is built, and how the hub is reached."""
+    """A request, where and on what machine it is built, and how the hub is reached."""
 
     request: BuildRequest
     work: Path
     access: HubAccess
     keep_checkpoint: Path | None = None
+    machine: Machine = field(default_factory=this_machine)
 
     @property
     def store(self) -> Path:
@@ -33,6 +36,13 @@ class Build:
     def engine(self, key: str) -> Path:
         """Where the engine of that key lies once it is published."""
         return self.store / "engines" / key
+
+    @property
+    def sm_count(self) -> int:
+        """Multiprocessors of the GPU that a GPU engine is built on; 0 for a CPU engine."""
+        if self.request.recipe.architecture.is_cpu or self.machine.gpu is None:
+            return 0
+        return self.machine.gpu.sm_count
 
     @property
     def source(self) -> dict[str, str]:
@@ -52,6 +62,7 @@ class Facts(Frozen):
 
     model_folder: str = ""
     model_digest: str = ""
+    calibration_digest: str = ""
     engine_key: str = ""
     accuracy: Accuracy | None = None
     published: Published | None = None

@@ -1,31 +1,75 @@
 """What this builder can build, here and today; anything else is refused by name before any work."""
 
-from nacelle_engine.arch import cpu_level, missing_flags
-from nacelle_engine.errors import InvalidRequest, TargetMismatch
+from nacelle_engine.arch import Architecture, cpu_level, missing_flags
+from nacelle_engine.errors import InvalidRequest, TargetMismatch, UnsupportedModel
+from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
+from nacelle_engine.precision import ComputeType, Determinism, Fp8OrNone, QuantizationAlgorithm
 from nacelle_engine.recipe import Recipe
 
+GPU_FAMILIES = ("llama",)
 
-def check_recipe(recipe: Recipe, flags: frozenset[str]) -> None:
-    """Refuse what is not built yet, and a target that this machine (`flags`) could not check."""
-    architecture = recipe.architecture
-    if not architecture.is_cpu:
-        raise InvalidRequest(f"architecture {architecture} is not built yet: only CPU targets are")
-    if recipe.gpu_product != "any":
+
+def check_recipe(recipe: Recipe, machine: Machine) -> None:
+    """Refuse what is not built yet, and a target that this machine could not check."""
+    _check_quantization(recipe)
+    if recipe.architecture.is_cpu:
+        if recipe.gpu_product != "any":
+            raise InvalidRequest(
+                f"gpuProduct {recipe.gpu_product!r} has no meaning for the CPU target "
+                f"{recipe.architecture}"
+            )
+        _check_cpu(recipe.architecture, machine.cpu_flags)
+    else:
+        _check_gpu_recipe(recipe)
+        _check_gpu(recipe, machine.gpu)
+
+
+def check_model(recipe: Recipe, spec: ModelSpec) -> None:
+    """Refuse limits that the model itself cannot reach, and a family its target has no ops for."""
+    if recipe.limits.max_seq_len > spec.max_position_embeddings:
         raise InvalidRequest(
-            f"gpuProduct {recipe.gpu_product!r} has no meaning for the CPU target {architecture}"
+            f"limits.maxSeqLen {recipe.limits.max_seq_len} is above the model's "
+            f"max_position_embeddings {spec.max_position_embeddings}"
         )
+    if not recipe.architecture.is_cpu and spec.family not in GPU_FAMILIES:
+        raise UnsupportedModel(
+            f"family {spec.family} is not built yet for {recipe.architecture}: GPU targets take "
+            f"{', '.join(GPU_FAMILIES)}"
+        )
+    if not recipe.architecture.is_cpu and spec.qkv_bias:
+        raise UnsupportedModel(
+            f"config.json: attention_bias True is not built yet for {recipe.architecture}"
+        )
+
+
+def _check_quantization(recipe: Recipe) -> None:
     quantization = recipe.quantization
+    kind = "CPU" if recipe.architecture.is_cpu else "GPU"
     if quantization.algorithm == QuantizationAlgorithm.FP8:
         raise InvalidRequest(
-            "quantization.algorithm FP8 (per tensor, calibrated) is not built yet for CPU targets; "
-            "use FP8_PER_CHANNEL_PER_TOKEN or NONE"
+            f"quantization.algorithm FP8 (per tensor, calibrated) is not built yet for {kind} "
+            "targets; use FP8_PER_CHANNEL_PER_TOKEN or NONE"
         )
     if quantization.kv_cache == Fp8OrNone.FP8:
-        raise InvalidRequest("quantization.kvCache FP8 is not built yet for CPU targets")
+        raise InvalidRequest(f"quantization.kvCache FP8 is not built yet for {kind} targets")
     if quantization.lm_head == Fp8OrNone.FP8:
-        raise InvalidRequest("quantization.lmHead FP8 is not built yet for CPU targets")
+        raise InvalidRequest(f"quantization.lmHead FP8 is not built yet for {kind} targets")
+
+
+def _check_gpu_recipe(recipe: Recipe) -> None:
+    if recipe.quantization.compute_type != ComputeType.BFLOAT16:
+        raise InvalidRequest(
+            f"quantization.computeType {recipe.quantization.compute_type} is built for CPU targets "
+            f"only; {recipe.architecture} computes in bfloat16"
+        )
+    if recipe.determinism != Determinism.FAST:
+        raise InvalidRequest(
+            f"determinism {recipe.determinism} is not built yet for GPU targets; use Fast"
+        )
+
+
+def _check_cpu(architecture: Architecture, flags: frozenset[str]) -> None:
     if missing := missing_flags(architecture, flags):
         raise TargetMismatch(
             f"an engine for {architecture} cannot be built here: the gate runs what was compiled, "
@@ -34,10 +78,16 @@ def check_recipe(recipe: Recipe, flags: frozenset[str]) -> None:
         )
 
 
-def check_limits(recipe: Recipe, spec: ModelSpec) -> None:
-    """Refuse limits that the model itself cannot reach."""
-    if recipe.limits.max_seq_len > spec.max_position_embeddings:
-        raise InvalidRequest(
-            f"limits.maxSeqLen {recipe.limits.max_seq_len} is above the model's "
-            f"max_position_embeddings {spec.max_position_embeddings}"
+def _check_gpu(recipe: Recipe, gpu: Gpu | None) -> None:
+    product = recipe.gpu_product
+    wanted = str(recipe.architecture) + ("" if product == "any" else f" ({product})")
+    here = f"this machine's GPU is {gpu}" if gpu else "this machine has no GPU"
+    fits = gpu is not None and (
+        gpu.compute_capability == recipe.architecture.compute_capability
+        and product in ("any", gpu.product)
+    )
+    if not fits:
+        raise TargetMismatch(
+            f"an engine for {wanted} cannot be built here: the gate runs what was compiled, and "
+            f"{here}"
         )

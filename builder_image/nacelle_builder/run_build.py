@@ -13,12 +13,13 @@ from nacelle_builder.request_checks import check_recipe
 from nacelle_builder.stages.convert import check_free
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import hold, sweep
-from nacelle_engine.arch import cpu_flags
 from nacelle_engine.canonical import digest
 from nacelle_engine.errors import NacelleError, OutOfMemory, StoreUnavailable
 from nacelle_engine.progress import Progress
 from nacelle_engine.result import Published
 
+# What torch says, in plain RuntimeErrors, of the host's memory and of a GPU's.
+_MEMORY_TEXTS = ("can't allocate memory", "CUDA out of memory")
 _STORE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -31,18 +32,18 @@ class BuildFailed(Exception):
         self.stage = stage
 
 
-def run_build(build: Build, tell: Tell, flags: frozenset[str] | None = None) -> Published:
+def run_build(build: Build, tell: Tell) -> Published:
     """The published engine; BuildFailed holds the typed error and its stage."""
     pipeline = Pipeline(stages_of(build), tell)
     try:
         with _surroundings(build):
-            return _run(build, pipeline, tell, cpu_flags() if flags is None else flags)
+            return _run(build, pipeline, tell)
     except NacelleError as error:
         raise BuildFailed(error, pipeline.stage) from error
 
 
-def _run(build: Build, pipeline: Pipeline, tell: Tell, flags: frozenset[str]) -> Published:
-    check_recipe(build.request.recipe, flags)
+def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published:
+    check_recipe(build.request.recipe, build.machine)
     if build.keep_checkpoint is not None:
         check_free(build.keep_checkpoint)
     sweep(build.store)
@@ -66,7 +67,7 @@ def _surroundings(build: Build) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory(f"the build ran out of memory: {error}") from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+        if not any(text in str(error) for text in _MEMORY_TEXTS):
             raise
         raise OutOfMemory(f"the build ran out of memory: {error}") from error
     except OSError as error:

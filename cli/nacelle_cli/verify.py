@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nacelle_engine.arch import cpu_flags
 from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_files
 from nacelle_engine.errors import (
     AbiMismatch,
@@ -15,6 +14,7 @@ from nacelle_engine.errors import (
     NacelleError,
     TargetMismatch,
 )
+from nacelle_engine.machine import this_machine
 from nacelle_engine.result import Failure, Published, Result
 
 _STAGE = "verify"
@@ -71,7 +71,7 @@ def _verified(arguments: argparse.Namespace) -> Bundle:
     check_expected(bundle, expected)
     verify_files(bundle)
     if not arguments.files_only:
-        check_target(bundle, cpu_flags())
+        check_target(bundle, this_machine())
     return bundle
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nacelle_engine.abi import ABI
-from nacelle_engine.arch import Architecture, missing_flags
+from nacelle_engine.arch import missing_flags
 from nacelle_engine.errors import AbiMismatch, CorruptBundle, TargetMismatch
+from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.manifest import FileEntry, Manifest
 
 MANIFEST = "manifest.json"
@@ -121,24 +122,44 @@ def verify_files(bundle: Bundle) -> None:
             raise CorruptBundle(f"{bundle.root}: {path} does not match its digest")
 
 
-def check_target(bundle: Bundle, flags: frozenset[str], abi: str = ABI) -> None:
-    """Refuse a bundle of another ABI or for another CPU; `flags` are this machine's."""
+def check_target(bundle: Bundle, machine: Machine, abi: str = ABI) -> None:
+    """Refuse a bundle of another ABI, or for another CPU or GPU than this machine's."""
     manifest = bundle.manifest
     if manifest.abi != abi:
         raise AbiMismatch(
             f"{bundle.root} was compiled for runtime {manifest.abi}, this is {abi}: "
             "rebuild it, or serve it with the runtime image of its ABI"
         )
-    architecture = Architecture(manifest.target.architecture)
-    if not architecture.is_cpu:
-        raise TargetMismatch(
-            f"{bundle.root} was compiled for {architecture}; this runtime has no GPU"
-        )
+    if manifest.target.architecture.is_cpu:
+        _check_cpu(bundle, machine.cpu_flags)
+    else:
+        _check_gpu(bundle, machine.gpu)
+
+
+def _check_cpu(bundle: Bundle, flags: frozenset[str]) -> None:
+    architecture = bundle.manifest.target.architecture
     missing = missing_flags(architecture, flags)
     if missing:
         raise TargetMismatch(
             f"{bundle.root} was compiled for {architecture}; this CPU lacks "
             f"{', '.join(sorted(missing))}"
+        )
+
+
+def _check_gpu(bundle: Bundle, gpu: Gpu | None) -> None:
+    target = bundle.manifest.target
+    wanted: str = target.architecture
+    if target.gpu_product != "any":
+        # Its kernels were chosen by timing on that product.
+        wanted = f"{target.gpu_product} ({target.architecture}, {target.sm_count} SMs)"
+    if gpu is None:
+        raise TargetMismatch(f"{bundle.root} was compiled for {wanted}; this machine has no GPU")
+    other_product = target.gpu_product != "any" and (
+        (target.gpu_product, target.sm_count) != (gpu.product, gpu.sm_count)
+    )
+    if gpu.compute_capability != target.architecture.compute_capability or other_product:
+        raise TargetMismatch(
+            f"{bundle.root} was compiled for {wanted}; this machine's GPU is {gpu}"
         )
 
 

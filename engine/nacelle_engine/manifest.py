@@ -64,6 +64,7 @@ class Provenance(Frozen):
     model_name: str
     source: dict[str, str]
     model_digest: str
+    calibration_digest: str = ""
     builder_version: str
     built_at: str
     stage_seconds: dict[str, int] = {}

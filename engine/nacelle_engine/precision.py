@@ -1,7 +1,11 @@
 """How numbers are kept: algorithms of quantisation, the KV cache's type, the type computed in."""
 
 from enum import StrEnum
+from typing import Self
 
+from pydantic import model_validator
+
+from nacelle_engine.calibration import Calibration
 from nacelle_engine.frozen import Frozen
 
 
@@ -41,6 +45,24 @@ class Quantization(Frozen):
 
     compute_type: ComputeType = ComputeType.BFLOAT16
     """The type of activations and of what is not quantised."""
+
+    calibration: Calibration | None = None
+    """How static scales are found; left out: from the built-in texts, by their largest value.
+    It has no meaning where nothing has a static scale: refused there."""
+
+    @property
+    def calibrated(self) -> bool:
+        """True where something has a static scale: linear inputs (FP8), or the KV cache."""
+        return self.algorithm == QuantizationAlgorithm.FP8 or self.kv_cache == Fp8OrNone.FP8
+
+    @model_validator(mode="after")
+    def _calibrate_something(self) -> Self:
+        if self.calibration is not None and not self.calibrated:
+            raise ValueError(
+                f"quantization.calibration has no meaning with algorithm {self.algorithm} and "
+                f"kvCache {self.kv_cache}: nothing has a static scale; leave it out"
+            )
+        return self
 
 
 class Determinism(StrEnum):

@@ -1,6 +1,6 @@
 """A recipe: everything that decides what an engine is, apart from the model's content."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from nacelle_engine.abi import ABI
 from nacelle_engine.arch import Architecture
@@ -8,6 +8,9 @@ from nacelle_engine.canonical import digest
 from nacelle_engine.frozen import Frozen
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Determinism, Quantization
+
+# An engine for every product of its architecture, built with tactics that none of them dislikes.
+ANY_PRODUCT: Final = "any"
 
 
 class Parallelism(Frozen):
@@ -21,7 +24,7 @@ class Recipe(Frozen):
     """How one engine is to be built for one target."""
 
     architecture: Architecture
-    gpu_product: str = "any"
+    gpu_product: str = ANY_PRODUCT
     backend: Literal["native"] = "native"
     quantization: Quantization = Quantization()
     determinism: Determinism = Determinism.FAST
@@ -49,11 +52,17 @@ def request_key(source: dict[str, str], recipe: Recipe, toolchain: Toolchain) ->
 def engine_key(
     model_digest: str, recipe: Recipe, *, calibration_digest: str = "", sm_count: int = 0
 ) -> str:
-    """The key over content that a builder reports and a store names its folder by."""
+    """The key over content that a builder reports and a store names its folder by.
+
+    `calibration_digest` stands for how static scales are found, in place of the recipe's words for
+    it: a file of the same content under another name gives the same engine.
+    """
+    plain = _plain(recipe)
+    del plain["quantization"]["calibration"]
     return digest(
         {
             "model": model_digest,
-            "recipe": _plain(recipe),
+            "recipe": plain,
             "calibration": calibration_digest,
             "smCount": sm_count,
             "abi": ABI,

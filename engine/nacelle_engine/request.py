@@ -59,3 +59,13 @@ class BuildRequest(Frozen):
         if (self.hugging_face is None) == (self.folder is None):
             raise ValueError("exactly one of huggingFace and folder names the model's source")
         return self
+
+    @model_validator(mode="after")
+    def _calibration_at_hand(self) -> Self:
+        calibration = self.recipe.quantization.calibration
+        if self.folder is None and calibration is not None and calibration.path is not None:
+            raise ValueError(
+                f"quantization.calibration.path {calibration.path!r} is a file in the model's "
+                "folder, and a hub's model has none: leave it out, or put the model into a claim"
+            )
+        return self

@@ -46,10 +46,17 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     return Loop(scheduler, runner.run, Connections(listener), CoreStats(), ready)
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that a cache on the device can still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return available_memory()
+
+
 def _blocks(settings: CoreSettings, bundle: Bundle, program: Program) -> int:
     limits = bundle.manifest.limits
     budget = KvBudget(
-        available_bytes=available_memory(),
+        available_bytes=free_memory(program.device),
         free_memory_percent=settings.kv_cache_free_memory_percent,
         bytes_per_block=program.kv_bytes_per_block,
         tokens_per_block=bundle.manifest.tokens_per_block,

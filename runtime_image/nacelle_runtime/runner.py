@@ -13,7 +13,7 @@ Step = Callable[[StepInput], torch.Tensor]
 
 
 class Runner:
-    """One program, and how its KV cache is laid out."""
+    """One program, and how its KV cache is laid out; its logits stay on its device."""
 
     def __init__(self, run: Step, groups: int, tokens_per_block: int) -> None:
         self._run = run

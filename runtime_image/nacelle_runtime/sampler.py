@@ -26,27 +26,31 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
     drawn = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if drawn:
         tokens[drawn] = _draw(logits[drawn], [draws[row] for row in drawn])
+    # On a GPU nothing but these ids comes back to the host.
     result: list[int] = tokens.tolist()
     return result
 
 
 def _draw(logits: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
     """Token ids int64 [N] of rows with a temperature."""
-    temperatures = torch.tensor([[d.sampling.temperature] for d in draws], dtype=torch.float32)
+    device = logits.device
+    temperatures = torch.tensor(
+        [[d.sampling.temperature] for d in draws], dtype=torch.float32, device=device
+    )
     # The largest logit is taken off first, so that a tiny temperature cannot overflow.
     peak = logits - logits.max(dim=-1, keepdim=True).values
     probabilities = torch.softmax(peak / temperatures, dim=-1)
     u = uniforms([d.sampling.seed for d in draws], [d.position for d in draws], Purpose.TOKEN)
-    numbers = torch.from_numpy(u)[:, None]
-    tokens = torch.empty(len(draws), dtype=torch.int64)
+    numbers = torch.from_numpy(u)[:, None].to(device)
+    tokens = torch.empty(len(draws), dtype=torch.int64, device=device)
     cut = [row for row, d in enumerate(draws) if d.sampling.top_k or d.sampling.top_p < 1]
     whole = [row for row in range(len(draws)) if row not in set(cut)]
     if whole:
         tokens[whole] = _pick(probabilities[whole], numbers[whole])
     if cut:
         samplings = [draws[row].sampling for row in cut]
-        top_k = torch.tensor([[s.top_k or logits.shape[1]] for s in samplings])
-        top_p = torch.tensor([[s.top_p] for s in samplings], dtype=torch.float64)
+        top_k = torch.tensor([[s.top_k or logits.shape[1]] for s in samplings], device=device)
+        top_p = torch.tensor([[s.top_p] for s in samplings], dtype=torch.float64, device=device)
         tokens[cut] = _pick_cut(probabilities[cut], top_k, top_p, numbers[cut])
     return tokens
 
@@ -62,7 +66,7 @@ def _pick_cut(
     if not bool(((top_k <= count) | (top_k >= vocabulary) & reached).all()):
         count = vocabulary
         values, ids = _largest(probabilities, count)
-    kept = values.double() * (torch.arange(count) < top_k)
+    kept = values.double() * (torch.arange(count, device=values.device) < top_k)
     everything = probabilities.double().sum(dim=-1, keepdim=True)
     total = torch.where(top_k <= count, kept.sum(dim=-1, keepdim=True), everything)
     before = kept.cumsum(dim=-1) - kept

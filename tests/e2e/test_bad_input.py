@@ -21,7 +21,7 @@ BUILD_SECONDS = 600.0
             ["spec.targets[0].architecture", "x86-64-v3"],
         ),
         (
-            {"targets": [{"name": "gpu", "architecture": "sm_90"}]},
+            {"targets": [{"name": "gpu", "architecture": "sm_80"}]},
             ["architecture", "not built yet"],
         ),
         (

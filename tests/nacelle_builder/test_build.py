@@ -9,16 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import ready_made
 import torch
 from safetensors.torch import load_file, save_file
 
 from nacelle_builder.build import Build, work_folder
-from nacelle_builder.compile import toolchain
+from nacelle_builder.compile.cpu import toolchain
 from nacelle_builder.run_build import BuildFailed, run_build
 from nacelle_builder.settings import HubAccess
 from nacelle_engine.bundle import read_bundle, verify_files
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed
 from nacelle_engine.ops.kernels import headers, sources
+from nacelle_engine.precision import Quantization
 from nacelle_engine.program.program import open_program
 from nacelle_engine.recipe import Recipe
 from nacelle_engine.request import AccuracyBounds, BuildRequest, FolderSource
@@ -221,6 +223,20 @@ def test_a_planted_wrong_kernel_is_stopped(tiny, store, tmp_path):
     assert "prefill in one step" in failure["message"]
     assert "a kernel computes something else" in failure["message"]
     assert not (store / "engines").exists()
+
+
+def test_a_ready_made_fp8_checkpoint_becomes_an_engine(model, tmp_path):
+    ready_made.compressed(model)
+    source = load_file(model / "model.safetensors")
+    recipe = RECIPE.model_copy(update={"quantization": Quantization(compute_type="float32")})
+    request = request_for(model, tmp_path / "store").model_copy(update={"recipe": recipe})
+    published = build(request)
+    # The original is the dequantised checkpoint itself, so nothing but float32's order is lost.
+    assert float(published.accuracy.mean_kl_divergence) < 1e-5
+    weights = load_file(Path(published.path) / "rank0" / "weights.safetensors")
+    ours = weights["transformer.layers.1.mlp.proj.weight"]
+    theirs = source["model.layers.1.mlp.down_proj.weight"]
+    assert torch.equal(ours.view(torch.uint8), theirs.view(torch.uint8))
 
 
 def test_the_checkpoint_can_be_kept(tiny, store, tmp_path):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -24,7 +25,6 @@ from nacelle_builder.source.generation import eos_token_ids
 from nacelle_builder.stages import convert as convert_stage
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import sweep
-from nacelle_engine.arch import cpu_flags
 from nacelle_engine.errors import (
     InvalidModel,
     InvalidRequest,
@@ -32,11 +32,13 @@ from nacelle_engine.errors import (
     StoreUnavailable,
     TargetMismatch,
 )
+from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.recipe import Recipe
 from nacelle_engine.request import BuildRequest, FolderSource
 
 NACELLE = [sys.executable, "-m", "nacelle_cli.main", "build"]
 V3 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"])
+H200 = Gpu((9, 0), "NVIDIA-H200", 132)
 
 
 def parsed(*flags):
@@ -51,13 +53,14 @@ def request_for(folder, store, **fields):
     return BuildRequest(model_name="m", folder=source, recipe=recipe, store=str(store))
 
 
-def build_of(request):
-    return Build(request=request, work=work_folder(request), access=HubAccess())
+def build_of(request, machine=None):
+    given = {} if machine is None else {"machine": machine}
+    return Build(request=request, work=work_folder(request), access=HubAccess(), **given)
 
 
-def failed(request, flags=None):
+def failed(request, machine=None):
     with pytest.raises(BuildFailed) as info:
-        run_build(build_of(request), lambda progress: None, flags or cpu_flags())
+        run_build(build_of(request, machine), lambda progress: None)
     return info.value
 
 
@@ -75,6 +78,19 @@ def test_flags_make_a_request(tmp_path):
     assert (hub.repo, hub.revision) == ("org/tiny", "a" * 40)
 
 
+def test_calibration_flags_make_a_calibration():
+    flags = "m --quantization FP8 --calibration-method Percentile --calibration-percentile 99.9"
+    flags += " --calibration-samples 7 --calibration-path data/a.jsonl"
+    calibration = request_of(parsed(*flags.split())).recipe.quantization.calibration
+    assert calibration.model_dump(mode="json") == {
+        "method": "Percentile",
+        "percentile": "99.9",
+        "samples": 7,
+        "path": "data/a.jsonl",
+    }
+    assert request_of(parsed("m", "--quantization", "FP8")).recipe.quantization.calibration is None
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -84,6 +100,17 @@ def test_flags_make_a_request(tmp_path):
         (["m", "--max-input-len", "9", "--max-seq-len", "9"], "maxInputLen 9 must be below"),
         (["m", "--max-kl-divergence", "little"], "--max-kl-divergence"),
         (["m", "--model-digest", "xyz"], "--digest"),
+        (
+            ["m", "--calibration-samples", "3"],
+            "calibration has no meaning with algorithm FP8_PER_CHANNEL_PER_TOKEN and kvCache NONE",
+        ),
+        (["m", "--calibration-percentile", "much"], "--calibration-percentile: "),
+        (["m", "--calibration-percentile", "99"], "no meaning with method AbsMax"),
+        (["m", "--calibration-path", "/a.txt"], "must be relative to the model's folder"),
+        (
+            ["hf:org/tiny@" + "a" * 40, "--kv-cache", "FP8", "--calibration-path", "a.txt"],
+            "a hub's model has none",
+        ),
     ],
 )
 def test_wrong_flags_are_named(flags, message):
@@ -94,7 +121,22 @@ def test_wrong_flags_are_named(flags, message):
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"architecture": "sm_90"}, InvalidRequest, "sm_90 is not built yet"),
+        ({"architecture": "sm_90"}, TargetMismatch, "and this machine has no GPU"),
+        (
+            {"architecture": "sm_90", "quantization": {"computeType": "float32"}},
+            InvalidRequest,
+            "computeType float32 is built for CPU targets only; sm_90 computes in bfloat16",
+        ),
+        (
+            {"architecture": "sm_90", "determinism": "BatchInvariant"},
+            InvalidRequest,
+            "determinism BatchInvariant is not built yet for GPU targets",
+        ),
+        (
+            {"architecture": "sm_90", "quantization": {"kvCache": "FP8"}},
+            InvalidRequest,
+            "quantization.kvCache FP8 is not built yet for GPU targets",
+        ),
         ({"gpu_product": "NVIDIA-H200"}, InvalidRequest, "gpuProduct 'NVIDIA-H200'"),
         ({"quantization": {"algorithm": "FP8"}}, InvalidRequest, r"algorithm FP8 .* not built yet"),
         (
@@ -108,11 +150,27 @@ def test_wrong_flags_are_named(flags, message):
 )
 def test_what_cannot_be_built_here_is_refused_by_name(fields, error, message):
     with pytest.raises(error, match=message):
-        check_recipe(Recipe(**{"architecture": "x86-64-v3", **fields}), V3)
+        check_recipe(Recipe(**{"architecture": "x86-64-v3", **fields}), Machine(V3))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "product", "message"),
+    [
+        ("sm_90", "any", None),
+        ("sm_90", "NVIDIA-H200", None),
+        ("sm_90", "NVIDIA-H20", r"for sm_90 \(NVIDIA-H20\) cannot be built here"),
+        ("sm_100", "any", r"this machine's GPU is NVIDIA-H200 \(sm_90, 132 SMs\)"),
+    ],
+)
+def test_a_gpu_engine_is_built_on_its_gpu(architecture, product, message):
+    recipe = Recipe(architecture=architecture, gpu_product=product)
+    context = pytest.raises(TargetMismatch, match=message) if message else nullcontext()
+    with context:
+        check_recipe(recipe, Machine(V3, H200))
 
 
 def test_a_foreign_target_is_refused_before_any_work(tiny, tmp_path):
-    failure = failed(request_for(tiny, tmp_path / "store", architecture="x86-64-v4"), V3)
+    failure = failed(request_for(tiny, tmp_path / "store", architecture="x86-64-v4"), Machine(V3))
     assert isinstance(failure.error, TargetMismatch)
     assert not (tmp_path / "store").exists()
 
@@ -145,7 +203,7 @@ def test_trouble_of_the_surroundings_is_typed(tiny, tmp_path, monkeypatch, raise
         raise raised
 
     monkeypatch.setattr(convert_stage, "convert", convert)
-    monkeypatch.setattr(convert_stage, "check_limits", lambda *arguments: None)
+    monkeypatch.setattr(convert_stage, "check_model", lambda *arguments: None)
     failure = failed(request_for(tiny, tmp_path))
     assert isinstance(failure.error, error)
     assert failure.stage == "convert"

@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from nacelle_builder.compile import toolchain as toolchain_module
+from nacelle_builder.compile.cpu import toolchain as toolchain_module
+from nacelle_builder.compile.cpu.signature import signature_of
+from nacelle_builder.compile.cpu.tactics import Timing, choose_tactics, decide, may_choose
+from nacelle_builder.compile.cpu.toolchain import Toolchain
 from nacelle_builder.compile.programs import compile_programs
-from nacelle_builder.compile.signature import signature_of
-from nacelle_builder.compile.tactics import Timing, choose_tactics, decide, may_choose
-from nacelle_builder.compile.toolchain import Toolchain
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed, InvalidRequest
 from nacelle_engine.limits import Limits
@@ -92,7 +92,6 @@ def test_the_signature_takes_every_tensor_of_the_checkpoint_once():
 @pytest.mark.parametrize(
     ("update", "message"),
     [
-        ({"architecture": Architecture.SM_90}, "sm_90: only CPU targets"),
         (
             {"limits": Limits(max_input_len=100, max_seq_len=513)},
             "maxSeqLen 513 is above the model's max_position_embeddings 512",

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from nacelle_builder.calibrate.scales import KvScale
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
+from nacelle_builder.gate.fake_quantise import Rounding
 from nacelle_builder.gate.fidelity import check_programs, phases
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import Meter, judge, violations
@@ -19,14 +21,16 @@ from nacelle_builder.gate.steps import block_tables, phase, step_input
 from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.source.files import find_checkpoint
-from nacelle_builder.source.tensors import open_tensors
+from nacelle_builder.source.weights import open_weights
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed, InvalidModel, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
+from nacelle_engine.recipe import Recipe
 from nacelle_engine.request import AccuracyBounds
 from nacelle_engine.result import Accuracy
 
 LIMITS = Limits(max_batch_size=16, max_input_len=100, max_seq_len=200, max_num_tokens=256)
+RECIPE = Recipe(architecture="x86-64-v3", limits=LIMITS)
 FP8 = Quantization(compute_type=ComputeType.FLOAT32)
 
 
@@ -39,6 +43,8 @@ class EagerProgram:
 
     So every token's history is read back through slots and block tables, as a kernel would.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, reference, layers=2):
         self.reference = reference
@@ -79,7 +85,7 @@ def quantised(tiny, source, rank):
     """Makes a reference with the converted weights; fields of its config can be changed."""
 
     def make(**fields):
-        reference = Reference(tiny)
+        reference = Reference.load(tiny)
         with open_checkpoint(rank) as checkpoint:
             reference.take_weights(source.spec, source.sources, checkpoint)
         for name, value in fields.items():
@@ -95,7 +101,7 @@ def ids(tiny, source):
 
 
 def weights_leg(source, rank, quantization=FP8):
-    with open_tensors(source.index) as reader, open_checkpoint(rank) as checkpoint:
+    with open_weights(source.index, source.stored) as reader, open_checkpoint(rank) as checkpoint:
         return check_weights(source.spec, source.sources, reader, checkpoint, quantization)
 
 
@@ -148,9 +154,14 @@ def test_a_planted_wrong_weight_is_named(source, rank, plant, message):
         weights_leg(source, rank)
 
 
+def same(reference):
+    """One reference for steps that quantise activations and for those that do not."""
+    return {True: reference, False: reference}
+
+
 def test_right_programs_pass_every_phase(quantised, ids):
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, LIMITS, quiet)
+    check_programs(EagerProgram(reference), same(reference), ids, RECIPE, quiet)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +178,27 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
             assert len(spans) <= limits.max_batch_size
         assert all(item.length(n) <= limits.max_seq_len for n in range(item.sequences))
     reference = quantised()
-    check_programs(EagerProgram(reference), reference, ids, limits, quiet)
+    check_programs(
+        EagerProgram(reference),
+        same(reference),
+        ids,
+        RECIPE.model_copy(update={"limits": limits}),
+        quiet,
+    )
+
+
+def test_a_program_that_quantises_activations_needs_a_reference_that_does_too(quantised, ids):
+    inputs = [
+        f"model.layers.{n}.{name}_proj"
+        for n in range(2)
+        for name in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.down")
+    ]
+    rounding = Rounding(dict.fromkeys(inputs), (KvScale(k=0.05, v=0.05),) * 2)
+    reference = quantised()
+    program = EagerProgram(reference.rounded(rounding))
+    check_programs(program, same(quantised().rounded(rounding)), ids, RECIPE, quiet)
+    with pytest.raises(FidelityFailed, match="prefill in one step"):
+        check_programs(program, same(reference), ids, RECIPE, quiet)
 
 
 class WrongRope(EagerProgram):
@@ -242,12 +273,12 @@ class Refuses(EagerProgram):
 )
 def test_a_wrong_kernel_is_stopped_and_its_phase_named(quantised, ids, wrong, message):
     with pytest.raises(FidelityFailed, match=message):
-        check_programs(wrong(quantised()), quantised(), ids, LIMITS, quiet)
+        check_programs(wrong(quantised()), same(quantised()), ids, RECIPE, quiet)
 
 
 def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, ids):
     texts = windows(ids, 16, LIMITS.max_seq_len)
-    accuracy = measure(EagerProgram(quantised()), Reference(tiny), texts, LIMITS, quiet)
+    accuracy = measure(EagerProgram(quantised()), Reference.load(tiny), texts, LIMITS, quiet)
     assert accuracy.positions == 16 * (texts.shape[1] - 1)
     assert 0 < float(accuracy.mean_kl_divergence) < float(accuracy.p99_kl_divergence)
     assert float(accuracy.top_one_agreement_percent) > 80
@@ -255,7 +286,7 @@ def test_the_quality_of_fp8_weights_is_small_but_not_nothing(tiny, quantised, id
 
 def test_an_engine_equal_to_its_reference_has_perfect_quality(tiny, ids):
     limits = Limits(max_batch_size=3, max_input_len=30, max_seq_len=31, max_num_tokens=7)
-    reference = Reference(tiny)
+    reference = Reference.load(tiny)
     texts = windows(ids, 5, limits.max_seq_len)
     accuracy = measure(EagerProgram(reference), reference, texts, limits, quiet)
     assert float(accuracy.mean_kl_divergence) < 1e-5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nacelle_builder.compile.toolchain import Toolchain
+from nacelle_builder.compile.cpu.toolchain import Toolchain
 from nacelle_engine.arch import cpu_flags, cpu_level
 from nacelle_engine.ops.kernels import eager_kernels
 

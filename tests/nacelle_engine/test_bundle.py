@@ -1,6 +1,7 @@
 """A bundle: sealed by rename, opened only when whole and in its place."""
 
 import hashlib
+from contextlib import nullcontext
 
 import pytest
 
@@ -16,19 +17,21 @@ from nacelle_engine.bundle import (
 )
 from nacelle_engine.errors import AbiMismatch, CorruptBundle, TargetMismatch
 from nacelle_engine.limits import Limits
+from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.manifest import KvGroup, Manifest, Provenance, Target
 from nacelle_engine.precision import Determinism, Quantization
 
-V3 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"])
+V3 = Machine(frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"]))
+H100 = Gpu((9, 0), "NVIDIA-H100-80GB-HBM3", 132)
 
 
-def seal(root, architecture=Architecture.X86_64_V3, abi=ABI):
+def seal(root, architecture=Architecture.X86_64_V3, abi=ABI, **target):
     (root / "rank0").mkdir(parents=True)
     (root / "rank0" / "weights.safetensors").write_bytes(b"weights")
     (root / "config.json").write_text("{}")
     manifest = Manifest(
         key="a" * 64,
-        target=Target(architecture=architecture),
+        target=Target(architecture=architecture, **target),
         abi=abi,
         limits=Limits(),
         quantization=Quantization(),
@@ -110,3 +113,26 @@ def test_the_target_and_abi_are_checked(tmp_path):
         check_target(read_bundle(tmp_path / "b"), V3)
     seal(tmp_path / "c")
     check_target(read_bundle(tmp_path / "c"), V3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "target", "gpu", "message"),
+    [
+        ("sm_90", {"sm_count": 114}, H100, None),
+        ("sm_90", {"gpu_product": H100.product, "sm_count": 132}, H100, None),
+        ("sm_90", {}, None, "compiled for sm_90; this machine has no GPU"),
+        ("sm_100", {}, H100, r"for sm_100; this machine's GPU is NVIDIA-H100-80GB-HBM3 \(sm_90, "),
+        (
+            "sm_90",
+            {"gpu_product": "NVIDIA-H20", "sm_count": 78},
+            H100,
+            r"for NVIDIA-H20 \(sm_90, 78 SMs\); this machine's GPU is NVIDIA-H100-80GB-HBM3",
+        ),
+        ("sm_90", {"gpu_product": H100.product, "sm_count": 114}, H100, r"132 SMs\)$"),
+    ],
+)
+def test_a_gpu_bundle_is_held_against_the_gpu(tmp_path, architecture, target, gpu, message):
+    seal(tmp_path, architecture=Architecture(architecture), **target)
+    context = pytest.raises(TargetMismatch, match=message) if message else nullcontext()
+    with context:
+        check_target(read_bundle(tmp_path), Machine(frozenset(), gpu))

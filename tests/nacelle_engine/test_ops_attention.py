@@ -20,7 +20,19 @@ STEPS = (
 )
 
 
-def case(lengths, heads, kv_heads, dim, dtype, seed=0):
+def case(
+    lengths,
+    heads,
+    kv_heads,
+    dim,
+    dtype,
+    seed=0,
+    rotary=None,
+    normed=False,
+    window=0,
+    scale=None,
+    soft_cap=0.0,
+):
     """Random inputs with every request's blocks scattered over the cache."""
     torch.manual_seed(seed)
     width = max(-(-length // 32) for _, length in lengths) + 1
@@ -32,14 +44,20 @@ def case(lengths, heads, kv_heads, dim, dtype, seed=0):
     tokens = int(counts.sum())
     return {
         "qkv": torch.randn(tokens, (heads + 2 * kv_heads) * dim).to(dtype),
-        "cos_sin": torch.randn(tokens, dim),
+        "cos_sin": torch.randn(tokens, rotary or dim),
         "kv": torch.randn(blocks, 2, kv_heads, 32, dim).to(dtype),
         "slots": torch.cat(slots),
         "q_start": torch.cat((torch.zeros(1), counts.cumsum(0))).int(),
         "block_table": table,
         "seq_lens": torch.tensor([length for _, length in lengths], dtype=torch.int32),
+        "q_norm": (1 + 0.1 * torch.randn(dim)).to(dtype) if normed else None,
+        "k_norm": (1 + 0.1 * torch.randn(dim)).to(dtype) if normed else None,
         "heads": heads,
-    }
+        "window": window,
+        "scale": scale or dim**-0.5,
+        "soft_cap": soft_cap,
+        "eps": 1e-6,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -56,10 +74,49 @@ def test_attention(dtype, heads, kv_heads, dim, lengths):
     torch.testing.assert_close(inputs["kv"], theirs["kv"], rtol=8e-3, atol=1e-5)
 
 
+VARIANTS = {
+    "partial rotary": {"rotary": 10},
+    "head norms": {"normed": True},
+    "scale": {"scale": 0.3},
+    "soft cap": {"soft_cap": 2.0, "scale": 0.5},
+    "window of one": {"window": 1},
+    "window within a block": {"window": 20},
+    "window of a block": {"window": 32},
+    "window over blocks": {"window": 45},
+    "window beyond": {"window": 1000},
+    "all": {"rotary": 32, "normed": True, "window": 37, "scale": 0.4, "soft_cap": 3.0},
+}
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_a_query_is_the_same_in_any_step(dtype):
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("lengths", STEPS)
+def test_a_family_s_variant(dtype, variant, lengths):
+    inputs = case(lengths, 6, 2, 48, dtype, **VARIANTS[variant])
+    theirs = {**inputs, "kv": inputs["kv"].clone()}
+    found = OPS.attention(*inputs.values())
+    expected = attention.reference(*theirs.values())
+    assert float((found.float() - expected).norm() / expected.norm()) < TOLERANCE[dtype]
+    torch.testing.assert_close(inputs["kv"], theirs["kv"], rtol=8e-3, atol=1e-5)
+
+
+def test_a_window_hides_what_slid_out():
+    lengths = [(3, 100)]
+    inputs = case(lengths, 4, 2, 16, torch.float32, window=40)
+    found = OPS.attention(*{**inputs, "kv": inputs["kv"].clone()}.values())
+    # Position 97 sees 58 to 97: nothing of the first block, and not the second's first 26 tokens.
+    dirty = inputs["kv"].clone()
+    first, second = inputs["block_table"][0, :2].long()
+    dirty[first] = float("nan")
+    dirty[second, :, :, :26] = 1e3
+    assert torch.equal(OPS.attention(*{**inputs, "kv": dirty}.values()), found)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("variant", [{}, VARIANTS["all"]])
+def test_a_query_is_the_same_in_any_step(dtype, variant):
     lengths = [(70, 70), (1, 40), (3, 100)]
-    inputs = case(lengths, 9, 3, 64, dtype)
+    inputs = case(lengths, 9, 3, 64, dtype, **variant)
     together = OPS.attention(*{**inputs, "kv": inputs["kv"].clone()}.values())
     for r, (count, length) in enumerate(lengths):
         kv = inputs["kv"].clone()
@@ -73,7 +130,7 @@ def test_a_query_is_the_same_in_any_step(dtype):
                 torch.tensor([0, 1], dtype=torch.int32),
                 inputs["block_table"][r : r + 1],
                 torch.tensor([length - count + n + 1], dtype=torch.int32),
-                9,
+                *list(inputs.values())[7:],
             )
             assert torch.equal(alone[0], together[row])
 

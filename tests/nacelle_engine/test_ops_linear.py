@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from nacelle_engine.ops import dequantise, linear, norm_gate_up, norm_linear, norm_logits
+from nacelle_engine.ops import norm as plain_norm
 from nacelle_engine.ops.kernels import load_kernels
+from nacelle_engine.ops.norm_gate_up import GELU_TANH, SILU
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -36,7 +38,7 @@ def inputs(tokens, rows, width, dtype):
 def test_linear(dtype, rows, width, tactic):
     for tokens in TOKENS:
         x, _, _, weight = inputs(tokens, rows, width, dtype)
-        found = OPS.linear(x, weight, tactic)
+        found = OPS.linear(x, weight, None, tactic)
         assert found.dtype == dtype and found.shape == (tokens, rows)
         assert error(found, linear.reference(x, weight)) < TOLERANCE[dtype]
 
@@ -49,8 +51,8 @@ def test_norm_linear(dtype, rows, width, tactic):
     tolerance = TOLERANCE[dtype] * (2 if tactic == ATEN else 1)
     for tokens in TOKENS:
         x, residual, norm, weight = inputs(tokens, rows, width, dtype)
-        found, total = OPS.norm_linear(x, residual, norm, weight, 1e-5, tactic)
-        expected, sums = norm_linear.reference(x, residual, norm, weight, 1e-5)
+        found, total = OPS.norm_linear(x, residual, norm, weight, None, 1e-5, tactic)
+        expected, sums = norm_linear.reference(x, residual, norm, weight, None, 1e-5)
         assert error(found, expected) < tolerance
         assert torch.equal(total, sums)
 
@@ -58,13 +60,14 @@ def test_norm_linear(dtype, rows, width, tactic):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("rows", "width"), SHAPES[1:])
 @pytest.mark.parametrize("tactic", [FMA, ATEN])
-def test_norm_gate_up(dtype, rows, width, tactic):
+@pytest.mark.parametrize("activation", [SILU, GELU_TANH])
+def test_norm_gate_up(dtype, rows, width, tactic, activation):
     # Rounded gate and up, and their product: three roundings more with ATen.
     tolerance = TOLERANCE[dtype] * (4 if tactic == ATEN else 2)
     for tokens in TOKENS:
         x, residual, norm, weight = inputs(tokens, 2 * rows, width, dtype)
-        found, total = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, tactic)
-        expected, sums = norm_gate_up.reference(x, residual, norm, weight, 1e-5)
+        found, total = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, activation, tactic)
+        expected, sums = norm_gate_up.reference(x, residual, norm, weight, 1e-5, activation)
         assert error(found, expected) < tolerance
         assert torch.equal(total, sums)
 
@@ -73,35 +76,75 @@ def test_norm_gate_up(dtype, rows, width, tactic):
 def test_logits_are_float32(dtype):
     for tokens in TOKENS:
         x, residual, norm, weight = inputs(tokens, 1001, 64, dtype)
-        found = OPS.norm_logits(x, residual, norm, weight, 1e-5)
+        found = OPS.norm_logits(x, residual, norm, weight, 1e-5, 0.0)
         assert found.dtype == torch.float32
-        assert error(found, norm_logits.reference(x, residual, norm, weight, 1e-5)) < 2e-6
+        assert error(found, norm_logits.reference(x, residual, norm, weight, 1e-5, 0.0)) < 2e-6
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0])
+def test_logits_are_held_under_a_soft_cap(scale):
+    x, residual, norm, weight = inputs(5, 1001, 64, torch.float32)
+    found = OPS.norm_logits(x, residual, norm, weight * scale, 1e-5, 3.0)
+    expected = norm_logits.reference(x, residual, norm, weight * scale, 1e-5, 3.0)
+    assert error(found, expected) < 2e-6
+    assert float(found.abs().max()) <= 3.0
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("tactic", [FMA, ATEN])
+def test_a_bias_is_added_to_every_row(dtype, tactic):
+    # ATen rounds the normed rows, and may round the product before the bias is added.
+    tolerance = TOLERANCE[dtype] * (3 if tactic == ATEN else 1)
+    for tokens in TOKENS:
+        x, residual, norm, weight = inputs(tokens, 101, 576, dtype)
+        bias = torch.randn(101).to(dtype)
+        found = OPS.linear(x, weight, bias, tactic)
+        assert error(found, linear.reference(x, weight, bias)) < tolerance
+        found, _ = OPS.norm_linear(x, residual, norm, weight, bias, 1e-5, tactic)
+        expected, _ = norm_linear.reference(x, residual, norm, weight, bias, 1e-5)
+        assert error(found, expected) < tolerance
+
+
+def test_a_bias_of_another_size_is_refused():
+    x, _, _, weight = inputs(2, 7, 48, torch.float32)
+    with pytest.raises(RuntimeError, match="bias has size 6"):
+        OPS.linear(x, weight, torch.zeros(6), FMA)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("width", [16, 48, 576])
+def test_norm(dtype, width):
+    for tokens in TOKENS:
+        x, _, weight, _ = inputs(tokens, 1, width, dtype)
+        found = OPS.norm(x, weight, 1e-5)
+        assert found.dtype == dtype
+        assert error(found, plain_norm.reference(x, weight, 1e-5)) < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("tokens", [2, 5, 8, 67])
 def test_a_row_is_the_same_in_any_batch(dtype, tokens):
     x, residual, norm, weight = inputs(tokens, 202, 576, dtype)
-    together, _ = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, FMA)
-    projected = OPS.linear(x, weight, FMA)
+    together, _ = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, SILU, FMA)
+    projected = OPS.linear(x, weight, None, FMA)
     for row in range(tokens):
         one = slice(row, row + 1)
-        alone, _ = OPS.norm_gate_up(x[one], residual[one], norm, weight, 1e-5, FMA)
+        alone, _ = OPS.norm_gate_up(x[one], residual[one], norm, weight, 1e-5, SILU, FMA)
         assert torch.equal(alone[0], together[row])
-        assert torch.equal(OPS.linear(x[one], weight, FMA)[0], projected[row])
+        assert torch.equal(OPS.linear(x[one], weight, None, FMA)[0], projected[row])
 
 
 def test_a_tactic_holds_from_its_first_number_of_tokens():
     x, _, _, weight = inputs(4, 64, 576, torch.float32)
-    fma, aten = OPS.linear(x, weight, FMA), OPS.linear(x, weight, ATEN)
+    fma, aten = OPS.linear(x, weight, None, FMA), OPS.linear(x, weight, None, ATEN)
     assert not torch.equal(fma, aten)
-    assert torch.equal(OPS.linear(x, weight, [1, 1, 4, 0]), fma)
-    assert torch.equal(OPS.linear(x, weight, [1, 0, 4, 1, 5, 0]), aten)
+    assert torch.equal(OPS.linear(x, weight, None, [1, 1, 4, 0]), fma)
+    assert torch.equal(OPS.linear(x, weight, None, [1, 0, 4, 1, 5, 0]), aten)
 
 
 def test_a_wrong_width_is_refused():
     with pytest.raises(RuntimeError, match="x has size 32"):
-        OPS.linear(torch.zeros(2, 32), torch.zeros(3, 48), FMA)
+        OPS.linear(torch.zeros(2, 32), torch.zeros(3, 48), None, FMA)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -15,7 +15,8 @@ from nacelle_engine.arch import cpu_flags, cpu_level
 from nacelle_engine.errors import CorruptBundle
 from nacelle_engine.limits import Limits
 from nacelle_engine.model.checkpoint import checkpoint_tensors
-from nacelle_engine.model.family import family_of, read_spec, source_names
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import read_spec, source_names
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
 from nacelle_engine.program.program import open_program
 from nacelle_engine.program.signature import PROGRAMS, WEIGHTS
@@ -56,9 +57,9 @@ def random_model():
 def fp8_checkpoint(model, spec):
     """The checkpoint's tensors, FP8 per channel; the model gets the dequantised weights."""
     state, made = model.state_dict(), {}
-    names = source_names(family_of(CONFIG), spec.num_layers)
+    sources = source_names(family_of(CONFIG), spec)
     for tensor in checkpoint_tensors(spec):
-        parts = [state[name] for name in names[tensor.name]]
+        parts = [state[name] for name in sources[tensor.name].names]
         whole = torch.cat(parts)
         if tensor.linear:
             scale = whole.abs().amax(1) / 448

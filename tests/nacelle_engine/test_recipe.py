@@ -4,8 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from nacelle_engine.arch import Architecture
+from nacelle_engine.calibration import Calibration
 from nacelle_engine.canonical import canonical_json
 from nacelle_engine.limits import Limits
+from nacelle_engine.precision import Quantization
 from nacelle_engine.recipe import Recipe, Toolchain, engine_key, request_key
 
 RECIPE = Recipe(architecture=Architecture.X86_64_V3)
@@ -38,6 +40,20 @@ def test_a_default_written_out_gives_the_same_key():
     )
     assert request_key(SOURCE, spelled, TOOLS) == request_key(SOURCE, RECIPE, TOOLS)
     assert engine_key("m", spelled) == engine_key("m", RECIPE)
+
+
+def test_how_scales_are_found_is_in_the_request_key_and_its_digest_in_the_engines():
+    def recipe(**fields):
+        calibration = Calibration(**fields) if fields else None
+        quantization = Quantization(algorithm="FP8", calibration=calibration)
+        return RECIPE.model_copy(update={"quantization": quantization})
+
+    recipes = [recipe(), recipe(path="a.txt"), recipe(path="b.txt"), recipe(samples=3)]
+    assert len({request_key(SOURCE, r, TOOLS) for r in recipes}) == 4
+    assert len({engine_key("m", r, calibration_digest="d") for r in recipes}) == 1
+    assert engine_key("m", recipe(), calibration_digest="e") != engine_key(
+        "m", recipe(), calibration_digest="d"
+    )
 
 
 @pytest.mark.parametrize(

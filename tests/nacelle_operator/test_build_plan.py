@@ -248,6 +248,17 @@ def test_a_folder_without_a_digest_is_always_read() -> None:
     assert [manifest["kind"] for manifest in world.reconcile("c").creates] == ["Job"]
 
 
+def test_texts_that_only_have_a_name_are_always_read() -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "c", "path": "m", "digest": "0" * 64}}
+    quantization = {"algorithm": "FP8", "calibration": {"path": "a.txt"}}
+    world, job = begun({"model": claim, "quantization": quantization})
+    publish(world, job)
+    world.reconcile()
+    world.delete_job(job)
+    world.write_build("c", {"model": claim, "quantization": quantization})
+    assert [manifest["kind"] for manifest in world.reconcile("c").creates] == ["Job"]
+
+
 def test_a_second_build_joins_and_keeps_the_job_when_the_first_goes() -> None:
     world, job = begun()
     world.write_build("c")

@@ -66,6 +66,8 @@ BUILD, ENGINE, SERVE = BASES
 HUB = {"repo": "a/b", "revision": "0" * 40}
 CLAIM = {"claimName": "models"}
 REF = {"name": "m", "target": "cpu"}
+CPU = {"architecture": "x86-64-v3"}
+HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
     (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
@@ -80,8 +82,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"targets": [{"name": "t", "architecture": "sm_91"}]}, 'Unsupported value: "sm_91"'),
     (
         BUILD,
-        {"targets": [{"name": "t", "architecture": "sm_90"}]},
-        "architecture sm_90 is not built yet; x86-64-v3 and x86-64-v4 are",
+        {"targets": [{"name": "t", "architecture": "sm_80"}]},
+        "architecture sm_80 is not built yet; sm_90, x86-64-v3 and x86-64-v4 are",
     ),
     (
         BUILD,
@@ -104,6 +106,41 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"quantization": {"algorithm": "INT4"}}, 'Unsupported value: "INT4"'),
     (BUILD, {"quantization": {"kvCache": "FP8"}}, "quantization.kvCache FP8 is not built yet"),
     (BUILD, {"quantization": {"lmHead": "FP8"}}, "quantization.lmHead FP8 is not built yet"),
+    (BUILD, {"quantization": {"calibration": {}}}, "quantization.calibration has no meaning"),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8", "calibration": {"percentile": "99.9"}}},
+        "calibration.percentile has no meaning with method AbsMax",
+    ),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8", "calibration": {"path": "../a.txt"}}},
+        "quantization.calibration.path must name a .txt or .jsonl file",
+    ),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8", "calibration": {"path": "a.parquet"}}},
+        "quantization.calibration.path must name a .txt or .jsonl file",
+    ),
+    (
+        BUILD,
+        {
+            "model": {"persistentVolumeClaim": None, "huggingFace": HUB},
+            "quantization": {"kvCache": "FP8", "calibration": {"path": "a.txt"}},
+        },
+        "which only a persistentVolumeClaim has",
+    ),
+    (BUILD, {"quantization": {"calibration": {"samples": 0}}}, "calibration.samples"),
+    (
+        BUILD,
+        {"quantization": {"kvCache": "FP8"}, "targets": [HOPPER, {"name": "c", **CPU}]},
+        "quantization.kvCache FP8 is not built yet for CPU architectures",
+    ),
+    (
+        BUILD,
+        {"quantization": {"computeType": "float32"}, "targets": [HOPPER]},
+        "quantization.computeType float32 is not built yet for GPU architectures",
+    ),
     (BUILD, {"accuracy": {"maxKLDivergence": "much"}}, "spec.accuracy.maxKLDivergence"),
     (BUILD, {"job": {"attemptTimeout": "soon"}}, "spec.job.attemptTimeout"),
     (ENGINE, {"key": "f" * 64}, "metadata.name must be eng-ffffffffffffffff"),

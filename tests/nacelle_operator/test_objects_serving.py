@@ -7,7 +7,6 @@ import pytest
 from serving_cases import IMAGES, deployment, engine
 
 from nacelle_engine.abi import ABI
-from nacelle_engine.arch import Architecture
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.objects.controller_revision import (
     Revision,
@@ -191,8 +190,33 @@ def test_what_a_user_sets_on_pods() -> None:
     assert container(made)["env"][1:] == pod["env"]
 
 
+def test_a_gpu_engine_has_its_gpu_and_is_let_onto_gpu_nodes() -> None:
+    made = template(architecture="sm_90")
+    assert container(made)["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in (
+        made["spec"]["tolerations"]
+    )
+
+
+def test_a_users_resources_leave_a_gpu_engine_its_gpu() -> None:
+    pod = {"resources": {"limits": {"memory": "64Gi"}}}
+    limits = container(template(deployment(pod=pod), architecture="sm_90"))["resources"]["limits"]
+    assert limits == {"memory": "64Gi", "nvidia.com/gpu": "1"}
+
+
+@pytest.mark.parametrize(("product", "wanted"), [(None, None), ("NVIDIA-H200", ["NVIDIA-H200"])])
+def test_a_tuned_gpu_engine_stays_on_its_product(product: str | None, wanted: Any) -> None:
+    spec = engine(architecture="sm_90", gpuProduct=product).spec
+    (term,) = pod_affinity(spec)["nodeAffinity"][TERMS]["nodeSelectorTerms"]
+    values = {
+        e["key"].removeprefix("nvidia.com/gpu."): e["values"] for e in term["matchExpressions"]
+    }
+    assert (values["compute.major"], values["compute.minor"]) == (["9"], ["0"])
+    assert values.get("product") == wanted
+
+
 def test_a_sufficient_level_or_an_unlabelled_amd64_node() -> None:
-    terms = pod_affinity(Architecture.X86_64_V3)["nodeAffinity"][TERMS]["nodeSelectorTerms"]
+    terms = pod_affinity(engine().spec)["nodeAffinity"][TERMS]["nodeSelectorTerms"]
     label, arch = "nacelle.dev/cpu-level", "kubernetes.io/arch"
     known = {"key": label, "operator": "In", "values": ["x86-64-v3", "x86-64-v4"]}
     assert [term["matchExpressions"] for term in terms] == [
@@ -214,7 +238,7 @@ def test_a_users_affinity_is_kept_and_each_of_its_terms_narrowed() -> None:
             TERMS: {"nodeSelectorTerms": [{"matchExpressions": [zone]}, {"matchFields": [field]}]},
         },
     }
-    made = pod_affinity(Architecture.X86_64_V4, wished)
+    made = pod_affinity(engine(architecture="x86-64-v4").spec, wished)
     assert made["podAntiAffinity"] == {"x": 1}
     assert made["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     terms = made["nodeAffinity"][TERMS]["nodeSelectorTerms"]

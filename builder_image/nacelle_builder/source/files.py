@@ -10,6 +10,8 @@ from nacelle_engine.errors import InvalidModel
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
+# modelopt's, which says how a ready-made checkpoint is quantised.
+HF_QUANT_CONFIG = "hf_quant_config.json"
 GENERATION_CONFIG = "generation_config.json"
 # What a bundle's tokenizer folder holds, where the checkpoint has it.
 TOKENIZER_FILES = (
@@ -22,7 +24,7 @@ TOKENIZER_FILES = (
     GENERATION_CONFIG,
 )
 # What is fetched from a hub: the above and the weights.
-PATTERNS = (CONFIG, INDEX, "*.safetensors", *TOKENIZER_FILES)
+PATTERNS = (CONFIG, INDEX, HF_QUANT_CONFIG, "*.safetensors", *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class CheckpointFiles:
 
     def all(self) -> tuple[Path, ...]:
         """Every file that matters, sorted by name."""
-        return tuple(sorted((self.config, *self.weights, *self.tokenizer)))
+        beside = self.root / HF_QUANT_CONFIG
+        configs = (self.config, beside) if beside.is_file() else (self.config,)
+        return tuple(sorted((*configs, *self.weights, *self.tokenizer)))
 
 
 def find_checkpoint(root: Path) -> CheckpointFiles:

@@ -18,8 +18,13 @@ from safetensors import SafetensorError, safe_open
 from nacelle_engine.errors import TensorInvalid, TensorMissing, TensorUnexpected
 
 MAX_HEADER_BYTES = 100_000_000
-# The types a plain checkpoint holds, with their bytes an element.
-READABLE = {"F32": 4, "BF16": 2, "F16": 2}
+# The types that are read, with their bytes an element.
+_WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1}
+# What a tensor that is not quantised may be.
+PLAIN = ("F32", "BF16", "F16")
+FP8 = ("F8_E4M3",)
+# E4M3's only value that is no number, without its sign.
+_E4M3_NAN = 0x7F
 
 
 @dataclass(frozen=True)
@@ -37,20 +42,29 @@ class TensorIndex:
 
     entries: dict[str, TensorEntry]
 
-    def require(self, name: str, shape: Sequence[int]) -> TensorEntry:
-        """The entry of a tensor that must be there with that shape and a readable type."""
+    def require(
+        self,
+        name: str,
+        shape: Sequence[int],
+        types: Sequence[str] = PLAIN,
+        fields: Sequence[str] = (),
+    ) -> TensorEntry:
+        """The entry of a tensor that must be there with that shape and one of these types.
+
+        fields: what of config.json asks for the shape, to be named when it is another.
+        """
         entry = self.entries.get(name)
         if entry is None:
             raise TensorMissing(f"tensor {name} {list(shape)} is in no safetensors file")
         if entry.shape != tuple(shape):
+            asking = f" ({', '.join(fields)})" if fields else ""
             raise TensorInvalid(
                 f"{entry.file}: tensor {name} has shape {list(entry.shape)}, "
-                f"the config asks for {list(shape)}"
+                f"the config asks for {list(shape)}{asking}"
             )
-        if entry.dtype not in READABLE:
+        if entry.dtype not in types:
             raise TensorInvalid(
-                f"{entry.file}: tensor {name} is {entry.dtype}; "
-                f"{', '.join(READABLE)} can be converted"
+                f"{entry.file}: tensor {name} is {entry.dtype}; {', '.join(types)} can be converted"
             )
         return entry
 
@@ -77,8 +91,7 @@ class TensorReader:
         """One tensor as it is stored; TensorInvalid when it holds NaN or Inf."""
         file = self._index.entries[name].file
         tensor: torch.Tensor = self._handles[file].get_tensor(name)
-        if not bool(torch.isfinite(tensor).all()):
-            kind = "NaN" if bool(torch.isnan(tensor).any()) else "Inf"
+        if kind := _not_finite(tensor):
             raise TensorInvalid(f"{file}: tensor {name} holds {kind}")
         return tensor
 
@@ -92,6 +105,16 @@ def open_tensors(index: TensorIndex) -> Iterator[TensorReader]:
             for file in {entry.file for entry in index.entries.values()}
         }
         yield TensorReader(index, handles)
+
+
+def _not_finite(tensor: torch.Tensor) -> str:
+    """ "NaN", "Inf", or nothing when all values are numbers."""
+    if tensor.dtype == torch.float8_e4m3fn:
+        magnitudes = tensor.view(torch.uint8) & _E4M3_NAN
+        return "NaN" if bool((magnitudes == _E4M3_NAN).any()) else ""
+    if bool(torch.isfinite(tensor).all()):
+        return ""
+    return "NaN" if bool(torch.isnan(tensor).any()) else "Inf"
 
 
 def _open(file: Path) -> Any:
@@ -126,7 +149,7 @@ def _read_header(file: Path) -> dict[str, Any]:
 
 def _checked_end(item: dict[str, Any]) -> int:
     begin, end = item["data_offsets"]
-    width = READABLE.get(item["dtype"])
+    width = _WIDTHS.get(item["dtype"])
     if width is not None and end - begin != width * math.prod(item["shape"]):
         raise ValueError(f"{end - begin} bytes for {item['dtype']} {item['shape']}")
     return int(end)

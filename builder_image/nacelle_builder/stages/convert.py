@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
-from nacelle_builder.build import CHECKPOINT, Build, Facts
+from nacelle_builder.build import CALIBRATION, CHECKPOINT, Build, Facts
+from nacelle_builder.calibrate.scales import read_scales
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.report import Report
-from nacelle_builder.request_checks import check_limits
+from nacelle_builder.request_checks import check_model
 from nacelle_builder.source.files import find_checkpoint
 from nacelle_engine.errors import InvalidRequest
 
@@ -14,8 +15,10 @@ from nacelle_engine.errors import InvalidRequest
 def run(build: Build, facts: Facts, report: Report) -> Facts:
     """Write <work>/checkpoint."""
     model = read_model(find_checkpoint(Path(facts.model_folder)))
-    check_limits(build.request.recipe, model.spec)
-    convert(model, build.request.recipe.quantization, build.work / CHECKPOINT, report)
+    check_model(build.request.recipe, model.spec)
+    quantization = build.request.recipe.quantization
+    scales = read_scales(build.work / CALIBRATION)
+    convert(model, quantization, build.work / CHECKPOINT, report, scales)
     return facts
 
 

@@ -1,11 +1,15 @@
 """gate: the staged programs and weights must be what was asked for, or nothing is sealed."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import torch
 
 from nacelle_builder.build import RANK0, Build, Facts
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import Model, read_model
+from nacelle_builder.gate.fake_quantise import rounding_of
 from nacelle_builder.gate.fidelity import check_programs
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import judge
@@ -14,10 +18,14 @@ from nacelle_builder.gate.text import text_ids, windows
 from nacelle_builder.gate.weights import check_weights
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
-from nacelle_builder.source.tensors import open_tensors
+from nacelle_builder.source.weights import open_weights
+from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.result import Accuracy
+
+# What of the free memory the reference's weights may take: logits and caches need the rest.
+_REFERENCE_SHARE: Final = 0.7
 
 
 def settings(build: Build) -> Any:
@@ -32,8 +40,8 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     _check_weights(build, model)
     report(10, "loading the reference")
     ids = text_ids(Path(facts.model_folder) / TOKENIZER, model.spec.vocab_size)
-    reference = Reference(Path(facts.model_folder))
     program = open_program(build.work / RANK0)
+    reference = Reference.load(Path(facts.model_folder), _reference_device(model, program))
     # Quality needs the original weights, fidelity the quantised ones: so one model serves both.
     accuracy = _measure(build, reference, program, ids, report)
     _check_programs(build, model, reference, program, ids, report)
@@ -42,10 +50,20 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     return facts.model_copy(update={"accuracy": accuracy})
 
 
+def _reference_device(model: Model, program: Program) -> torch.device:
+    """The program's own device when the float32 model and its activations fit beside it."""
+    if program.device.type == "cpu":
+        return program.device
+    parameters = sum(math.prod(tensor.shape) for tensor in checkpoint_tensors(model.spec))
+    free, _ = torch.cuda.mem_get_info(program.device)
+    fits = _REFERENCE_SHARE * free > 4 * parameters
+    return program.device if fits else torch.device("cpu")
+
+
 def _check_weights(build: Build, model: Model) -> None:
     quantization = build.request.recipe.quantization
     with (
-        open_tensors(model.index) as source,
+        open_weights(model.index, model.stored) as source,
         open_checkpoint(build.work / RANK0 / WEIGHTS) as converted,
     ):
         check_weights(model.spec, model.sources, source, converted, quantization)
@@ -76,4 +94,16 @@ def _check_programs(
 
     with open_checkpoint(build.work / RANK0 / WEIGHTS) as converted:
         reference.take_weights(model.spec, model.sources, converted)
-    check_programs(program, reference, ids, build.request.recipe.limits, tell)
+        references = {
+            inputs: reference.rounded(
+                rounding_of(
+                    model.spec,
+                    model.sources,
+                    converted,
+                    build.request.recipe.quantization,
+                    inputs=inputs,
+                )
+            )
+            for inputs in (False, True)
+        }
+    check_programs(program, references, ids, build.request.recipe, tell)

@@ -1,11 +1,12 @@
 """The stages of a build, in order."""
 
-from nacelle_builder.build import BUNDLE, CHECKPOINT, RANK0, Build
+from nacelle_builder.build import BUNDLE, CALIBRATION, CHECKPOINT, RANK0, Build
 from nacelle_builder.pipeline import Stage
-from nacelle_builder.stages import compile, convert, gate, publish, seal, source
+from nacelle_builder.stages import calibrate, compile, convert, gate, publish, seal, source
 
-# Calibration belongs between convert and compile; no recipe for a CPU target needs it.
 SOURCE = Stage("source", 3, source.run, resumes=False)
+# Before convert, which writes each scale beside its weight.
+CALIBRATE = Stage("calibrate", 10, calibrate.run, folders=(CALIBRATION,))
 CONVERT = Stage("convert", 5, convert.run, folders=(CHECKPOINT,))
 KEEP = Stage("keep", 1, convert.keep, resumes=False)
 COMPILE = Stage("compile", 64, compile.run, folders=(RANK0,))
@@ -17,5 +18,6 @@ PUBLISH = Stage("publish", 1, publish.run, resumes=False)
 
 def stages_of(build: Build) -> tuple[Stage, ...]:
     """What this build has to go through."""
+    calibrated = (CALIBRATE,) if build.request.recipe.quantization.calibrated else ()
     kept = (KEEP,) if build.keep_checkpoint is not None else ()
-    return (SOURCE, CONVERT, *kept, COMPILE, GATE, SEAL, PUBLISH)
+    return (SOURCE, *calibrated, CONVERT, *kept, COMPILE, GATE, SEAL, PUBLISH)

@@ -9,16 +9,15 @@ from typing import Any
 from nacelle_builder.build import BUNDLE, CHECKPOINT, RANK0, Build, Facts
 from nacelle_builder.convert import checkpoint
 from nacelle_builder.durable import link_or_copy, sync_tree
+from nacelle_builder.numerics import numerics
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import CheckpointFiles, find_checkpoint, read_json
 from nacelle_builder.source.generation import eos_token_ids, generation_config
 from nacelle_engine.abi import ABI
 from nacelle_engine.bundle import CONFIG, list_files, write_manifest
 from nacelle_engine.limits import TOKENS_PER_BLOCK, Limits
-from nacelle_engine.manifest import Manifest, Numerics, Provenance, Target
-from nacelle_engine.precision import QuantizationAlgorithm
+from nacelle_engine.manifest import Manifest, Provenance, Target
 from nacelle_engine.program.signature import Signature, read_signature
-from nacelle_engine.recipe import Recipe
 
 
 def run(build: Build, facts: Facts, report: Report) -> Facts:
@@ -26,8 +25,11 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     files = find_checkpoint(Path(facts.model_folder))
     bundle = build.work / BUNDLE
     (bundle / RANK0).mkdir(parents=True)
-    for path in sorted((build.work / RANK0).iterdir()):
-        link_or_copy(path, bundle / RANK0 / path.name)
+    for path in sorted((build.work / RANK0).rglob("*")):
+        if path.is_file():
+            place = bundle / RANK0 / path.relative_to(build.work / RANK0)
+            place.parent.mkdir(exist_ok=True)
+            link_or_copy(path, place)
     _write_tokenizer(files, bundle / "tokenizer")
     config = {
         "version": version("nacelle"),
@@ -56,22 +58,6 @@ def build_config(limits: Limits) -> dict[str, Any]:
     }
 
 
-def numerics(recipe: Recipe) -> tuple[Numerics, ...]:
-    """What a CPU engine computes in which type: the same at every number of tokens."""
-    compute = recipe.quantization.compute_type.value
-    fp8 = recipe.quantization.algorithm != QuantizationAlgorithm.NONE
-    stored = f"float8_e4m3fn per channel, {compute} once loaded" if fp8 else compute
-    return (
-        Numerics(
-            min_tokens=1,
-            max_tokens=recipe.limits.max_num_tokens,
-            weights=stored,
-            activations=compute,
-            accumulation="float32",
-        ),
-    )
-
-
 def _write_tokenizer(files: CheckpointFiles, folder: Path) -> None:
     folder.mkdir()
     for path in files.tokenizer:
@@ -84,7 +70,11 @@ def _manifest(build: Build, facts: Facts, signature: Signature, eos: tuple[int, 
     now = datetime.datetime.now(datetime.UTC)
     return Manifest(
         key=facts.engine_key,
-        target=Target(architecture=recipe.architecture),
+        target=Target(
+            architecture=recipe.architecture,
+            gpu_product=recipe.gpu_product,
+            sm_count=build.sm_count,
+        ),
         abi=ABI,
         limits=recipe.limits,
         quantization=recipe.quantization,
@@ -100,6 +90,7 @@ def _manifest(build: Build, facts: Facts, signature: Signature, eos: tuple[int, 
             model_name=build.request.model_name,
             source=build.source,
             model_digest=facts.model_digest,
+            calibration_digest=facts.calibration_digest,
             builder_version=version("nacelle"),
             built_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             stage_seconds=facts.stage_seconds,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nacelle_builder.build import Build, Facts
+from nacelle_builder.calibrate.texts import calibration_digest
 from nacelle_builder.fetch.fetch import fetch
 from nacelle_builder.gate.quality import judge
 from nacelle_builder.report import Report
@@ -21,11 +22,14 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     digest = model_digest(find_checkpoint(folder), cache)
     if build.request.folder is not None:
         check_digest(digest, build.request.folder.digest, folder)
-    key = engine_key(digest, build.request.recipe)
+    recipe = build.request.recipe
+    calibration = calibration_digest(recipe.quantization, folder)
+    key = engine_key(digest, recipe, calibration_digest=calibration, sm_count=build.sm_count)
     return facts.model_copy(
         update={
             "model_folder": str(folder),
             "model_digest": digest,
+            "calibration_digest": calibration,
             "engine_key": key,
             "published": None if build.keep_checkpoint else existing(build, key),
         }

@@ -1,40 +1,61 @@
-"""The decoder in fused ops: the three modules that are compiled, with their weights as inputs."""
+"""The decoder in fused ops: the three modules that are compiled, with their weights as inputs.
+
+The parameters of forward bear the names of the programs' inputs; a family without a bias or a
+norm leaves it out.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.model.spec import LayerKind, ModelSpec
 
 # The ops' schemas must stand before torch.ops.nacelle is traced.
-from nacelle_engine.ops import attention, linear, norm_gate_up, norm_linear, norm_logits  # noqa: F401
+from nacelle_engine.ops import (  # noqa: F401
+    attention,
+    linear,
+    norm,
+    norm_gate_up,
+    norm_linear,
+    norm_logits,
+)
 
 Tactics = Mapping[str, Sequence[int]]
 _ops = torch.ops.nacelle
+_ACTIVATIONS = {"silu": norm_gate_up.SILU, "gelu_tanh": norm_gate_up.GELU_TANH}
 
 
 class Embed(nn.Module):
-    """Tokens to the first layer's input: hidden [T, H], residual zeros [T, H], cos_sin [T, D]."""
+    """Tokens to the first layer's input: hidden [T, H], residual zeros [T, H], cos_sin [T, E]."""
+
+    def __init__(self, spec: ModelSpec, compute: torch.dtype) -> None:
+        super().__init__()
+        # The families' code keeps the factor in the compute type, and rounds the product.
+        scale = spec.embedding_scale
+        self.scale = None if scale is None else torch.tensor(scale, dtype=compute).item()
 
     def forward(
         self,
         token_ids: torch.Tensor,
         positions: torch.Tensor,
         embedding: torch.Tensor,
-        rope_table: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Look up the rows of `embedding` [V, H] and of `rope_table` [S, D] (cosines, sines)."""
+        **rope_tables: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """Look up the rows of `embedding` [V, H] and of each kind's table [S, E] (cos, sin)."""
         hidden = embedding[token_ids]
-        return hidden, torch.zeros_like(hidden, dtype=torch.float32), rope_table[positions]
+        if self.scale is not None:
+            hidden = hidden * self.scale
+        cos_sins = [table[positions] for table in rope_tables.values()]
+        return hidden, torch.zeros_like(hidden, dtype=torch.float32), *cos_sins
 
 
 class Layer(nn.Module):
-    """One decoder layer in five ops; the residual stream is float32 and added in the norms."""
+    """One decoder layer of a kind; the residual stream is float32 and added in the norms."""
 
-    def __init__(self, spec: ModelSpec, tactics: Tactics) -> None:
+    def __init__(self, spec: ModelSpec, kind: LayerKind, tactics: Tactics) -> None:
         super().__init__()
-        self.heads, self.eps, self.tactics = spec.num_heads, spec.norm_eps, tactics
+        self.spec, self.kind, self.tactics = spec, kind, tactics
 
     def forward(
         self,
@@ -52,16 +73,30 @@ class Layer(nn.Module):
         gate_up: torch.Tensor,
         down: torch.Tensor,
         kv: torch.Tensor,
+        qkv_bias: torch.Tensor | None = None,
+        q_norm: torch.Tensor | None = None,
+        k_norm: torch.Tensor | None = None,
+        dense_bias: torch.Tensor | None = None,
+        attention_out_norm: torch.Tensor | None = None,
+        mlp_out_norm: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(hidden, residual) of the next layer; the step's keys and values are added to `kv`."""
-        tactic = self.tactics
-        x, residual = _ops.norm_linear(hidden, residual, input_norm, qkv, self.eps, tactic["qkv"])
-        x = _ops.attention(x, cos_sin, kv, slots, q_start, block_table, seq_lens, self.heads)
-        x = _ops.linear(x, dense, tactic["dense"])
-        x, residual = _ops.norm_gate_up(
-            x, residual, post_norm, gate_up, self.eps, tactic["gate_up"]
+        spec, tactic, eps = self.spec, self.tactics, self.spec.norm_eps
+        x, residual = _ops.norm_linear(
+            hidden, residual, input_norm, qkv, qkv_bias, eps, tactic["qkv"]
         )
-        return _ops.linear(x, down, tactic["down"]), residual
+        x = _ops.attention(
+            x, cos_sin, kv, slots, q_start, block_table, seq_lens, q_norm, k_norm,
+            spec.num_heads, self.kind.window or 0, spec.attention_scale,
+            spec.attention_soft_cap or 0.0, eps,
+        )  # fmt: skip
+        x = _ops.linear(x, dense, dense_bias, tactic["dense"])
+        x = _normed(x, attention_out_norm, eps)
+        x, residual = _ops.norm_gate_up(
+            x, residual, post_norm, gate_up, eps, _ACTIVATIONS[spec.activation], tactic["gate_up"]
+        )
+        x = _ops.linear(x, down, None, tactic["down"])
+        return _normed(x, mlp_out_norm, eps), residual
 
 
 class Head(nn.Module):
@@ -69,7 +104,7 @@ class Head(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.eps = spec.norm_eps
+        self.eps, self.soft_cap = spec.norm_eps, spec.logits_soft_cap or 0.0
 
     def forward(
         self,
@@ -81,6 +116,14 @@ class Head(nn.Module):
     ) -> torch.Tensor:
         """Norm and project the rows `logits_rows` [L] of the last layer's output."""
         logits: torch.Tensor = _ops.norm_logits(
-            hidden[logits_rows], residual[logits_rows], final_norm, lm_head, self.eps
+            hidden[logits_rows], residual[logits_rows], final_norm, lm_head, self.eps, self.soft_cap
         )
         return logits
+
+
+def _normed(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+    """The norm of a block's output, where the family has one."""
+    if weight is None:
+        return x
+    out: torch.Tensor = _ops.norm(x, weight, eps)
+    return out

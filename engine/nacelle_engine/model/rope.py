@@ -6,26 +6,42 @@ from typing import Any
 
 from nacelle_engine.errors import UnsupportedModel
 
+# How config.json names the parameters of full and of sliding layers, where they differ.
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
 
 def rope_parameters(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """(type, parameters) of the rotary embedding, from either spelling of config.json."""
+    """(type, parameters) of the rotary embedding, from either spelling of config.json.
+
+    Where parameters are told by kind of layer, these are the full layers'.
+    """
     parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = parameters.get("rope_type") or parameters.get("type") or "default"
-    theta = parameters.get("rope_theta", config.get("rope_theta", 10_000.0))
-    return kind, {**parameters, "rope_theta": float(theta)}
+    return _typed(parameters.get(_FULL) or parameters, config, "rope_theta")
+
+
+def sliding_rope_parameters(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The same of sliding layers: unscaled by rope_scaling, with a base of their own."""
+    parameters = (config.get("rope_parameters") or {}).get(_SLIDING) or {}
+    return _typed(parameters, config, "rope_local_base_freq")
+
+
+def told_by_layer_type(config: Mapping[str, Any]) -> bool:
+    """Whether config.json has parameters for each kind of layer."""
+    parameters = config.get("rope_parameters") or {}
+    return any(isinstance(value, Mapping) for value in parameters.values())
 
 
 def inverse_frequencies(
-    kind: str, parameters: Mapping[str, Any], head_dim: int
+    kind: str, parameters: Mapping[str, Any], rotary_dim: int
 ) -> tuple[float, ...]:
-    """f[j] = theta^(-2j / head_dim) for j < head_dim / 2, stretched as `kind` asks.
+    """f[j] = theta^(-2j / rotary_dim) for j < rotary_dim / 2, stretched as `kind` asks.
 
     default: as is. linear: f / factor. llama3 (Llama 3.1, rope_type "llama3"): f / factor where
     the wavelength is above original_len / low_freq_factor, f where below original_len /
     high_freq_factor, and between them the mix that is linear in original_len / wavelength.
     """
     theta = parameters["rope_theta"]
-    plain = tuple(theta ** (-2.0 * j / head_dim) for j in range(head_dim // 2))
+    plain = tuple(theta ** (-2.0 * j / rotary_dim) for j in range(rotary_dim // 2))
     if kind == "default":
         return plain
     if kind == "linear":
@@ -35,6 +51,14 @@ def inverse_frequencies(
     raise UnsupportedModel(
         f"config.json: rope type {kind!r} is not supported; known are default, linear, llama3"
     )
+
+
+def _typed(
+    parameters: Mapping[str, Any], config: Mapping[str, Any], base: str
+) -> tuple[str, Mapping[str, Any]]:
+    kind = parameters.get("rope_type") or parameters.get("type") or "default"
+    theta = parameters.get("rope_theta", config.get(base, 10_000.0))
+    return kind, {**parameters, "rope_theta": float(theta)}
 
 
 def _llama3(frequency: float, parameters: Mapping[str, Any]) -> float:

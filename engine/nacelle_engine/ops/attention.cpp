@@ -1,60 +1,15 @@
 // nacelle::attention: see attention.py.
 #include <omp.h>
 
+#include <limits>
+
+#include "append.h"
 #include "matmul.h"
-#include "tensor.h"
 
 namespace nacelle {
 namespace {
 
-constexpr int kBlock = 32;     // tokens of a cache block
 constexpr int kTileRows = 32;  // (token, head) rows that share the reading of a block
-
-template <class T>
-struct Args {
-  const T* qkv;            // [tokens, (heads + 2 kv_heads) * dim]
-  const float* cos_sin;    // [tokens, dim]: dim / 2 cosines, then as many sines
-  T* kv;                   // [blocks, 2, kv_heads, kBlock, dim]
-  const int64_t* slots;    // [tokens]
-  const int32_t* q_start;  // [requests + 1]
-  const int32_t* tables;   // [requests, width]
-  const int32_t* seq_lens; // [requests]
-  float* q;                // [tokens, heads * dim], rotated and scaled
-  T* out;                  // [tokens, heads * dim]
-  int64_t tokens, requests, width, heads, kv_heads, dim;
-
-  T* block(int64_t number, int64_t part, int64_t head) const {
-    return kv + ((number * 2 + part) * kv_heads + head) * kBlock * dim;
-  }
-};
-
-// out[j] = x[j] cos - x[j + half] sin; out[j + half] = x[j + half] cos + x[j] sin.
-template <class T, class Out>
-inline void rotate(const T* x, const float* cos_sin, int64_t dim, float scale, Out* out) {
-  const int64_t half = dim / 2;
-  for (int64_t j = 0; j < half; ++j) {
-    const float a = to_float(x[j]), b = to_float(x[j + half]);
-    const float cosine = cos_sin[j], sine = cos_sin[j + half];
-    store(out + j, (a * cosine - b * sine) * scale);
-    store(out + j + half, (b * cosine + a * sine) * scale);
-  }
-}
-
-// Rotates one token's queries into q, its keys into the cache, and copies its values there.
-template <class T>
-inline void append(const Args<T>& a, int64_t token, float scale) {
-  const T* row = a.qkv + token * (a.heads + 2 * a.kv_heads) * a.dim;
-  const float* cos_sin = a.cos_sin + token * a.dim;
-  for (int64_t h = 0; h < a.heads; ++h)
-    rotate(row + h * a.dim, cos_sin, a.dim, scale, a.q + (token * a.heads + h) * a.dim);
-  const int64_t number = a.slots[token] / kBlock, place = a.slots[token] % kBlock;
-  for (int64_t h = 0; h < a.kv_heads; ++h) {
-    rotate(row + (a.heads + h) * a.dim, cos_sin, a.dim, 1.0f,
-           a.block(number, 0, h) + place * a.dim);
-    std::memcpy(a.block(number, 1, h) + place * a.dim,
-                row + (a.heads + a.kv_heads + h) * a.dim, a.dim * sizeof(T));
-  }
-}
 
 // Running softmax of one row: acc = sum of weight * value, under the largest score so far.
 struct State {
@@ -71,9 +26,16 @@ inline void score(const T* keys, const float* q, int rows, int count, int64_t di
              });
 }
 
-// Turns a row's scores into weights; gives what the row's older sums are to be multiplied by.
-inline float soften(float* scores, int visible, State& state) {
-  for (int i = visible; i < kBlock; ++i) scores[i] = -INFINITY;
+// Turns a row's scores into weights, of the keys [from, to) that it sees (at least one); gives what
+// the row's older sums are to be multiplied by.
+template <bool CAPPED>
+inline float soften(float* scores, int from, int to, float cap, State& state) {
+  if constexpr (CAPPED) {
+    for (int i = 0; i < kBlock; i += Vec::width)
+      store(scores + i, splat(cap) * tanh(load(scores + i)));
+  }
+  for (int i = 0; i < from; ++i) scores[i] = -INFINITY;
+  for (int i = to; i < kBlock; ++i) scores[i] = -INFINITY;
   Vec top = load(scores);
   for (int i = Vec::width; i < kBlock; i += Vec::width) top = max(top, load(scores + i));
   const float before = state.largest;
@@ -86,7 +48,8 @@ inline float soften(float* scores, int visible, State& state) {
   }
   float correction[Vec::width];
   store(correction, exp(splat(before - state.largest)));
-  for (int i = visible; i < kBlock; ++i) scores[i] = 0.0f;
+  for (int i = 0; i < from; ++i) scores[i] = 0.0f;
+  for (int i = to; i < kBlock; ++i) scores[i] = 0.0f;
   state.total = state.total * correction[0] + sum(total);
   return correction[0];
 }
@@ -146,7 +109,7 @@ struct Piece {
   int32_t request, first, last, kv_head, head, group;
 };
 
-template <class T>
+template <bool CAPPED, class T>
 void attend(const Args<T>& a, const Piece& piece) {
   const auto [request, first, last, kv_head, head, group] = piece;
   const int64_t dim = a.dim, tokens = last - first;
@@ -161,17 +124,25 @@ void attend(const Args<T>& a, const Piece& piece) {
     state[row] = {-INFINITY, 0.0f};
   }
   std::memset(acc, 0, rows * dim * sizeof(float));
-  // Token t of the step stands at position t + shift of its sequence.
+  // Token t of the step stands at position t + shift of its sequence; position p sees the keys
+  // (p - window, p].
   const int64_t shift = a.seq_lens[request] - a.q_start[request + 1];
   const int64_t visible = last + shift;
-  for (int64_t start = 0; start < visible; start += kBlock) {
+  const int64_t oldest = std::max<int64_t>(0, first + shift + 1 - a.window) / kBlock * kBlock;
+  for (int64_t start = oldest; start < visible; start += kBlock) {
     const int64_t number = a.tables[request * a.width + start / kBlock];
     const int keys = static_cast<int>(std::min<int64_t>(kBlock, visible - start));
     score(a.block(number, 0, kv_head), q, rows, keys, dim, scores);
     for (int row = 0; row < rows; ++row) {
-      const int64_t seen = first + row / group + shift + 1 - start;
-      correction[row] =
-          soften(scores[row], static_cast<int>(std::clamp<int64_t>(seen, 0, kBlock)), state[row]);
+      const int64_t end = first + row / group + shift + 1 - start;
+      const int to = static_cast<int>(std::clamp<int64_t>(end, 0, kBlock));
+      const int from = static_cast<int>(std::clamp<int64_t>(end - a.window, 0, kBlock));
+      if (from < to) {
+        correction[row] = soften<CAPPED>(scores[row], from, to, a.cap, state[row]);
+      } else {
+        std::memset(scores[row], 0, sizeof(scores[row]));
+        correction[row] = 1.0f;
+      }
     }
     weigh_all(a.block(number, 1, kv_head), scores, correction, rows, keys, dim, acc);
   }
@@ -199,14 +170,16 @@ std::vector<Piece> pieces(const Args<T>& a, int threads) {
 
 // The op's inputs, in its schema's order.
 struct Inputs {
-  View qkv, cos_sin, kv, slots, q_start, block_table, seq_lens;
-  int64_t heads;
+  View qkv, cos_sin, kv, slots, q_start, block_table, seq_lens, q_norm, k_norm;
+  int64_t heads, window;
+  double scale, soft_cap, eps;
 
   void check() const {
     const int64_t kv_heads = kv.size(2), dim = kv.size(4);
     qkv.expect_size(1, (heads + 2 * kv_heads) * dim, "qkv");
     cos_sin.expect_size(0, qkv.size(0), "cos_sin");
-    cos_sin.expect_size(1, dim, "cos_sin");
+    STD_TORCH_CHECK(cos_sin.size(1) % 2 == 0 && cos_sin.size(1) <= dim, "cos_sin has ",
+                    cos_sin.size(1), " columns for heads of ", dim);
     slots.expect_size(0, qkv.size(0), "slots");
     kv.expect_size(3, kBlock, "kv");
     q_start.expect_size(0, seq_lens.size(0) + 1, "q_start");
@@ -215,36 +188,57 @@ struct Inputs {
 };
 
 template <class T>
+Args<T> arguments(const Inputs& in, const Tensor& rotated, const Tensor& out) {
+  const int64_t dim = in.kv.size(4);
+  return {in.qkv.data<T>("qkv"),
+          in.q_norm.data_or_null<T>("q_norm", dim),
+          in.k_norm.data_or_null<T>("k_norm", dim),
+          in.cos_sin.data<float>("cos_sin"),
+          in.kv.data<T>("kv"),
+          in.slots.data<int64_t>("slots"),
+          in.q_start.data<int32_t>("q_start"),
+          in.block_table.data<int32_t>("block_table"),
+          in.seq_lens.data<int32_t>("seq_lens"),
+          View{rotated.get()}.data<float>("rotated"),
+          View{out.get()}.data<T>("out"),
+          in.qkv.size(0),
+          in.seq_lens.size(0),
+          in.block_table.size(1),
+          in.heads,
+          in.kv.size(2),
+          dim,
+          in.cos_sin.size(1),
+          in.window > 0 ? in.window : std::numeric_limits<int32_t>::max(),
+          static_cast<float>(in.scale),
+          static_cast<float>(in.soft_cap),
+          static_cast<float>(in.eps)};
+}
+
+template <class T>
 Tensor run(const Inputs& in) {
   const int64_t tokens = in.qkv.size(0), dim = in.kv.size(4);
-  Tensor rotated = empty(tokens, in.heads * dim, ScalarType::Float);
-  Tensor out = empty(tokens, in.heads * dim, DtypeOf<T>::value);
-  const Args<T> a{in.qkv.data<T>("qkv"),
-                  in.cos_sin.data<float>("cos_sin"),
-                  in.kv.data<T>("kv"),
-                  in.slots.data<int64_t>("slots"),
-                  in.q_start.data<int32_t>("q_start"),
-                  in.block_table.data<int32_t>("block_table"),
-                  in.seq_lens.data<int32_t>("seq_lens"),
-                  View{rotated.get()}.data<float>("rotated"),
-                  View{out.get()}.data<T>("out"),
-                  tokens,
-                  in.seq_lens.size(0),
-                  in.block_table.size(1),
-                  in.heads,
-                  in.kv.size(2),
-                  dim};
+  const Tensor rotated = empty(tokens, in.heads * dim, ScalarType::Float);
+  const Tensor out = empty(tokens, in.heads * dim, DtypeOf<T>::value);
+  const Args<T> a = arguments<T>(in, rotated, out);
   const int threads = static_cast<int>(torch::stable::get_num_threads());
   const std::vector<Piece> work = pieces(a, threads);
   const int64_t count = static_cast<int64_t>(work.size());
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const bool capped = a.cap > 0.0f;
+  // Under a cap the scores are needed as parts of it: cap * tanh(score / cap).
+  const float scale = capped ? a.scale / a.cap : a.scale;
 #pragma omp parallel num_threads(threads)
   {
 #pragma omp for schedule(static)
     for (int64_t token = 0; token < tokens; ++token) append(a, token, scale);
     // Later pieces of a prefill see more keys, so they are handed out one by one.
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < count; ++i) attend(a, work[i]);
+    for (int64_t i = 0; i < count; ++i) {
+      if (capped) {
+        attend<true>(a, work[i]);
+      } else {
+        attend<false>(a, work[i]);
+      }
+    }
   }
   return out;
 }
@@ -256,9 +250,11 @@ Tensor attention(const Inputs& in) {
 
 Tensor eager(const Tensor& qkv, const Tensor& cos_sin, const Tensor& kv, const Tensor& slots,
              const Tensor& q_start, const Tensor& block_table, const Tensor& seq_lens,
-             int64_t heads) {
+             std::optional<Tensor> q_norm, std::optional<Tensor> k_norm, int64_t heads,
+             int64_t window, double scale, double soft_cap, double eps) {
   return attention({{qkv.get()}, {cos_sin.get()}, {kv.get()}, {slots.get()}, {q_start.get()},
-                    {block_table.get()}, {seq_lens.get()}, heads});
+                    {block_table.get()}, {seq_lens.get()}, view_of(q_norm), view_of(k_norm),
+                    heads, window, scale, soft_cap, eps});
 }
 
 }  // namespace
@@ -270,10 +266,12 @@ void register_attention(Library& library) { library.impl("attention", TORCH_BOX(
 extern "C" AOTITorchError aoti_torch_cpu_attention(
     AtenTensorHandle qkv, AtenTensorHandle cos_sin, AtenTensorHandle kv, AtenTensorHandle slots,
     AtenTensorHandle q_start, AtenTensorHandle block_table, AtenTensorHandle seq_lens,
-    int64_t heads, AtenTensorHandle* out) {
+    AtenTensorHandle* q_norm, AtenTensorHandle* k_norm, int64_t heads, int64_t window,
+    double scale, double soft_cap, double eps, AtenTensorHandle* out) {
   using namespace nacelle;
   return guarded("attention", [&] {
-    *out = release(attention(
-        {{qkv}, {cos_sin}, {kv}, {slots}, {q_start}, {block_table}, {seq_lens}, heads}));
+    *out = release(attention({{qkv}, {cos_sin}, {kv}, {slots}, {q_start}, {block_table},
+                              {seq_lens}, view_of(q_norm), view_of(k_norm), heads, window, scale,
+                              soft_cap, eps}));
   });
 }

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 # Importing an op's module registers its schema, which the library's kernels then implement.
-from nacelle_engine.ops import attention, linear, norm_gate_up, norm_linear, norm_logits
+from nacelle_engine.ops import attention, linear, norm, norm_gate_up, norm_linear, norm_logits
 
-OPS: Final = (attention, linear, norm_gate_up, norm_linear, norm_logits)
+OPS: Final = (attention, linear, norm, norm_gate_up, norm_linear, norm_logits)
 FOLDER: Final = Path(__file__).parent
 _eager: list[Path] = []
 

@@ -67,13 +67,20 @@ Tensor prepared_rows(int64_t m, int64_t k, const Prepare& prepare) {
   return rows;
 }
 
-inline Tensor aten_linear(AtenTensorHandle x, View weight) {
-  AtenTensorHandle shared_x = nullptr, shared_weight = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_new_tensor_handle(x, &shared_x));
-  TORCH_ERROR_CODE_CHECK(aoti_torch_new_tensor_handle(weight.handle, &shared_weight));
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(Tensor(shared_x)),
-                                    torch::stable::detail::from(Tensor(shared_weight)),
-                                    torch::stable::detail::from(std::nullopt)};
+// A second owner of the caller's tensor.
+inline Tensor shared(View view) {
+  AtenTensorHandle handle = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_new_tensor_handle(view.handle, &handle));
+  return Tensor(handle);
+}
+
+// x * weight^T + bias by ATen; the bias may be absent.
+inline Tensor aten_linear(View x, View weight, View bias) {
+  std::optional<Tensor> added;
+  if (bias.handle != nullptr) added = shared(bias);
+  std::array<StableIValue, 3> stack{torch::stable::detail::from(shared(x)),
+                                    torch::stable::detail::from(shared(weight)),
+                                    torch::stable::detail::from(added)};
   TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::linear", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
@@ -90,6 +97,30 @@ struct StoreSums {
     for (int64_t i = 0; i < count; ++i) store(to + i, sums[i]);
   }
 };
+
+// The sums with the rows' bias added.
+template <class T>
+struct StoreBiased {
+  T* out;
+  const T* bias;  // [n]
+  int64_t n;
+  void operator()(int64_t token, int64_t row, int64_t count, const float* sums,
+                  const float*) const {
+    T* const to = out + token * n + row;
+    for (int64_t i = 0; i < count; ++i) store(to + i, sums[i] + to_float(bias[row + i]));
+  }
+};
+
+// All of x * weight^T into out [m, n], with a bias where there is one.
+template <class T, class Prepare>
+void project_rows(const T* weight, const T* bias, int64_t m, int64_t n, int64_t k,
+                  const Prepare& prepare, T* out) {
+  if (bias == nullptr) {
+    project<1>(weight, m, n, k, prepare, StoreSums<T>{out, n});
+  } else {
+    project<1>(weight, m, n, k, prepare, StoreBiased<T>{out, bias, n});
+  }
+}
 
 // Converts a token of x to floats.
 template <class T>

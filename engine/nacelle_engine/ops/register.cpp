@@ -7,6 +7,7 @@
 namespace nacelle {
 void register_attention(Library&);
 void register_linear(Library&);
+void register_norm(Library&);
 void register_norm_gate_up(Library&);
 void register_norm_linear(Library&);
 void register_norm_logits(Library&);
@@ -21,6 +22,7 @@ extern "C" void nacelle_register() {
   registered = std::make_unique<Library>(Library::Kind::IMPL, "nacelle", "CPU", __FILE__, __LINE__);
   register_attention(*registered);
   register_linear(*registered);
+  register_norm(*registered);
   register_norm_gate_up(*registered);
   register_norm_linear(*registered);
   register_norm_logits(*registered);

@@ -8,11 +8,12 @@ hidden [T, K], norm [K] in the compute type; residual and sum [T, K] float32.
 
 import torch
 
+from nacelle_engine.ops import norm as plain
+
 
 def reference(
     hidden: torch.Tensor, residual: torch.Tensor, norm: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(normed, sum) in float32."""
     total = hidden.float() + residual.float()
-    scale = torch.rsqrt(total.square().mean(-1, keepdim=True) + eps)
-    return total * scale * norm.float(), total
+    return plain.reference(total, norm, eps), total

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <vector>
 
 #include "vector.h"
@@ -69,6 +70,13 @@ struct View {
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_data_ptr(handle, &pointer));
     return static_cast<T*>(pointer);
   }
+  // The same of an optional input: null when it is not given, else it must have `size` elements.
+  template <class T>
+  T* data_or_null(const char* name, int64_t size) const {
+    if (handle == nullptr) return nullptr;
+    expect_size(0, size, name);
+    return data<T>(name);
+  }
   static int32_t code(ScalarType type) {
     switch (type) {
       case ScalarType::Float:
@@ -82,6 +90,12 @@ struct View {
     }
   }
 };
+
+// An optional tensor, as a compiled program and as an eager call gives it.
+inline View view_of(const AtenTensorHandle* handle) { return {handle ? *handle : nullptr}; }
+inline View view_of(const std::optional<Tensor>& tensor) {
+  return {tensor.has_value() ? tensor->get() : nullptr};
+}
 
 // An uninitialised [rows, columns] on the CPU, without the dispatcher's cost.
 inline Tensor empty(int64_t rows, int64_t columns, ScalarType dtype) {

@@ -111,11 +111,12 @@ inline float largest(Vec a) {
   return result;
 }
 
-// e^x, relative error below 2e-7; x is held to [-87, 88], so e^-inf is about 1.6e-38, not 0.
-// e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2, and e^r as its Taylor polynomial
-// (degree 7: the next term is at most r^8 / 8! = 5e-9).
-inline Vec exp(Vec x) {
-  x = min(max(x, splat(-87.0f)), splat(88.0f));
+// e^x = 2^n (1 + r p), with n = round(x / ln 2), |r| <= ln 2 / 2 and 1 + r p the Taylor polynomial of
+// e^r (degree 7: the next term is at most r^8 / 8! = 5e-9).
+struct Exponent {
+  Vec n, r, p;
+};
+inline Exponent reduce(Vec x) {
   const Vec n = round_to_even(x * splat(1.44269504088896341f));
   // ln 2 in two parts, so that n * ln 2 loses nothing.
   Vec r = fma(n, splat(-0.693359375f), x);
@@ -127,8 +128,26 @@ inline Vec exp(Vec x) {
   p = fma(p, r, splat(1.0f / 6));
   p = fma(p, r, splat(0.5f));
   p = fma(p, r, splat(1.0f));
-  p = fma(p, r, splat(1.0f));
-  return p * power_of_two(n);
+  return {n, r, p};
 }
+
+// e^x, relative error below 2e-7; x is held to [-87, 88], so e^-inf is about 1.6e-38, not 0.
+inline Vec exp(Vec x) {
+  const Exponent e = reduce(min(max(x, splat(-87.0f)), splat(88.0f)));
+  return fma(e.p, e.r, splat(1.0f)) * power_of_two(e.n);
+}
+
+// tanh x = m / (m + 2) with m = e^2x - 1 = 2^n r p + (2^n - 1), which keeps the digits of a small x:
+// relative error below 3e-7. Beyond |x| = 10 it is 1 in float.
+inline Vec tanh(Vec x) {
+  const Vec limit = splat(20.0f);
+  const Exponent e = reduce(min(max(x + x, zero() - limit), limit));
+  const Vec power = power_of_two(e.n);
+  const Vec m = fma(e.r * e.p, power, power - splat(1.0f));
+  return m / (m + splat(2.0f));
+}
+
+// cap * tanh(x / cap).
+inline Vec soft_cap(Vec x, float cap) { return splat(cap) * tanh(x / splat(cap)); }
 
 }  // namespace nacelle

@@ -3,15 +3,24 @@
 rank<N>/launches.json holds one `LaunchList`. Nothing here needs a GPU, torch or a compiler.
 """
 
-from typing import Final, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
+from pydantic import Field, ValidationError
+
+from nacelle_engine.errors import CorruptBundle
 from nacelle_engine.frozen import Frozen
 
 LAUNCHES: Final = "launches.json"
+KERNEL_FOLDER: Final = "kernels"
 
 # What varies by step: T tokens, R requests, L rows of logits, Q tiles of queries (attention over
 # prompts), W blocks of the widest table.
 Symbol = Literal["T", "R", "L", "Q", "W"]
+BufferDtype = Literal["bfloat16", "float8_e4m3fn", "float32", "int32"]
+# fused: weights as stored times bfloat16 activations. quantised: FP8 times FP8, the activations
+# quantised on the way.
+NumericsClass = Literal["fused", "quantised"]
 
 
 class Size(Frozen):
@@ -30,3 +39,147 @@ class Size(Frozen):
 
 Grid = tuple[Size, Size, Size]
 ONE: Final = Size()
+
+
+class Buffer(Frozen):
+    """A tensor of the workspace, made once for the largest step, of zeros; a step uses its first
+    rows.
+    """
+
+    name: str
+    dtype: BufferDtype
+    shape: tuple[Size, ...]
+
+
+class Binding(Frozen):
+    """What an argument is: a buffer, a weight of the program, a step's input, state, or a size.
+
+    state: "kv" (the layer's cache), "rope" (the table of positions). size: a symbol as an int32.
+    input: "block_table" is the one of the layer's KV group. output: "logits", float32 [L, V].
+    """
+
+    source: Literal["buffer", "weight", "input", "state", "size", "output"]
+    name: str
+
+
+class KernelFile(Frozen):
+    """A compiled kernel: its cubin in the rank's folder, and how it is launched.
+
+    arguments  Triton's types of the run-time arguments, in order: "*..." a pointer, else an int
+    dependent  launched with programmatic stream serialisation: it waits for its predecessor itself
+    """
+
+    name: str
+    file: str
+    entry: str
+    shared_bytes: int = Field(ge=0)
+    warps: int = Field(ge=1)
+    arguments: tuple[str, ...]
+    dependent: bool = False
+
+
+class KernelLaunch(Frozen):
+    """One launch of a prebuilt kernel; a grid with a 0 in it is left out."""
+
+    call: Literal["kernel"] = "kernel"
+    kernel: str
+    grid: Grid
+    arguments: tuple[Binding, ...]
+
+
+class MatmulLaunch(Frozen):
+    """A library's FP8 product: out[t, n] = x_scale[t] * w_scale[n] * sum_k x[t, k] weight[n, k].
+
+    x FP8 [T, K], weight FP8 [N, K], out bfloat16 [T, N]. Scales are float32: x_scale [T] with
+    weight_scale [N], or both [1].
+    """
+
+    call: Literal["scaled_mm"] = "scaled_mm"
+    x: Binding
+    x_scale: Binding
+    weight: Binding
+    weight_scale: Binding
+    out: Binding
+
+
+class ZeroLaunch(Frozen):
+    """out[t] = 0 for the tokens of the step."""
+
+    call: Literal["zero"] = "zero"
+    out: Binding
+
+
+class AddLaunch(Frozen):
+    """x[t] += delta[t] for the tokens of the step, rounded to x's type."""
+
+    call: Literal["add"] = "add"
+    x: Binding
+    delta: Binding
+
+
+Launch = Annotated[
+    KernelLaunch | MatmulLaunch | ZeroLaunch | AddLaunch, Field(discriminator="call")
+]
+Launches = tuple[Launch, ...]
+
+
+class StepRange(Frozen):
+    """The launches of steps with min_tokens <= T <= max_tokens: embed, each layer's kind, finish.
+
+    decode      only for steps of exactly one token a request
+    query_tile  tokens that a tile of queries covers (tiles.py); 0: no launch takes tiles
+    """
+
+    min_tokens: int = Field(ge=1)
+    max_tokens: int
+    decode: bool
+    numerics: NumericsClass
+    query_tile: int = 0
+    embed: Launches
+    kinds: dict[str, Launches]
+    finish: Launches = ()
+
+
+class HeadRange(Frozen):
+    """The launches that make logits of min_rows <= L <= max_rows rows."""
+
+    min_rows: int = Field(ge=1)
+    max_rows: int
+    launches: Launches
+
+
+class LaunchList(Frozen):
+    """Everything that a step on a GPU consists of; the first range that fits a step is its own."""
+
+    format_version: Literal[1] = 1
+    kernels: tuple[KernelFile, ...]
+    buffers: tuple[Buffer, ...]
+    steps: tuple[StepRange, ...]
+    heads: tuple[HeadRange, ...]
+
+    def step_index(self, tokens: int, decode: bool) -> int:
+        """Which of `steps` a step of so many tokens is; decode: one token a request."""
+        return next(
+            index
+            for index, one in enumerate(self.steps)
+            if one.min_tokens <= tokens <= one.max_tokens and (decode or not one.decode)
+        )
+
+    def head_index(self, rows: int) -> int:
+        """Which of `heads` makes so many rows of logits."""
+        return next(
+            index for index, one in enumerate(self.heads) if one.min_rows <= rows <= one.max_rows
+        )
+
+
+def read_launches(rank: Path) -> LaunchList:
+    """The launch list in a rank's folder; CorruptBundle names the file and field."""
+    path = rank / LAUNCHES
+    try:
+        return LaunchList.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CorruptBundle(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptBundle(f"{path}: field {where}: {first['msg']}") from error

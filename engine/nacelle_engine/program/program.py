@@ -1,55 +1,29 @@
-"""A bundle's compiled programs, opened and ready to run: what the gate and the runtime call."""
+"""A bundle's program, opened and ready to run: what the gate and the runtime call."""
 
-import ctypes
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 
-from nacelle_engine.errors import CorruptBundle
-from nacelle_engine.ops.kernels import load_kernels
-from nacelle_engine.program.check import check_step
-from nacelle_engine.program.signature import (
-    KERNELS,
-    WEIGHTS,
-    ProgramSpec,
-    Signature,
-    read_signature,
-)
+from nacelle_engine.program.signature import Signature, read_signature
 from nacelle_engine.program.step import StepInput
-from nacelle_engine.program.weights import DTYPES, Weights, layer_weights
 
 
-class Program:
-    """The compiled programs of one rank with their weights; one step at a time, one thread."""
+class Program(Protocol):
+    """The program of one rank with its weights; one step at a time, one thread."""
 
-    def __init__(self, rank: Path, signature: Signature) -> None:
-        self.signature = signature
-        self._dtype = DTYPES[signature.compute_type]
-        kernels = _kernels(rank)
-        self._embed = _open(rank, signature.embed)
-        self._head = _open(rank, signature.head)
-        kinds = {kind.name: _open(rank, kind) for kind in signature.kinds}
-        self._layers = [(kinds[layer.program], layer.group) for layer in signature.layers]
-        weights = Weights(rank / WEIGHTS, kernels)
-        self._embed_inputs = [weights.get(spec) for spec in signature.embed.weights]
-        self._embed_inputs.append(rope_table(signature))
-        self._head_inputs = [weights.get(spec) for spec in signature.head.weights]
-        self._layer_inputs = layer_weights(weights, signature)
-        weights.finish()
-        self._kv: list[torch.Tensor] = []
+    signature: Signature
+    device: torch.device
 
     @property
     def kv_bytes_per_block(self) -> int:
         """Bytes that one block takes in all layers together (keys and values)."""
-        values = sum(g.layers * 2 * g.kv_heads * g.head_dim for g in self.signature.kv_groups)
-        return values * self.signature.tokens_per_block * self._dtype.itemsize
+        ...
 
     @property
     def weight_bytes_per_token(self) -> int:
         """Bytes of weights that a step of one token reads: layers and head, one embedding row."""
-        used = [tensor for layer in self._layer_inputs for tensor in layer] + self._head_inputs
-        return sum(tensor.nbytes for tensor in used)
+        ...
 
     def allocate_kv(self, blocks: int) -> None:
         """Make the KV cache: blocks 0 to blocks - 1, of which block 0 takes the padding.
@@ -57,65 +31,30 @@ class Program:
         One tensor a layer, [blocks, 2, kv_heads, tokens_per_block, head_dim], K at index 0;
         calling again replaces (and empties) the cache.
         """
-        size = self.signature.tokens_per_block
-        groups = [self.signature.kv_groups[group] for _, group in self._layers]
-        self._kv = [
-            torch.zeros(blocks, 2, group.kv_heads, size, group.head_dim, dtype=self._dtype)
-            for group in groups
-        ]
+        ...
 
-    @torch.inference_mode()
     def run(self, step: StepInput) -> torch.Tensor:
-        """One step: appends K and V to the cache, gives float32 logits [L, vocab].
+        """One step of host tensors: fills the cache, gives float32 logits [L, vocab] on `device`.
 
-        Raises ValueError when a shape, dtype or index of the step is not what the programs take.
+        They hold until the next step. Raises ValueError when a shape, dtype or index of the step
+        is not what the program takes.
         """
-        check_step(step, self.signature, self._kv[0].shape[0] if self._kv else 0)
-        hidden, residual, cos_sin = self._embed.run(
-            [step.token_ids, step.positions, *self._embed_inputs]
-        )
-        ragged = [
-            [cos_sin, step.slots, step.q_start, table, step.seq_lens] for table in step.block_tables
-        ]
-        for (layer, group), inputs, kv in zip(
-            self._layers, self._layer_inputs, self._kv, strict=True
-        ):
-            hidden, residual = layer.run([hidden, residual, *ragged[group], *inputs, kv])
-        logits: torch.Tensor = self._head.run(
-            [hidden, residual, step.logits_rows, *self._head_inputs]
-        )[0]
-        return logits
+        ...
 
 
 def open_program(rank: Path, threads: int | None = None) -> Program:
     """Load rank<N> of a bundle (whose target was checked before); CorruptBundle if it disagrees.
 
-    threads: how many the kernels use; None leaves torch's own choice.
+    threads: how many a CPU's kernels use; None leaves torch's own choice.
     """
+    signature = read_signature(rank)
+    # Imported when chosen: a machine without a GPU need not have the driver's bindings.
+    if signature.form == "launches":
+        from nacelle_engine.program.gpu import GpuProgram
+
+        return GpuProgram(rank, signature)
+    from nacelle_engine.program.cpu import CpuProgram
+
     if threads is not None:
         torch.set_num_threads(threads)
-    return Program(rank, read_signature(rank))
-
-
-def rope_table(signature: Signature) -> torch.Tensor:
-    """float32 [positions, head_dim]: for each position its cosines, then its sines."""
-    frequencies = torch.tensor(signature.inverse_frequencies, dtype=torch.float64)
-    angles = torch.outer(torch.arange(signature.positions, dtype=torch.float64), frequencies)
-    return torch.cat((angles.cos(), angles.sin()), dim=-1).float()
-
-
-def _kernels(rank: Path) -> ctypes.CDLL:
-    try:
-        return load_kernels(rank / KERNELS)
-    except OSError as error:
-        raise CorruptBundle(f"{rank / KERNELS} cannot be opened: {error}") from error
-
-
-def _open(rank: Path, spec: ProgramSpec) -> Any:
-    path = rank / spec.file
-    if not path.is_file():
-        raise CorruptBundle(f"{path} is missing")
-    try:
-        return torch._C._aoti.AOTIModelContainerRunnerCpu(str(path), 1)
-    except RuntimeError as error:
-        raise CorruptBundle(f"{path} cannot be opened: {error}") from error
+    return CpuProgram(rank, signature)

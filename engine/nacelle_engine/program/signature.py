@@ -15,7 +15,7 @@ WEIGHTS: Final = "weights.safetensors"
 KERNELS: Final = "kernels.so"
 TACTICS: Final = "tactics.json"
 
-DtypeName = Literal["float32", "bfloat16", "int64", "int32"]
+DtypeName = Literal["float32", "bfloat16", "float8_e4m3fn", "int64", "int32"]
 
 
 class TensorSpec(Frozen):
@@ -42,9 +42,11 @@ class WeightSpec(Frozen):
 
 
 class ProgramSpec(Frozen):
-    """One compiled program: its library, and its inputs in order: step, weights, state.
+    """One compiled program: its file, and its inputs in order: step, weights, state.
 
-    state: what the loader makes; "kv" (a layer's cache) and "rope_table" are known.
+    file: its own library, or the launch list that all programs of a GPU are in.
+    state: what the loader makes; "kv" (a layer's cache) and "rope_table_<KV group>" are
+    known.
     """
 
     name: str
@@ -63,9 +65,15 @@ class LayerSpec(Frozen):
 
 
 class Signature(Frozen):
-    """Everything a loader needs to run the programs of one rank."""
+    """Everything a loader needs to run the programs of one rank.
+
+    form: a CPU's compiled libraries, or a GPU's list of launches.
+    inverse_frequencies: for each KV group, the angle of each rotary pair from one position to the
+    next.
+    """
 
     format_version: Literal[1] = 1
+    form: Literal["libraries", "launches"] = "libraries"
     compute_type: ComputeType
     vocab_size: int
     hidden_size: int
@@ -74,7 +82,7 @@ class Signature(Frozen):
     max_seq_len: int
     tokens_per_block: int
     kv_groups: tuple[KvGroup, ...] = Field(min_length=1)
-    inverse_frequencies: tuple[float, ...]
+    inverse_frequencies: tuple[tuple[float, ...], ...]
     embed: ProgramSpec
     kinds: tuple[ProgramSpec, ...] = Field(min_length=1)
     head: ProgramSpec

@@ -1,10 +1,12 @@
-"""A rank's weights as the programs take them: joined, dequantised, in the compute type.
+"""A rank's weights as the programs take them.
 
 A quantised `<name>.weight` is float8_e4m3fn [out, in] with `<name>.per_channel_scale` float32
-[out] beside it: weight[n, k] = fp8[n, k] * scale[n].
+[out] beside it: weight[n, k] = fp8[n, k] * scale[n]. A CPU's programs take it dequantised, in the
+compute type; a GPU's take both as they are stored.
 """
 
 import ctypes
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -17,17 +19,18 @@ from nacelle_engine.program.signature import Signature, WeightSpec
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
+    "float8_e4m3fn": torch.float8_e4m3fn,
     "int64": torch.int64,
     "int32": torch.int32,
 }
 _SCALE = ".per_channel_scale"
 
 
-class Weights:
+class Weights(ABC):
     """The tensors of weights.safetensors, each read when a program first asks for it."""
 
-    def __init__(self, path: Path, kernels: ctypes.CDLL) -> None:
-        self._path, self._kernels = path, kernels
+    def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._file = safe_open(path, framework="pt")
         except (OSError, SafetensorError) as error:
@@ -40,9 +43,7 @@ class Weights:
         sources = tuple(source.format(layer=layer) for source in spec.sources)
         key = (sources, spec.dtype)
         if key not in self._made:
-            parts = [self._read(source, DTYPES[spec.dtype]) for source in sources]
-            made = parts[0] if len(parts) == 1 else torch.cat(parts)
-            self._made[key] = made.contiguous()
+            self._made[key] = self._join([self._read(name, DTYPES[spec.dtype]) for name in sources])
         made = self._made[key]
         if tuple(made.shape) != spec.shape:
             raise CorruptBundle(
@@ -56,12 +57,13 @@ class Weights:
         if self._unused:
             raise CorruptBundle(f"{self._path}: no program takes {sorted(self._unused)[0]}")
 
+    @abstractmethod
     def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        weight = self._tensor(name)
-        scale_name = name.removesuffix(".weight") + _SCALE
-        if weight.dtype == torch.float8_e4m3fn:
-            return dequantise(self._kernels, weight, self._tensor(scale_name), dtype)
-        return weight.to(dtype, copy=True)
+        """One tensor of the file as a program takes it."""
+
+    @abstractmethod
+    def _join(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """One contiguous tensor of all parts' rows, where the program wants it."""
 
     def _tensor(self, name: str) -> torch.Tensor:
         try:
@@ -72,6 +74,54 @@ class Weights:
         return tensor
 
 
+class Dequantised(Weights):
+    """Weights in the compute type, for a CPU's programs."""
+
+    def __init__(self, path: Path, kernels: ctypes.CDLL) -> None:
+        super().__init__(path)
+        self._kernels = kernels
+
+    def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        weight = self._tensor(name)
+        scale_name = name.removesuffix(".weight") + _SCALE
+        if weight.dtype == torch.float8_e4m3fn:
+            return dequantise(self._kernels, weight, self._tensor(scale_name), dtype)
+        return weight.to(dtype, copy=True)
+
+    def _join(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
+
+
+class Stored(Weights):
+    """Weights as the file has them, on a device; a type that the program does not take is refused.
+
+    One part at a time is in host memory.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        super().__init__(path)
+        self._device = device
+
+    def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        tensor = self._tensor(name)
+        if tensor.dtype != dtype:
+            raise CorruptBundle(
+                f"{self._path}: {name} is {tensor.dtype}, the program takes {dtype}"
+            )
+        return tensor.contiguous()
+
+    def _join(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        rows = sum(part.shape[0] for part in parts)
+        # float8 has no copy of its own everywhere; its bytes have.
+        joined = torch.empty(rows, *parts[0].shape[1:], dtype=parts[0].dtype, device=self._device)
+        start = 0
+        for part in parts:
+            end = start + part.shape[0]
+            _bytes(joined[start:end]).copy_(_bytes(part))
+            start = end
+        return joined
+
+
 def layer_weights(weights: Weights, signature: Signature) -> list[list[torch.Tensor]]:
     """The weights of each layer in its program's order."""
     kinds = {kind.name: kind for kind in signature.kinds}
@@ -79,3 +129,7 @@ def layer_weights(weights: Weights, signature: Signature) -> list[list[torch.Ten
         [weights.get(spec, number) for spec in kinds[layer.program].weights]
         for number, layer in enumerate(signature.layers)
     ]
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.view(torch.uint8) if tensor.itemsize == 1 else tensor

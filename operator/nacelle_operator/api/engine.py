@@ -39,6 +39,7 @@ class EngineSpec(ApiModel):
                 "key",
                 "modelName",
                 "architecture",
+                "gpuProduct",
                 "abi",
                 "limits",
                 "store",
@@ -57,6 +58,10 @@ class EngineSpec(ApiModel):
 
     architecture: Architecture
     """The instruction set that it was compiled for."""
+
+    gpu_product: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """The GPU product (label nvidia.com/gpu.product) that it was tuned for and runs on; left out:
+    any of its architecture."""
 
     abi: Annotated[str, Field(min_length=1, max_length=253)]
     """The runtime that it was compiled for; deployments take the image of this ABI."""

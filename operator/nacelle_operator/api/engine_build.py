@@ -14,6 +14,8 @@ from nacelle_operator.api.model_source import ModelSource
 from nacelle_operator.api.placement import NodeSelector, Resources, Tolerations
 from nacelle_operator.api.refusals import (
     ARCHITECTURE_BUILT,
+    CALIBRATION_AGREES,
+    CALIBRATION_AT_HAND,
     DETERMINISM_BUILT,
     LIMITS_AGREE,
     PARALLELISM_BUILT,
@@ -117,6 +119,8 @@ class EngineBuildSpec(ApiModel):
             "backend tensorrt is not built yet: use native",
         ),
         *DETERMINISM_BUILT,
+        CALIBRATION_AT_HAND,
+        *QUANTIZATION_BUILT,
     )
 
     model_name: ModelName
@@ -128,7 +132,7 @@ class EngineBuildSpec(ApiModel):
     backend: Literal["native", "tensorrt"] = "native"
     """What compiles the engines."""
 
-    quantization: Annotated[Quantization, QUANTIZATION_BUILT] = Quantization()
+    quantization: Annotated[Quantization, CALIBRATION_AGREES] = Quantization()
     """What of the engines is quantised, and how."""
 
     determinism: Determinism = Determinism.FAST

@@ -9,9 +9,10 @@ from nacelle_operator.api.schema import Rule, WithRules
 
 ARCHITECTURE_BUILT: Final = (
     Rule(
-        "!self.architecture.startsWith('sm_')",
-        "GPU architectures are not built yet; x86-64-v3 and x86-64-v4 are",
-        "'architecture ' + self.architecture + ' is not built yet; x86-64-v3 and x86-64-v4 are'",
+        "!self.architecture.startsWith('sm_') || self.architecture == 'sm_90'",
+        "of GPU architectures only sm_90 is built yet",
+        "'architecture ' + self.architecture + ' is not built yet; "
+        "sm_90, x86-64-v3 and x86-64-v4 are'",
     ),
 )
 
@@ -27,20 +28,56 @@ DETERMINISM_BUILT: Final = (
     ),
 )
 
-QUANTIZATION_BUILT: Final = WithRules(
+CALIBRATION_AGREES: Final = WithRules(
     Rule(
-        "self.algorithm != 'FP8'",
+        "!has(self.calibration) || self.algorithm == 'FP8' || self.kvCache == 'FP8'",
+        "quantization.calibration has no meaning: neither algorithm nor kvCache has static scales "
+        "(FP8); leave it out",
+    ),
+    Rule(
+        "!has(self.calibration) || !has(self.calibration.percentile) "
+        "|| self.calibration.method == 'Percentile'",
+        "quantization.calibration.percentile has no meaning with method AbsMax: leave it out or "
+        "use Percentile",
+    ),
+    Rule(
+        "!has(self.calibration) || !has(self.calibration.path) "
+        "|| (!self.calibration.path.startsWith('/') "
+        "&& !self.calibration.path.split('/').exists(part, part == '..') "
+        "&& (self.calibration.path.endsWith('.txt') || self.calibration.path.endsWith('.jsonl')))",
+        "quantization.calibration.path must name a .txt or .jsonl file, relative to the model's "
+        "folder and inside it",
+    ),
+)
+
+# A build has one quantization for all its targets, so a CPU target bounds what it may be.
+_GPU_ONLY: Final = "self.targets.all(t, t.architecture.startsWith('sm_'))"
+QUANTIZATION_BUILT: Final = (
+    Rule(
+        f"self.quantization.algorithm != 'FP8' || {_GPU_ONLY}",
         "quantization.algorithm FP8 (static scales) is not built yet for CPU architectures: "
         "use FP8_PER_CHANNEL_PER_TOKEN or NONE",
     ),
     Rule(
-        "self.kvCache == 'NONE'",
+        f"self.quantization.kvCache == 'NONE' || {_GPU_ONLY}",
         "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE",
     ),
     Rule(
-        "self.lmHead == 'NONE'",
+        f"self.quantization.lmHead == 'NONE' || {_GPU_ONLY}",
         "quantization.lmHead FP8 is not built yet for CPU architectures: use NONE",
     ),
+    Rule(
+        "self.quantization.computeType == 'bfloat16' || "
+        "self.targets.all(t, !t.architecture.startsWith('sm_'))",
+        "quantization.computeType float32 is not built yet for GPU architectures: use bfloat16",
+    ),
+)
+
+CALIBRATION_AT_HAND: Final = Rule(
+    "!has(self.quantization) || !has(self.quantization.calibration) "
+    "|| !has(self.quantization.calibration.path) || has(self.model.persistentVolumeClaim)",
+    "quantization.calibration.path is a file in the model's folder, which only a "
+    "persistentVolumeClaim has: leave it out",
 )
 
 LIMITS_AGREE: Final = WithRules(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nacelle_engine.canonical import digest
-from nacelle_engine.recipe import Parallelism, Recipe, Toolchain, request_key
+from nacelle_engine.recipe import ANY_PRODUCT, Parallelism, Recipe, Toolchain, request_key
 from nacelle_engine.request import BuildRequest, FolderSource, HuggingFaceSource
 from nacelle_operator.api.engine_build import EngineBuild, EngineBuildSpec, Target
 from nacelle_operator.api.model_source import ModelSource
@@ -13,7 +13,8 @@ from nacelle_operator.objects.names import job_name
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """One target's request; `immutable` says that its key stands for the model's content too."""
+    """One target's request; `immutable` says that its key stands for the content of the model,
+    and of the texts it is calibrated on, too."""
 
     target: Target
     request: BuildRequest
@@ -64,7 +65,7 @@ def wanted_jobs(build: EngineBuild, current: Toolchain) -> frozenset[str]:
 def _target_request(spec: EngineBuildSpec, target: Target, toolchain: Toolchain) -> TargetRequest:
     recipe = Recipe(
         architecture=target.architecture,
-        gpu_product=target.gpu_products[0] if len(target.gpu_products) == 1 else "any",
+        gpu_product=target.gpu_products[0] if len(target.gpu_products) == 1 else ANY_PRODUCT,
         quantization=spec.quantization,
         determinism=spec.determinism,
         limits=spec.limits,
@@ -83,9 +84,15 @@ def _target_request(spec: EngineBuildSpec, target: Target, toolchain: Toolchain)
     return TargetRequest(
         target=target,
         request=request,
-        immutable="revision" in source or "digest" in source,
+        immutable=("revision" in source or "digest" in source) and not _own_texts(recipe),
         store_claim=spec.store.persistent_volume_claim.claim_name,
     )
+
+
+def _own_texts(recipe: Recipe) -> bool:
+    """Whether a file that the request only names decides static scales."""
+    calibration = recipe.quantization.calibration
+    return calibration is not None and calibration.path is not None
 
 
 def _source(model: ModelSource) -> dict[str, str]:

@@ -16,10 +16,9 @@ from nacelle_operator.objects.job_pod import (
     failure_policy,
     store_mount,
 )
-from nacelle_operator.objects.node_affinity import node_affinity
+from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION, node_affinity
 
 PART = "builder"
-GPU = "nvidia.com/gpu"
 _CA_MOUNT = "/etc/nacelle/ca"
 # What a small model needs; a large one says its own in targets[].resources.
 _CPU_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "1", "memory": "4Gi"}}
@@ -117,7 +116,7 @@ def _resources(target: Target) -> dict[str, Any]:
 def _placement(build: EngineBuild, target: Target) -> dict[str, Any]:
     tolerations = [toleration.plain() for toleration in target.tolerations]
     if not target.architecture.is_cpu:
-        tolerations.append({"key": GPU, "operator": "Exists", "effect": "NoSchedule"})
+        tolerations.append(dict(GPU_TOLERATION))
     job = build.spec.job
     secrets = [{"name": name} for name in job.image_pull_secrets]
     placement: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nacelle_engine.recipe import ANY_PRODUCT
 from nacelle_engine.result import Published
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import TargetRequest
@@ -12,6 +13,7 @@ from nacelle_operator.objects.job_pod import STORE_MOUNT
 
 def engine(build: EngineBuild, request: TargetRequest, published: Published) -> dict[str, Any]:
     """The object; its labels say which request it answers and which build made it."""
+    product = request.request.recipe.gpu_product
     annotations = {}
     if published.accuracy:
         annotations[names.ACCURACY] = published.accuracy.model_dump_json(by_alias=True)
@@ -32,6 +34,7 @@ def engine(build: EngineBuild, request: TargetRequest, published: Published) -> 
             "key": published.engine_key,
             "modelName": build.spec.model_name,
             "architecture": request.target.architecture.value,
+            **({} if product == ANY_PRODUCT else {"gpuProduct": product}),
             "abi": published.abi,
             "limits": build.spec.limits.model_dump(mode="json", by_alias=True),
             "store": {"persistentVolumeClaim": {"claimName": request.store_claim}},

@@ -1,4 +1,5 @@
-"""Which nodes an architecture's code runs on, as a node affinity over well-known labels."""
+"""Which nodes an architecture's code runs on: a node affinity over well-known labels, and what a
+pod says to be let onto a GPU node."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,6 +7,8 @@ from typing import Any
 from nacelle_engine.arch import Architecture, levels_that_run
 from nacelle_operator.objects import names
 
+GPU = "nvidia.com/gpu"
+GPU_TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
 GPU_PRODUCT = "nvidia.com/gpu.product"
 GPU_MAJOR = "nvidia.com/gpu.compute.major"
 GPU_MINOR = "nvidia.com/gpu.compute.minor"

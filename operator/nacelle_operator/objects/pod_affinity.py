@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nacelle_engine.arch import Architecture
+from nacelle_operator.api.engine import EngineSpec
 from nacelle_operator.objects.node_affinity import node_affinity
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 Term = Mapping[str, Any]
 
 
-def pod_affinity(
-    architecture: Architecture, wished: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def pod_affinity(engine: EngineSpec, wished: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The user's affinity, with the engine's demand on nodes added to each of its terms."""
-    demanded = node_affinity(architecture)["nodeAffinity"][_REQUIRED]["nodeSelectorTerms"]
+    products = (engine.gpu_product,) if engine.gpu_product else ()
+    demanded = node_affinity(engine.architecture, products)["nodeAffinity"][_REQUIRED][
+        "nodeSelectorTerms"
+    ]
     affinity = dict(wished or {})
     node = dict(affinity.get("nodeAffinity") or {})
     terms = (node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or []

@@ -8,6 +8,7 @@ from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.objects.metadata import serving_labels
 from nacelle_operator.objects.names import ENGINE, OPENAI_PORT, REVISION, SLOT, Slot
+from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION
 from nacelle_operator.objects.pod_affinity import pod_affinity
 from nacelle_operator.objects.security import container_security, pod_security
 
@@ -53,7 +54,7 @@ def _spec(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
     pod = resource.spec.pod
     wished: dict[str, Any] = {
         "nodeSelector": dict(pod.node_selector),
-        "tolerations": [toleration.plain() for toleration in pod.tolerations],
+        "tolerations": _tolerations(resource, served.engine),
         "topologySpreadConstraints": [dict(c) for c in pod.topology_spread_constraints],
         "priorityClassName": pod.priority_class_name,
         "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
@@ -63,7 +64,7 @@ def _spec(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _WITHDRAW_SECONDS + _DRAIN_SECONDS + _MARGIN_SECONDS,
         "securityContext": pod_security(),
-        "affinity": pod_affinity(served.engine.spec.architecture, pod.affinity),
+        "affinity": pod_affinity(served.engine.spec, pod.affinity),
         "containers": [_container(resource, served)],
         "volumes": _volumes(resource, served.engine),
         **{name: value for name, value in wished.items() if value},
@@ -127,15 +128,32 @@ def _volumes(resource: InferenceDeployment, engine: Engine) -> list[dict[str, An
     return volumes
 
 
+def _tolerations(resource: InferenceDeployment, engine: Engine) -> list[dict[str, Any]]:
+    """The user's, and for a GPU engine the taint that GPU nodes usually carry."""
+    wished = [toleration.plain() for toleration in resource.spec.pod.tolerations]
+    return wished if engine.spec.architecture.is_cpu else [*wished, dict(GPU_TOLERATION)]
+
+
 def _resources(resource: InferenceDeployment, engine: Engine) -> Mapping[str, Any]:
-    """The user's, or for a CPU: weights as float32 at the worst (4 bytes for one), and 2 GiB more.
+    """The user's, or what follows from the engine; a GPU engine has its GPU in any case."""
+    asked = resource.spec.pod.resources
+    given = asked.plain() if asked else _default_resources(engine)
+    if engine.spec.architecture.is_cpu:
+        return given
+    return {**given, "limits": {GPU: "1", **given.get("limits", {})}}
+
+
+def _default_resources(engine: Engine) -> dict[str, Any]:
+    """On a CPU: weights as float32 at the worst (4 bytes for one), and 2 GiB more. On a GPU the
+    weights only pass through the host: 8 GiB, and the weights' pages once more.
 
     The limit equals the request, since the KV cache takes a share of what the limit leaves.
     """
-    if resource.spec.pod.resources:
-        return resource.spec.pod.resources.plain()
-    memory = f"{2 + -(-4 * engine.spec.bytes // _GIB)}Gi"
-    return {"requests": {"cpu": "500m", "memory": memory}, "limits": {"memory": memory}}
+    if engine.spec.architecture.is_cpu:
+        memory, cpu = f"{2 + -(-4 * engine.spec.bytes // _GIB)}Gi", "500m"
+    else:
+        memory, cpu = f"{8 + -(-engine.spec.bytes // _GIB)}Gi", "2"
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
 def _probes(engine: Engine) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nacelle_engine.arch import cpu_flags
 from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_files
 from nacelle_engine.errors import InvalidRequest, NacelleError
+from nacelle_engine.machine import this_machine
 from nacelle_runtime.machine import usable_processors
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
 from nacelle_runtime.supervisor import Server, listen, supervise
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _checked(folder: Path) -> Bundle:
     """The bundle, whose ABI, target and every digest hold; nothing of it is opened before."""
     bundle = read_bundle(folder)
-    check_target(bundle, cpu_flags())
+    check_target(bundle, this_machine())
     verify_files(bundle)
     return bundle
 

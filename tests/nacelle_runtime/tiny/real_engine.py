@@ -45,7 +45,7 @@ def float32_engine():
 def quantised_reference(engine):
     """transformers' model in float32 with the weights that the engine holds, dequantised."""
     model = read_model(find_checkpoint(model_folder()))
-    reference = Reference(model_folder())
+    reference = Reference.load(model_folder())
     with open_checkpoint(engine / "rank0" / "weights.safetensors") as converted:
         reference.take_weights(model.spec, model.sources, converted)
     return reference._model

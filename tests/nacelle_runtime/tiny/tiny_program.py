@@ -22,6 +22,7 @@ HEADS = 2
 class TinyProgram:
     """Serves StepInput as a compiled program does; `step_seconds` makes its steps slow."""
 
+    device = torch.device("cpu")
     kv_bytes_per_block = 2 * SIZE * HEADS * WIDTH * 8
 
     def __init__(self, step_seconds=0.0):

@@ -12,6 +12,7 @@ from nacelle_engine.program.launch import Grid
 
 # Triton's names of types: "*bf16", "*fp8e4nv", "*fp32", "*i64", "*i32" for pointers, "i32" for T.
 TritonType = str
+Constant = int | float | bool | str | None
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Kernel:
 
     name       unique among the kernels of an engine: op, shape and choices
     arguments  run-time argument -> type, in the function's order; every pointer is 16-byte aligned
-    constants  tl.constexpr argument -> value
+    constants  tl.constexpr argument -> value; None for an argument that this kernel has not
     grid       programs in x, y, z
     dependent  starts before its predecessor's end (programmatic dependent launch): the function
                calls gdc_wait before it reads what the predecessor wrote
@@ -29,7 +30,7 @@ class Kernel:
     name: str
     function: Any
     arguments: Mapping[str, TritonType]
-    constants: Mapping[str, int | float | bool | str]
+    constants: Mapping[str, Constant]
     grid: Grid
     warps: int = 4
     stages: int = 3

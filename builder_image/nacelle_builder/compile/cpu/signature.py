@@ -2,7 +2,7 @@
 
 from nacelle_engine.limits import TOKENS_PER_BLOCK
 from nacelle_engine.manifest import KvGroup
-from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.model.spec import LayerKind, ModelSpec
 from nacelle_engine.program.signature import (
     DtypeName,
     LayerSpec,
@@ -21,7 +21,7 @@ def signature_of(spec: ModelSpec, recipe: Recipe) -> Signature:
     """What programs.json will hold for this model and recipe."""
     compute: DtypeName = recipe.quantization.compute_type.value
     limits = recipe.limits
-    group = KvGroup(layers=spec.num_layers, kv_heads=spec.num_kv_heads, head_dim=spec.head_dim)
+    groups = {kind.name: number for number, kind in enumerate(spec.kinds)}
     return Signature(
         compute_type=recipe.quantization.compute_type,
         vocab_size=spec.vocab_size,
@@ -30,16 +30,29 @@ def signature_of(spec: ModelSpec, recipe: Recipe) -> Signature:
         max_batch_size=limits.max_batch_size,
         max_seq_len=limits.max_seq_len,
         tokens_per_block=TOKENS_PER_BLOCK,
-        kv_groups=(group,),
-        inverse_frequencies=spec.inverse_frequencies,
+        kv_groups=tuple(_group(spec, kind) for kind in spec.kinds),
+        inverse_frequencies=tuple(kind.inverse_frequencies for kind in spec.kinds),
         embed=_embed(spec, compute),
-        kinds=(_layer(spec, compute),),
+        kinds=tuple(_layer(spec, kind, compute) for kind in spec.kinds),
         head=_head(spec, compute),
-        layers=(LayerSpec(program="layer.full"),) * spec.num_layers,
+        layers=tuple(
+            LayerSpec(program=f"layer.{name}", group=groups[name]) for name in spec.layer_types
+        ),
+    )
+
+
+def _group(spec: ModelSpec, kind: LayerKind) -> KvGroup:
+    return KvGroup(
+        name=kind.name,
+        layers=spec.layer_types.count(kind.name),
+        kv_heads=spec.num_kv_heads,
+        head_dim=spec.head_dim,
+        window=kind.window,
     )
 
 
 def _embed(spec: ModelSpec, compute: DtypeName) -> ProgramSpec:
+    rotary = spec.rotary_dim
     return ProgramSpec(
         name="embed",
         file="embed.so",
@@ -48,18 +61,19 @@ def _embed(spec: ModelSpec, compute: DtypeName) -> ProgramSpec:
             TensorSpec(name="positions", dtype="int64", shape=("T",)),
         ),
         weights=(_weight("embedding", compute, (spec.vocab_size, spec.hidden_size), _EMBEDDING),),
-        state=(TensorSpec(name="rope_table", dtype="float32", shape=("S", spec.head_dim)),),
-        outputs=(*_stream(spec, compute), _cos_sin(spec)),
+        state=tuple(
+            TensorSpec(name=f"rope_table_{kind.name}", dtype="float32", shape=("S", rotary))
+            for kind in spec.kinds
+        ),
+        outputs=(*_stream(spec, compute), *(_cos_sin(spec, f"_{k.name}") for k in spec.kinds)),
     )
 
 
-def _layer(spec: ModelSpec, compute: DtypeName) -> ProgramSpec:
-    hidden, inner = spec.hidden_size, spec.intermediate_size
-    qkv = spec.q_size + 2 * spec.kv_size
+def _layer(spec: ModelSpec, kind: LayerKind, compute: DtypeName) -> ProgramSpec:
     kv_shape = ("B", 2, spec.num_kv_heads, TOKENS_PER_BLOCK, spec.head_dim)
     return ProgramSpec(
-        name="layer.full",
-        file="layer.full.so",
+        name=f"layer.{kind.name}",
+        file=f"layer.{kind.name}.so",
         step=(
             *_stream(spec, compute),
             _cos_sin(spec),
@@ -68,20 +82,36 @@ def _layer(spec: ModelSpec, compute: DtypeName) -> ProgramSpec:
             TensorSpec(name="block_table", dtype="int32", shape=("R", "MB")),
             TensorSpec(name="seq_lens", dtype="int32", shape=("R",)),
         ),
-        weights=(
-            _weight("input_norm", compute, (hidden,), _LAYER + "input_layernorm.weight"),
-            _weight("qkv", compute, (qkv, hidden), _LAYER + "attention.qkv.weight"),
-            _weight("dense", compute, (hidden, spec.q_size), _LAYER + "attention.dense.weight"),
-            _weight("post_norm", compute, (hidden,), _LAYER + "post_layernorm.weight"),
-            _weight(
-                "gate_up", compute, (2 * inner, hidden),
-                _LAYER + "mlp.fc.weight", _LAYER + "mlp.gate.weight",
-            ),
-            _weight("down", compute, (hidden, inner), _LAYER + "mlp.proj.weight"),
-        ),
+        weights=_layer_weights(spec, compute),
         state=(TensorSpec(name="kv", dtype=compute, shape=kv_shape),),
         outputs=_stream(spec, compute),
-    )  # fmt: skip
+    )
+
+
+def _layer_weights(spec: ModelSpec, compute: DtypeName) -> tuple[WeightSpec, ...]:
+    """A layer's inputs; post_norm is the norm before the MLP, whatever the family calls it."""
+    hidden, inner, head = spec.hidden_size, spec.intermediate_size, spec.head_dim
+    qkv, norms = spec.q_size + 2 * spec.kv_size, spec.output_norms
+    before_mlp = "pre_feedforward_layernorm" if norms else "post_layernorm"
+    rows: tuple[tuple[bool, str, tuple[int, ...], tuple[str, ...]], ...] = (
+        (True, "input_norm", (hidden,), ("input_layernorm.weight",)),
+        (True, "qkv", (qkv, hidden), ("attention.qkv.weight",)),
+        (spec.qkv_bias, "qkv_bias", (qkv,), ("attention.qkv.bias",)),
+        (spec.qk_norm, "q_norm", (head,), ("attention.q_layernorm.weight",)),
+        (spec.qk_norm, "k_norm", (head,), ("attention.k_layernorm.weight",)),
+        (True, "dense", (hidden, spec.q_size), ("attention.dense.weight",)),
+        (spec.dense_bias, "dense_bias", (hidden,), ("attention.dense.bias",)),
+        (norms, "attention_out_norm", (hidden,), ("post_layernorm.weight",)),
+        (True, "post_norm", (hidden,), (f"{before_mlp}.weight",)),
+        (True, "gate_up", (2 * inner, hidden), ("mlp.fc.weight", "mlp.gate.weight")),
+        (True, "down", (hidden, inner), ("mlp.proj.weight",)),
+        (norms, "mlp_out_norm", (hidden,), ("post_feedforward_layernorm.weight",)),
+    )
+    return tuple(
+        _weight(name, compute, shape, *(_LAYER + source for source in sources))
+        for wanted, name, shape, sources in rows
+        if wanted
+    )
 
 
 def _head(spec: ModelSpec, compute: DtypeName) -> ProgramSpec:
@@ -108,8 +138,8 @@ def _stream(spec: ModelSpec, compute: DtypeName) -> tuple[TensorSpec, TensorSpec
     )
 
 
-def _cos_sin(spec: ModelSpec) -> TensorSpec:
-    return TensorSpec(name="cos_sin", dtype="float32", shape=("T", spec.head_dim))
+def _cos_sin(spec: ModelSpec, suffix: str = "") -> TensorSpec:
+    return TensorSpec(name=f"cos_sin{suffix}", dtype="float32", shape=("T", spec.rotary_dim))
 
 
 def _weight(name: str, dtype: DtypeName, shape: tuple[int, ...], *sources: str) -> WeightSpec:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from nacelle_builder.compile.toolchain import SIMD_BITS, Toolchain
+from nacelle_builder.compile.cpu.toolchain import SIMD_BITS, Toolchain
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.program.signature import ProgramSpec, TensorSpec, WeightSpec
 from nacelle_engine.program.weights import DTYPES
@@ -20,14 +20,30 @@ from nacelle_engine.program.weights import DTYPES
 _EXAMPLES = {"T": 6, "R": 3, "R1": 4, "MB": 5, "L": 2, "B": 7, "S": 64}
 
 # The C functions in kernels.so that stand for our ops: called directly, without the dispatcher.
-_TENSOR, _INTS = "AtenTensorHandle", "const int64_t*, int64_t"
+# An optional tensor comes as a pointer that may be null.
+_TENSOR, _OPTIONAL, _OUT = "AtenTensorHandle", "AtenTensorHandle*", "AtenTensorHandle*"
+_FLOAT, _INT, _INTS = "double", "int64_t", "const int64_t*, int64_t"
 _SHIMS = {
-    "linear": [_TENSOR, _TENSOR, _INTS, "AtenTensorHandle*"],
-    "norm_linear": [*[_TENSOR] * 4, "double", _INTS, *["AtenTensorHandle*"] * 2],
-    "norm_gate_up": [*[_TENSOR] * 4, "double", _INTS, *["AtenTensorHandle*"] * 2],
-    "norm_logits": [*[_TENSOR] * 4, "double", "AtenTensorHandle*"],
-    "attention": [*[_TENSOR] * 7, "int64_t", "AtenTensorHandle*"],
-}
+    "linear": [_TENSOR, _TENSOR, _OPTIONAL, _INTS, _OUT],
+    "norm": [_TENSOR, _TENSOR, _FLOAT, _OUT],
+    "norm_linear": [*[_TENSOR] * 4, _OPTIONAL, _FLOAT, _INTS, _OUT, _OUT],
+    "norm_gate_up": [*[_TENSOR] * 4, _FLOAT, _INT, _INTS, _OUT, _OUT],
+    "norm_logits": [*[_TENSOR] * 4, _FLOAT, _FLOAT, _OUT],
+    "attention": [
+        *[_TENSOR] * 7, _OPTIONAL, _OPTIONAL, _INT, _INT, _FLOAT, _FLOAT, _FLOAT, _OUT,
+    ],
+}  # fmt: skip
+
+
+class _Ordered(nn.Module):
+    """A module called with its inputs in a program's order, not by name."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.module(**dict(zip(self.names, inputs, strict=True)))
 
 
 def compile_program(
@@ -60,8 +76,9 @@ def _export(module: nn.Module, spec: ProgramSpec) -> torch.export.ExportedProgra
         {i: Dim.DYNAMIC for i, size in enumerate(one.shape) if isinstance(size, str)}
         for one in inputs
     )
+    ordered = _Ordered(module, [one.name for one in inputs])
     with torch.no_grad():
-        return torch.export.export(module, examples, dynamic_shapes=varying)
+        return torch.export.export(ordered, examples, dynamic_shapes=(varying,))
 
 
 def _options(made: Path, toolchain: Toolchain, kernels: Path) -> dict[str, Any]:

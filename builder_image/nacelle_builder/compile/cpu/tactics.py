@@ -20,6 +20,7 @@ from nacelle_engine.arch import Architecture, cpu_flags, missing_flags
 from nacelle_engine.frozen import Frozen
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.kernels import eager_kernels
+from nacelle_engine.ops.norm_gate_up import SILU
 from nacelle_engine.precision import ComputeType, Determinism
 from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.recipe import Recipe
@@ -115,11 +116,11 @@ def _time(linear: str, rows: int, width: int, tokens: int, recipe: Recipe) -> Ti
 
     def call(weight: torch.Tensor, candidate: int) -> None:
         if linear == "gate_up":
-            ops.norm_gate_up(x, residual, norm, weight, 1e-5, [1, candidate])
+            ops.norm_gate_up(x, residual, norm, weight, 1e-5, SILU, [1, candidate])
         elif linear == "qkv":
-            ops.norm_linear(x, residual, norm, weight, 1e-5, [1, candidate])
+            ops.norm_linear(x, residual, norm, weight, None, 1e-5, [1, candidate])
         else:
-            ops.linear(x, weight, [1, candidate])
+            ops.linear(x, weight, None, [1, candidate])
 
     measured = {name: _best(call, weights, candidate) for candidate, name in enumerate(CANDIDATES)}
     return Timing(linear=linear, tokens=tokens, microseconds=measured)

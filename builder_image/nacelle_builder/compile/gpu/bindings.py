@@ -1,0 +1,82 @@
+"""What each op's arguments are bound to where it stands in the program."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.program.launch import Binding, KernelLaunch, MatmulLaunch
+
+Names = Mapping[str, Binding]
+
+
+def buffer(name: str) -> Binding:
+    """A tensor of the workspace."""
+    return Binding(source="buffer", name=name)
+
+
+def weight(name: str) -> Binding:
+    """A weight of the program."""
+    return Binding(source="weight", name=name)
+
+
+def _same(source: str, *names: str) -> dict[str, Binding]:
+    return {name: Binding.model_validate({"source": source, "name": name}) for name in names}
+
+
+def _linear(name: str) -> dict[str, Binding]:
+    return {
+        "weight": weight(name),
+        "scale": weight(f"{name}_scale"),
+        "bias": weight(f"{name}_bias"),
+    }
+
+
+# Arguments that mean the same in every op.
+_COMMON: Final[Names] = {
+    **_same("size", "T", "R", "L", "W"),
+    **_same("input", "token_ids", "positions", "slots", "q_start", "seq_lens", "block_table"),
+    **_same("input", "logits_rows", "tile_request", "tile_first"),
+    **_same("state", "rope", "kv"),
+    **_same("weight", "kv_scales", "q_norm", "k_norm"),
+    **_same("buffer", "x", "qkv", "delta", "row_scale", "partial", "counters"),
+    **_same("output", "logits"),
+    # Launches run one after the other, so all that share sums use the same space.
+    "workspace": buffer("partial"),
+    "arrived": buffer("counters"),
+}
+# The op at each place of a step, and the arguments that are particular to the place.
+_PLACES: Final[Mapping[str, Names]] = {
+    "embed": {"table": weight("embedding")},
+    "qkv": {"norm": weight("input_norm"), "out": buffer("qkv"), **_linear("qkv")},
+    "decode_attention": {"out": buffer("attention")},
+    "dense": {"a": buffer("attention"), **_linear("dense")},
+    "gate_up": {"norm": weight("post_norm"), "out": buffer("inner"), **_linear("gate_up")},
+    "down": {"a": buffer("inner"), **_linear("down")},
+    "rope_append": {"q_out": buffer("q")},
+    "prefill_attention": {"q": buffer("q"), "out": buffer("attention")},
+    "input_quantise": {"norm": weight("input_norm"), "out": buffer("hidden_codes")},
+    "attention_quantise": {"x": buffer("attention"), "out": buffer("attention_codes")},
+    "post_quantise": {"norm": weight("post_norm"), "out": buffer("hidden_codes")},
+    "act_quantise": {"gate_up": buffer("gate_up"), "out": buffer("inner_codes")},
+    "logits": {"norm": weight("final_norm"), **_linear("lm_head")},
+}
+
+
+def launch_of(place: str, kernel: Kernel) -> KernelLaunch:
+    """The launch of a kernel at a place; every argument must be known there."""
+    known = {**_COMMON, **_PLACES[place]}
+    missing = [name for name in kernel.arguments if name not in known]
+    assert not missing, f"{kernel.name} takes {missing}, which {place} does not have"
+    arguments = tuple(known[name] for name in kernel.arguments)
+    return KernelLaunch(kernel=kernel.name, grid=kernel.grid, arguments=arguments)
+
+
+def matmul(codes: str, name: str, out: str) -> MatmulLaunch:
+    """The library's product of quantised activations with the weight of that name."""
+    return MatmulLaunch(
+        x=buffer(codes),
+        x_scale=buffer("row_scale"),
+        weight=weight(name),
+        weight_scale=weight(f"{name}_scale"),
+        out=buffer(out),
+    )

@@ -1,0 +1,183 @@
+"""The launch list of a model: which kernels and library calls a step of each size consists of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nacelle_builder.compile.gpu.bindings import buffer, launch_of, matmul
+from nacelle_builder.compile.gpu.places import Candidate, Chosen
+from nacelle_builder.numerics import fused_tokens
+from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.program.launch import (
+    AddLaunch,
+    Buffer,
+    BufferDtype,
+    HeadRange,
+    Launch,
+    Launches,
+    NumericsClass,
+    Size,
+    StepRange,
+    ZeroLaunch,
+)
+from nacelle_engine.recipe import Recipe
+
+KIND = "layer.full"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A launch list whose kernels are not compiled yet."""
+
+    kernels: tuple[Kernel, ...]
+    buffers: tuple[Buffer, ...]
+    steps: tuple[StepRange, ...]
+    heads: tuple[HeadRange, ...]
+
+
+class Plan:
+    """The candidate chosen for each place, found by a step's size."""
+
+    def __init__(self, chosen: Sequence[Chosen]) -> None:
+        self._chosen = chosen
+
+    def at(self, name: str, size: int) -> Candidate:
+        """What was chosen at a place for steps of that size."""
+        return next(
+            one.candidate
+            for one in self._chosen
+            if one.place.name == name and one.place.first <= size <= one.place.last
+        )
+
+    def launch(self, name: str, size: int) -> Launch:
+        """The launch at a place."""
+        return launch_of(name, self.at(name, size).kernel)
+
+    def ends(self, *names: str) -> list[int]:
+        """Where the choice at one of these places changes: the last sizes, ascending."""
+        return sorted({one.place.last for one in self._chosen if one.place.name in names})
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All that was chosen."""
+        return tuple(one.candidate for one in self._chosen)
+
+
+def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
+    """The launches of every size of step that the recipe's limits allow."""
+    plan = Plan(chosen)
+    kernels = {candidate.kernel.name: candidate.kernel for candidate in plan.candidates}
+    limits = recipe.limits
+    fused = fused_tokens(recipe)
+    decode_ends = plan.ends("decode_attention", "qkv")
+    steps = [
+        *_steps(plan, fused, decode_ends, limits.max_batch_size, decode=True),
+        *_steps(plan, fused, plan.ends("qkv"), limits.max_num_tokens, decode=False),
+    ]
+    heads = [
+        HeadRange(
+            min_rows=one.place.first,
+            max_rows=one.place.last,
+            launches=(plan.launch("logits", one.place.last),),
+        )
+        for one in chosen
+        if one.place.name == "logits"
+    ]
+    return Lowered(
+        tuple(kernels.values()), _buffers(spec, recipe, plan), tuple(steps), tuple(heads)
+    )
+
+
+def _steps(plan: Plan, fused: int, ends: list[int], limit: int, *, decode: bool) -> list[StepRange]:
+    """Ranges up to `limit` that end where a choice changes."""
+    made, first = [], 1
+    for end in sorted({min(end, limit) for end in (*ends, limit)}):
+        made.append(_step(plan, first, end, fused, decode=decode))
+        first = end + 1
+    return made
+
+
+def _step(plan: Plan, first: int, last: int, fused: int, *, decode: bool) -> StepRange:
+    numerics: NumericsClass = "fused" if last <= fused else "quantised"
+    attention = _decode_attention if decode else _ragged_attention
+    layer = _fused_layer if numerics == "fused" else _quantised_layer
+    embed, finish = [plan.launch("embed", last)], []
+    if numerics == "quantised":
+        # A layer adds what the one before it left in delta: nothing before the first layer.
+        embed.append(ZeroLaunch(out=buffer("delta")))
+        finish.append(AddLaunch(x=buffer("x"), delta=buffer("delta")))
+    return StepRange(
+        min_tokens=first,
+        max_tokens=last,
+        decode=decode,
+        numerics=numerics,
+        query_tile=0 if decode else plan.at("prefill_attention", last).query_tile,
+        embed=tuple(embed),
+        kinds={KIND: layer(plan, last, attention)},
+        finish=tuple(finish),
+    )
+
+
+_Attention = Callable[[Plan, int], Launches]
+
+
+def _decode_attention(plan: Plan, size: int) -> Launches:
+    return (plan.launch("decode_attention", size),)
+
+
+def _ragged_attention(plan: Plan, size: int) -> Launches:
+    return plan.launch("rope_append", size), plan.launch("prefill_attention", size)
+
+
+def _fused_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
+    return (
+        plan.launch("qkv", size),
+        *attention(plan, size),
+        plan.launch("dense", size),
+        plan.launch("gate_up", size),
+        plan.launch("down", size),
+    )
+
+
+def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
+    return (
+        plan.launch("input_quantise", size),
+        matmul("hidden_codes", "qkv", "qkv"),
+        *attention(plan, size),
+        plan.launch("attention_quantise", size),
+        matmul("attention_codes", "dense", "delta"),
+        plan.launch("post_quantise", size),
+        matmul("hidden_codes", "gate_up", "gate_up"),
+        plan.launch("act_quantise", size),
+        matmul("inner_codes", "down", "delta"),
+    )
+
+
+def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
+    tokens = Size(symbol="T")
+    fused = fused_tokens(recipe)
+    made = [
+        _buffer("x", "bfloat16", tokens, spec.hidden_size),
+        _buffer("qkv", "bfloat16", tokens, spec.q_size + 2 * spec.kv_size),
+        _buffer("q", "bfloat16", tokens, spec.q_size),
+        _buffer("attention", "bfloat16", tokens, spec.q_size),
+        _buffer("inner", "bfloat16", Size(times=fused), spec.intermediate_size),
+    ]
+    if fused < recipe.limits.max_num_tokens:
+        made += [
+            _buffer("delta", "bfloat16", tokens, spec.hidden_size),
+            _buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size),
+            _buffer("hidden_codes", "float8_e4m3fn", tokens, spec.hidden_size),
+            _buffer("attention_codes", "float8_e4m3fn", tokens, spec.q_size),
+            _buffer("inner_codes", "float8_e4m3fn", tokens, spec.intermediate_size),
+            _buffer("row_scale", "float32", tokens),
+        ]
+    if partial := max(candidate.partial for candidate in plan.candidates):
+        made.append(_buffer("partial", "float32", Size(times=partial)))
+    if counters := max(candidate.counters for candidate in plan.candidates):
+        made.append(_buffer("counters", "int32", Size(times=counters)))
+    return tuple(made)
+
+
+def _buffer(name: str, dtype: BufferDtype, first: Size, *rest: int) -> Buffer:
+    return Buffer(name=name, dtype=dtype, shape=(first, *(Size(times=size) for size in rest)))

@@ -1,0 +1,194 @@
+"""Times a kernel at its place, as a step would meet it: weights and cache cold, launches in a row.
+
+Every launch takes the next of several layers' weights and caches, together larger than any L2, in
+a CUDA graph of many launches; the time is the quickest graph's over its launches.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from nacelle_builder.compile.gpu.bindings import launch_of
+from nacelle_builder.compile.gpu.lower import lower
+from nacelle_builder.compile.gpu.places import Candidate, Chosen, Place
+from nacelle_builder.compile.gpu.timed_step import timed_step
+from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.program.cells import Cells
+from nacelle_engine.program.driver import DriverError, Function
+from nacelle_engine.program.gpu import current_device
+from nacelle_engine.program.launch import KernelFile, LaunchList
+from nacelle_engine.program.replay import Binder, Scope
+from nacelle_engine.program.rope_table import rope_tables
+from nacelle_engine.program.signature import ProgramSpec, Signature, WeightSpec
+from nacelle_engine.program.step_arrays import sizes_of, step_arrays
+from nacelle_engine.program.step_buffers import StepBuffers, bytes_needed
+from nacelle_engine.program.weights import DTYPES
+from nacelle_engine.program.workspace import workspace
+from nacelle_engine.recipe import Recipe
+
+# Larger than the L2 of any GPU.
+_ROTATED_BYTES = 256 << 20
+_LAUNCHES = 24
+_ROUNDS = 5
+# A graph takes about so long, in as many launches as that allows.
+_GRAPH_MILLISECONDS = 20
+_CONTEXT = 1024
+_DECODE = ("decode_attention",)
+
+
+class Timer:
+    """The tensors that every place needs, and the candidates' cubins in `rank`."""
+
+    def __init__(
+        self,
+        rank: Path,
+        cubins: Mapping[str, KernelFile],
+        places: Sequence[Place],
+        signature: Signature,
+        spec: ModelSpec,
+        recipe: Recipe,
+    ) -> None:
+        self._rank, self._cubins, self._signature = rank, cubins, signature
+        self._device = current_device()
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._cells = Cells()
+        self._inputs = StepBuffers(bytes_needed(signature), self._device, self._cells)
+        self._buffers = _workspace(places, signature, spec, recipe, self._device)
+        self._state = {"rope": rope_tables(signature)[0].to(self._device)}
+        self._programs = {
+            "embed": signature.embed,
+            "logits": signature.head,
+        }
+        self._scopes: dict[str, list[Scope]] = {}
+        self._kv = self._make_cache()
+        self._logits = torch.empty(
+            max(place.last for place in places if place.name == "logits"),
+            signature.vocab_size,
+            device=self._device,
+        )
+        self._cells.point("logits", self._logits.data_ptr())
+
+    def nanoseconds(self, place: Place) -> dict[str, int]:
+        """The time of each candidate that runs here."""
+        found = {}
+        for candidate in place.candidates:
+            name = candidate.kernel.name
+            if name in self._cubins:
+                try:
+                    found[name] = self._time(place, candidate)
+                except DriverError:
+                    # It asks for more shared memory or registers than this GPU has.
+                    continue
+        return found
+
+    def close(self) -> None:
+        """Give the memory back to the GPU."""
+        self._scopes.clear()
+        del self._kv
+        self._buffers.clear()
+        torch.cuda.empty_cache()
+
+    def _time(self, place: Place, candidate: Candidate) -> int:
+        facts = self._cubins[candidate.kernel.name]
+        functions = {facts.name: Function(self._rank, facts)}
+        binder = Binder(
+            functions, self._buffers, self._state, self._cells, self._stream.cuda_stream
+        )
+        step = timed_step(place.last, self._signature, _CONTEXT, decode=place.name in _DECODE)
+        arrays = step_arrays(step, candidate.query_tile, self._signature.max_blocks)
+        sizes = sizes_of(arrays)
+        self._spread_caches(1 + int(step.block_tables[0].max()))
+        scopes = self._scopes_of(place.name)
+        launch = launch_of(place.name, candidate.kernel)
+        calls = [binder.launches((launch,), scope) for scope in scopes]
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            self._inputs.send(arrays)
+            self._cells.set_sizes(sizes)
+            calls[0].run(sizes)
+            once = self._milliseconds(lambda: calls[1].run(sizes))
+            count = max(2, min(len(calls), round(_GRAPH_MILLISECONDS / max(once, 1e-3))))
+            graph = torch.cuda.CUDAGraph()
+            graph.capture_begin()
+            try:
+                for call in calls[:count]:
+                    call.run(sizes)
+            finally:
+                graph.capture_end()
+            best = min(self._milliseconds(graph.replay) for _ in range(_ROUNDS))
+        return round(best * 1e6 / count)
+
+    def _milliseconds(self, run: Callable[[], None]) -> float:
+        begin, end = _event(), _event()
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        taken: float = begin.elapsed_time(end)
+        return taken
+
+    def _scopes_of(self, place: str) -> list[Scope]:
+        """A scope a launch, over copies of the weights made when a place first asks."""
+        program = self._programs.get(place, self._signature.kinds[0])
+        if program.name not in self._scopes:
+            self._scopes.clear()
+            # A place reads one matrix of the program: the smallest must not stay in the L2 either.
+            smallest = min(_bytes(spec) for spec in program.weights if len(spec.shape) > 1)
+            copies = min(max(-(-_ROTATED_BYTES // smallest), 2), _LAUNCHES)
+            made = [_random(program, self._device) for _ in range(copies)]
+            self._scopes[program.name] = [
+                Scope(made[number % copies], number) for number in range(_LAUNCHES)
+            ]
+        return self._scopes[program.name]
+
+    def _make_cache(self) -> torch.Tensor:
+        """One layer's cache, large enough for the largest step several times over."""
+        group, signature = self._signature.kv_groups[0], self._signature
+        size = signature.tokens_per_block
+        width = -(-min(_CONTEXT, signature.max_seq_len) // size)
+        blocks = 4 * (1 + signature.max_batch_size * width)
+        dtype = DTYPES[signature.kinds[0].state[0].dtype]
+        shape = (blocks, 2, group.kv_heads, size, group.head_dim)
+        return torch.zeros(shape, dtype=dtype, device=self._device)
+
+    def _spread_caches(self, used: int) -> None:
+        """Give each launch another stretch of the cache, of the blocks that a step uses."""
+        for number in range(_LAUNCHES):
+            start = number * used % (len(self._kv) - used + 1)
+            self._cells.point("kv", self._kv[start].data_ptr(), number)
+
+
+def _workspace(
+    places: Sequence[Place],
+    signature: Signature,
+    spec: ModelSpec,
+    recipe: Recipe,
+    device: torch.device,
+) -> dict[str, torch.Tensor]:
+    """The buffers of any choice: each place's candidate that needs most."""
+    greedy = [
+        Chosen(place, max(place.candidates, key=lambda c: (c.partial, c.counters)))
+        for place in places
+    ]
+    lowered = lower(spec, recipe, greedy)
+    launches = LaunchList(
+        kernels=(), buffers=lowered.buffers, steps=lowered.steps, heads=lowered.heads
+    )
+    return workspace(launches, signature, device)
+
+
+def _random(program: ProgramSpec, device: torch.device) -> dict[str, torch.Tensor]:
+    return {
+        spec.name: torch.randn(spec.shape, device=device, dtype=torch.bfloat16).to(
+            DTYPES[spec.dtype]
+        )
+        for spec in program.weights
+    }
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _bytes(spec: WeightSpec) -> int:
+    return torch.Size(spec.shape).numel() * DTYPES[spec.dtype].itemsize

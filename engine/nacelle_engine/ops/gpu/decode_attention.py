@@ -1,0 +1,272 @@
+"""Attention of one new token a request, with its rope and its append to the cache, in one launch.
+
+Request r's token is row r of qkv, at position p = seq_lens[r] - 1, for query head h and KV head
+g = h // (heads / kv_heads):
+q', k' = rope(norm(q)), rope(norm(k)) (rotation.py); k', v are kept in the cache at p;
+out[r, h] = sum over p - window < i <= p of softmax_i(cap(q' . k'_i * scale)) v_i.
+
+qkv bf16 [R, (heads + 2 kv_heads) D]; rope fp32 [S, D]; kv [B, 2, kv_heads, 32, D]; kv_scales
+fp32 [2]; q_norm, k_norm bf16 [D]; block_table int32 [R, W]; seq_lens int32 [R]; out bf16
+[R, heads D]. seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
+partial fp32 and counters int32 (`workspace` gives their sizes) serve the merge of the splits;
+counters are 0 before the first launch and are left so.
+
+One program takes all query heads of a KV head over a share of the context (split). How the
+context is shared out depends on the request's own length only. block_table, seq_lens and older
+positions of the cache are read before the predecessor's end: no kernel of the same step may write
+these.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from nacelle_engine.ops.gpu import prefill_attention, rope_append
+from nacelle_engine.ops.gpu.attention_shape import AttentionShape
+from nacelle_engine.ops.gpu.capability import depends, shared_memory
+from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
+from nacelle_engine.ops.gpu.prefetch import prefetch
+from nacelle_engine.ops.gpu.rotation import rotated
+from nacelle_engine.ops.gpu.softmax_state import NEVER, capped, fold
+from nacelle_engine.ops.gpu.split_merge import STATE, merge, publish
+from nacelle_engine.program.launch import Size
+
+
+@dataclass(frozen=True)
+class Choice:
+    """keys: positions a tile; splits: programs at most that share a context; least: positions at
+    least that a program takes, a multiple of keys.
+    """
+
+    keys: int
+    splits: int
+    least: int
+    warps: int = 4
+    stages: int = 3
+
+
+# (keys, warps, stages) of a tile.
+_TILES = ((64, 4, 3), (64, 4, 2), (32, 4, 4), (128, 4, 2), (64, 2, 3), (128, 8, 3), (32, 4, 2))
+
+
+def choices(shape: AttentionShape, requests: int) -> tuple[Choice, ...]:
+    """Candidates for steps of up to `requests` requests, the safe one first."""
+    tiles = [tile for tile in _TILES if _fits(shape, tile[0], tile[2])]
+    shares = _shares(requests * shape.kv_heads)
+    pairs = [(shares[0], tile) for tile in tiles]
+    pairs += [(share, tile) for share in shares[1:] for tile in tiles[:3]]
+    return tuple(
+        Choice(keys, splits, max(keys, least), warps, stages)
+        for (splits, least), (keys, warps, stages) in pairs
+    )
+
+
+def _shares(pairs: int) -> list[tuple[int, int]]:
+    """(splits, least) for so many pairs of request and KV head, on about 132 multiprocessors."""
+    if pairs > 64:
+        # One program a pair fills the GPU; splits are for the few long contexts among short ones.
+        return [(8, 512), (1, 0), (8, 1024), (4, 256), (2, 0)]
+    enough = min(32, triton.next_power_of_2(264 // pairs))
+    return [(splits, 0) for splits in dict.fromkeys((enough, min(32, 2 * enough), enough // 2))]
+
+
+def _fits(shape: AttentionShape, keys: int, stages: int) -> bool:
+    """Whether K and V on their way leave 16 KiB of a program's shared memory for the rest."""
+    on_their_way = (stages - 1) * 2 * keys * shape.head_dim * (1 if shape.fp8 else 2)
+    return on_their_way + 16384 <= shared_memory(shape.architecture)
+
+
+def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int, int]:
+    """(fp32 elements of partial, int32 elements of counters); 0, 0 without splits."""
+    if choice.splits == 1:
+        return 0, 0
+    pairs = requests * shape.kv_heads
+    return pairs * choice.splits * shape.group * (shape.head_dim + STATE.value), pairs
+
+
+def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
+    """Grid (R, kv_heads, splits)."""
+    tile = f"k{choice.keys}_s{choice.splits}_l{choice.least}_w{choice.warps}_p{choice.stages}"
+    split = choice.splits > 1
+    return Kernel(
+        name=f"decode_attention_{shape.name}_{tile}",
+        function=decode_attention,
+        arguments={
+            **shape.arguments({"qkv": "*bf16", "rope": "*fp32"}, norms=True),
+            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", "out": "*bf16"},
+            **({"partial": "*fp32", "counters": "*i32"} if split else {}),
+        },
+        constants={
+            **shape.absent(norms=True),
+            **({} if split else {"partial": None, "counters": None}),
+            "HEADS": shape.heads,
+            "KV_HEADS": shape.kv_heads,
+            "D": shape.head_dim,
+            "ROWS": max(16, triton.next_power_of_2(shape.group)),
+            "EPS": shape.norm_eps or 0.0,
+            "SCALE": shape.softmax_scale,
+            "CAP": shape.soft_cap,
+            "WINDOW": shape.window,
+            "KEYS": choice.keys,
+            "SPLITS": choice.splits,
+            "LEAST": choice.least // choice.keys,
+            "DEPENDENT": depends(shape.architecture),
+        },
+        grid=(Size(symbol="R"), Size(times=shape.kv_heads), Size(times=choice.splits)),
+        warps=choice.warps,
+        stages=choice.stages,
+        dependent=depends(shape.architecture),
+    )
+
+
+@triton.jit
+def decode_attention(
+    qkv,
+    rope,
+    kv,
+    kv_scales,
+    q_norm,
+    k_norm,
+    block_table,
+    W,
+    seq_lens,
+    out,
+    partial,
+    counters,
+    HEADS: tl.constexpr,
+    KV_HEADS: tl.constexpr,
+    D: tl.constexpr,
+    ROWS: tl.constexpr,
+    EPS: tl.constexpr,
+    SCALE: tl.constexpr,
+    CAP: tl.constexpr,
+    WINDOW: tl.constexpr,
+    KEYS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    LEAST: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    """A request's KV head over one split of its context."""
+    GROUP: tl.constexpr = HEADS // KV_HEADS
+    PART: tl.constexpr = KV_HEADS * 32 * D
+    request = tl.program_id(0)
+    kv_head = tl.program_id(1)
+    split = tl.program_id(2)
+    if DEPENDENT:
+        gdc_launch_dependents()
+    length = tl.load(seq_lens + request)
+    # Tiles over the older positions, 0 to length - 2; the last split adds the newest.
+    older = length - 1
+    lowest = tl.maximum(length - WINDOW, 0) if WINDOW else 0
+    first = lowest // KEYS
+    tiles = tl.cdiv(older, KEYS) - first
+    share = tl.maximum(tl.cdiv(tiles, SPLITS), LEAST)
+    active = tl.maximum(tl.cdiv(tiles, share), 1)
+    if split >= active:
+        return
+    begin = first + split * share
+    end = tl.minimum(begin + share, first + tiles)
+    table = block_table + request * W
+    keys = kv + kv_head * (32 * D)
+    # Rows after the end repeat the last one: what lies there in the cache may be anything.
+    last = tl.maximum(older - 1, 0)
+    position = begin * KEYS + tl.arange(0, KEYS)
+    offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
+    newest_offset = rows(table, tl.maximum(older, 0), KV_HEADS, D)
+    if DEPENDENT:
+        prefetch(keys, table, begin * KEYS, tl.minimum(end * KEYS, older), KEYS, KV_HEADS, D)
+        gdc_wait()
+    row = tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, D)[None, :]
+    live = row < GROUP
+    result = out + (request * HEADS + kv_head * GROUP) * D
+    if length == 0:
+        tl.store(result + row * D + column, tl.zeros([ROWS, D], tl.bfloat16), mask=live)
+        return
+
+    # FP8 converts to fp16 exactly, and by an instruction of its own.
+    TYPE: tl.constexpr = tl.bfloat16 if kv_scales is None else tl.float16  # type: ignore[assignment]
+    k_scale = 1.0 if kv_scales is None else tl.load(kv_scales)
+    angles = rope + older * D
+    token = qkv + request * ((HEADS + 2 * KV_HEADS) * D)
+    heads = token + (kv_head * GROUP + row) * D
+    q = rotated(heads, live, column, q_norm, angles, EPS, D).to(TYPE)
+    # All splits load the newest position, so that it waits together with q; the last one keeps it.
+    head = token + (HEADS + kv_head) * D + tl.arange(0, 1)[:, None]
+    new_k = kept(rotated(head, column >= 0, column, k_norm, angles, EPS, D), kv, kv_scales, 0)
+    new_v = kept(tl.load(head + KV_HEADS * D + column).to(tl.float32), kv, kv_scales, 1)
+    newest = tl.sum(q.to(tl.float32) * new_k.to(TYPE).to(tl.float32), 1)
+    newest, base = capped(newest, SCALE * k_scale, CAP)
+    keeps = split == active - 1
+    top = tl.where(keeps, newest * base, NEVER)
+    total = tl.zeros([ROWS], tl.float32) + tl.where(keeps, 1.0, 0.0)
+    acc = tl.zeros([ROWS, D], tl.float32) + tl.where(keeps, new_v.to(tl.float32), 0.0)
+    slot = keys + newest_offset + column
+    tl.store(slot, new_k, mask=keeps)
+    tl.store(slot + PART, new_v, mask=keeps)
+    for _ in range(begin, end):
+        place = keys + offset[:, None] + column
+        # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
+        offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
+        k = tl.load(place).to(TYPE)
+        v = tl.load(place + PART).to(TYPE)
+        score, factor = capped(tl.dot(q, tl.trans(k)), SCALE * k_scale, CAP)
+        seen = (position < older) & (position >= lowest)
+        score = tl.where(seen[None, :], score, NEVER)
+        top, total, acc = fold(top, total, acc, score, v, factor)
+        position += KEYS
+
+    v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
+    if active == 1:
+        acc = acc * (v_scale / total)[:, None]
+        tl.store(result + row * D + column, acc.to(tl.bfloat16), mask=live)
+        return
+    if partial is not None:
+        pair = request * KV_HEADS + kv_head
+        states = partial + pair.to(tl.int64) * (SPLITS * GROUP * (D + STATE))
+        publish(states, split, top, total, acc, GROUP, ROWS, D)
+        # Every thread's part of the state is written before the count says so.
+        tl.debug_barrier()
+        if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
+            tl.store(counters + pair, 0)
+            merge(states, active, result, v_scale, GROUP, SPLITS, D)
+
+
+def reference(
+    qkv: torch.Tensor,
+    rope: torch.Tensor,
+    kv: torch.Tensor,
+    block_table: torch.Tensor,
+    seq_lens: torch.Tensor,
+    shape: AttentionShape,
+    *,
+    kv_scales: torch.Tensor | None = None,
+    q_norm: torch.Tensor | None = None,
+    k_norm: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The formula in float32; appends to kv as the kernel does."""
+    requests = qkv.shape[0]
+    out = qkv.new_zeros(requests, shape.heads * shape.head_dim, dtype=torch.float32)
+    live = torch.nonzero(seq_lens > 0).flatten()
+    position = (seq_lens[live] - 1).long()
+    block = block_table[live, position // TOKENS].long()
+    q = rope_append.reference(
+        qkv[live],
+        rope,
+        position,
+        block * TOKENS + position % TOKENS,
+        kv,
+        shape,
+        kv_scales=kv_scales,
+        q_norm=q_norm,
+        k_norm=k_norm,
+    )
+    each = torch.arange(len(live) + 1, dtype=torch.int32)
+    out[live] = prefill_attention.reference(
+        q, kv, block_table[live], each, seq_lens[live], shape, kv_scales=kv_scales
+    )
+    return out

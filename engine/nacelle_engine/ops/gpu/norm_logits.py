@@ -1,0 +1,119 @@
+"""The last norm and the projection to the words, of the step's rows that are asked for.
+
+logits[l, v] = scale[v] * sum_k normed[logits_rows[l], k] * weight[v, k]
+normed[t, k] = x[t, k] * norm[k] / sqrt(mean_k(x[t, k]^2) + eps)
+
+x [T, K], norm [K] bf16; weight [V, K] bf16, or FP8 with scale [V] fp32; logits_rows [L] int64,
+below T; logits [L, V] fp32.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.candidates import tilings
+from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
+from nacelle_engine.ops.gpu.row_products import row_products
+from nacelle_engine.ops.gpu.split_sum import add_parts, part_bounds
+from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
+from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`rows` words (V) of `width` inputs (K)."""
+
+    rows: int
+    width: int
+    eps: float
+    weight: WeightType = "bf16"
+
+
+@triton.jit
+def norm_logits(
+    x,
+    norm,
+    weight,
+    scale,
+    logits_rows,
+    logits,
+    L,
+    workspace,
+    arrived,
+    N: tl.constexpr,
+    K: tl.constexpr,
+    EPS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    STAGES: tl.constexpr,
+    SPLIT: tl.constexpr,
+    PREFETCH: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    """One program: BLOCK_N words of BLOCK_T rows."""
+    start = tl.program_id(0) * BLOCK_N
+    rows = start + tl.arange(0, BLOCK_N)
+    held = tl.minimum(rows, N - 1)
+    begin, end = part_bounds(K, BLOCK_K, SPLIT)
+    if PREFETCH:
+        prefetch_rows(weight, start, tl.minimum(BLOCK_N, N - start), begin, end, K)
+    first = first_tile(weight, held, begin, K, BLOCK_K, BLOCK_T)
+    if scale is not None:
+        scales = tl.load(scale + held)
+    wait_for_predecessor(DEPENDENT)
+    places = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
+    tokens = tl.load(logits_rows + tl.minimum(places, L - 1))
+    products, squares = row_products(
+        first, x, norm, weight, held, tokens, begin, end, K, BLOCK_K, STAGES
+    )
+    products, squares, last = add_parts(products, squares, workspace, arrived, SPLIT)
+    result = products * tl.rsqrt(squares / K + EPS)[None, :]
+    if scale is not None:
+        result *= scales[:, None]
+    pointers = logits + places.to(tl.int64)[None, :] * N + rows[:, None]
+    present = (places < L)[None, :] & (rows < N)[:, None] & last
+    tl.store(pointers, result, mask=present)
+
+
+def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tiling, ...]:
+    """The tilings worth timing for `tokens` rows of logits; the first is safe untimed."""
+    return tilings(shape.rows, shape.width, shape.weight, tokens, architecture)
+
+
+def kernel(shape: Shape, choice: Tiling) -> Kernel:
+    """The kernel for this shape."""
+    return choice.kernel(
+        f"norm_logits_{shape.weight}_n{shape.rows}k{shape.width}e{shape.eps:g}",
+        norm_logits,
+        {
+            "x": "*bf16",
+            "norm": "*bf16",
+            "weight": choice.weight_type(shape.weight),
+            "scale": "*fp32" if shape.weight == "fp8e4nv" else None,
+            "logits_rows": "*i64",
+            "logits": "*fp32",
+            "L": "i32",
+        },
+        {"N": shape.rows, "K": shape.width, "EPS": shape.eps},
+        symbol="L",
+    )
+
+
+def reference(
+    x: torch.Tensor,
+    norm: torch.Tensor,
+    weight: torch.Tensor,
+    scale: torch.Tensor | None,
+    logits_rows: torch.Tensor,
+    eps: float,
+) -> torch.Tensor:
+    """The formula in float32."""
+    wide = x[logits_rows].float()
+    normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * norm.float()
+    logits = normed @ weight.float().T
+    return logits if scale is None else logits * scale

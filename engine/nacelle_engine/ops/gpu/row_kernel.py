@@ -1,0 +1,64 @@
+"""Ops that take rows [T, K] one after another: how a row is cut, and the `Kernel` of such an op."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.capability import depends
+from nacelle_engine.ops.gpu.kernel import Constant, Kernel
+from nacelle_engine.program.launch import ONE, Size
+
+
+@dataclass(frozen=True)
+class Choice:
+    """columns: a row's part that a program takes (rounded up to a power of two); warps: its own."""
+
+    columns: int
+    warps: int
+
+
+def choices(columns: int, *, whole_rows: bool) -> tuple[Choice, ...]:
+    """Candidates for rows of so many columns, the safe one first."""
+    if not whole_rows:
+        block = triton.next_power_of_2(columns)
+        parts = dict.fromkeys(min(part, block) for part in (2048, 1024, 4096))
+        return tuple(Choice(part, max(1, part // 512)) for part in parts)
+    block = triton.next_power_of_2(columns)
+    # 16 to 64 elements a thread; 32 warps are a program's most.
+    warps = [min(32, max(1, block // (32 * each))) for each in (32, 16, 64)]
+    return tuple(Choice(columns, count) for count in dict.fromkeys(warps))
+
+
+def row_kernel(
+    op: str,
+    function: Any,
+    arguments: Mapping[str, str | None],
+    constants: Mapping[str, Constant],
+    columns: int,
+    choice: Choice,
+    architecture: Architecture,
+) -> Kernel:
+    """Grid (T, parts of a row); `function` gets K = columns, BLOCK and DEPENDENT besides.
+
+    arguments  in the function's order, None for one that is absent
+    """
+    block = triton.next_power_of_2(min(columns, choice.columns))
+    absent = [name for name, kind in arguments.items() if kind is None]
+    return Kernel(
+        name=f"{op}_n{columns}_b{block}_w{choice.warps}",
+        function=function,
+        arguments={name: kind for name, kind in arguments.items() if kind is not None},
+        constants={
+            **dict.fromkeys(absent),
+            **constants,
+            "K": columns,
+            "BLOCK": block,
+            "DEPENDENT": depends(architecture),
+        },
+        grid=(Size(symbol="T"), Size(times=-(-columns // block)), ONE),
+        warps=choice.warps,
+        dependent=depends(architecture),
+    )

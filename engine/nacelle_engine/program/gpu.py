@@ -1,0 +1,170 @@
+"""A GPU bundle's launch list, opened and ready to run."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from nacelle_engine.program.cells import Cells
+from nacelle_engine.program.check import check_step
+from nacelle_engine.program.driver import Function
+from nacelle_engine.program.graphs import Graphs, captured_sizes
+from nacelle_engine.program.launch import LaunchList, read_launches
+from nacelle_engine.program.replay import Binder, Scope, Sizes
+from nacelle_engine.program.rope_table import rope_tables
+from nacelle_engine.program.signature import WEIGHTS, ProgramSpec, Signature
+from nacelle_engine.program.step import StepInput
+from nacelle_engine.program.step_arrays import (
+    decode_arrays,
+    empty_decode,
+    is_decode,
+    sizes_of,
+    step_arrays,
+)
+from nacelle_engine.program.step_buffers import StepBuffers, bytes_needed
+from nacelle_engine.program.weights import DTYPES, Stored
+from nacelle_engine.program.workspace import workspace
+
+
+class GpuProgram:
+    """A `Program` that replays launches, and decode steps as CUDA graphs.
+
+    Everything runs on a stream of its own, which waits for the caller's and is waited for.
+    """
+
+    def __init__(self, rank: Path, signature: Signature) -> None:
+        self.signature = signature
+        self.device = current_device()
+        self._launches = read_launches(rank)
+        self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        self._cells = Cells()
+        self._inputs = StepBuffers(bytes_needed(signature), self.device, self._cells)
+        self._graphs = Graphs(self._stream)
+        self._load_weights(rank)
+        self._kv: list[torch.Tensor] = []
+        self._decode_logits = torch.empty(
+            signature.max_batch_size, signature.vocab_size, device=self.device
+        )
+        self._prepare(rank)
+
+    def _load_weights(self, rank: Path) -> None:
+        signature = self.signature
+        weights = Stored(rank / WEIGHTS, self.device)
+        kinds = {kind.name: kind for kind in signature.kinds}
+        self._embed = Scope(_named(weights, signature.embed))
+        self._layers = [
+            (layer.program, Scope(_named(weights, kinds[layer.program], n), n, layer.group))
+            for n, layer in enumerate(signature.layers)
+        ]
+        self._head = Scope(_named(weights, signature.head))
+        weights.finish()
+
+    def _prepare(self, rank: Path) -> None:
+        """Every launch of every range, with its arguments bound once."""
+        launches = self._launches
+        # Held here: launches know their memory by address alone.
+        self._buffers = workspace(launches, self.signature, self.device)
+        self._state = {"rope": rope_tables(self.signature)[0].to(self.device)}
+        binder = Binder(
+            {facts.name: Function(rank, facts) for facts in launches.kernels},
+            self._buffers,
+            self._state,
+            self._cells,
+            self._stream.cuda_stream,
+        )
+        self._steps = [binder.step(one, self._embed, self._layers) for one in launches.steps]
+        self._heads = [binder.launches(one.launches, self._head) for one in launches.heads]
+
+    @property
+    def kv_bytes_per_block(self) -> int:
+        """Bytes that one block takes in all layers together (keys and values)."""
+        values = sum(g.layers * 2 * g.kv_heads * g.head_dim for g in self.signature.kv_groups)
+        return values * self.signature.tokens_per_block * self._kv_dtype.itemsize
+
+    @property
+    def weight_bytes_per_token(self) -> int:
+        """Bytes of weights that a step of one token reads: layers and head, one embedding row."""
+        scopes = [scope for _, scope in self._layers] + [self._head]
+        return sum(tensor.nbytes for scope in scopes for tensor in scope.weights.values())
+
+    @property
+    def launches(self) -> LaunchList:
+        """What steps consist of."""
+        return self._launches
+
+    def allocate_kv(self, blocks: int) -> None:
+        """Make the KV cache, and capture the decode steps over it."""
+        if self._kv and self._kv[0].shape[0] == blocks:
+            for cache in self._kv:
+                cache.zero_()
+            return
+        size = self.signature.tokens_per_block
+        self._kv.clear()
+        for number, (_, scope) in enumerate(self._layers):
+            group = self.signature.kv_groups[scope.group]
+            shape = (blocks, 2, group.kv_heads, size, group.head_dim)
+            self._kv.append(torch.zeros(shape, dtype=self._kv_dtype, device=self.device))
+            self._cells.point("kv", self._kv[-1].data_ptr(), number)
+        self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            self._capture()
+
+    @torch.inference_mode()
+    def run(self, step: StepInput) -> torch.Tensor:
+        """One step; the logits hold until the next one."""
+        check_step(step, self.signature, self._kv[0].shape[0] if self._kv else 0)
+        caller = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(caller)
+        with torch.cuda.stream(self._stream):
+            logits = self._run(step)
+        caller.wait_stream(self._stream)
+        return logits
+
+    def _run(self, step: StepInput) -> torch.Tensor:
+        tokens, rows = len(step.token_ids), len(step.logits_rows)
+        decode = is_decode(step)
+        if decode and rows <= (size := self._graphs.size_for(tokens)):
+            self._inputs.send(decode_arrays(step, size, self.signature.max_blocks))
+            self._graphs.replay(size)
+            return self._decode_logits[:rows]
+        logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
+        index = self._launches.step_index(tokens, decode)
+        query_tile = self._launches.steps[index].query_tile
+        arrays = step_arrays(step, query_tile, self.signature.max_blocks)
+        self._inputs.send(arrays)
+        self._launch(index, sizes_of(arrays), logits)
+        return logits
+
+    def _launch(self, index: int, sizes: Sizes, logits: torch.Tensor) -> None:
+        """Launch a step of the range `index`, whose inputs are sent."""
+        self._cells.set_sizes(sizes)
+        self._cells.point("logits", logits.data_ptr())
+        self._steps[index].run(sizes)
+        if sizes["L"]:
+            self._heads[self._launches.head_index(sizes["L"])].run(sizes)
+
+    def _capture(self) -> None:
+        empty = empty_decode(len(self.signature.kv_groups))
+        self._graphs.clear()
+        # The largest first: smaller ones then fit into its memory.
+        for size in reversed(captured_sizes(self.signature.max_batch_size)):
+            arrays = decode_arrays(empty, size, self.signature.max_blocks)
+            index = self._launches.step_index(size, decode=True)
+            self._inputs.send(arrays)
+            launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
+            self._graphs.capture(size, launch)
+
+    @property
+    def _kv_dtype(self) -> torch.dtype:
+        (kv,) = self.signature.kinds[0].state
+        return DTYPES[kv.dtype]
+
+
+def current_device() -> torch.device:
+    """The GPU that this process computes on."""
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _named(weights: Stored, program: ProgramSpec, layer: int = 0) -> Mapping[str, torch.Tensor]:
+    return {spec.name: weights.get(spec, layer) for spec in program.weights}

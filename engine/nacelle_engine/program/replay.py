@@ -1,0 +1,157 @@
+"""The launch list made ready: every launch of every layer with its arguments bound, to be run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from nacelle_engine.program.cells import Cells
+from nacelle_engine.program.driver import Function, PreparedLaunch
+from nacelle_engine.program.launch import (
+    Binding,
+    Grid,
+    KernelLaunch,
+    Launch,
+    Launches,
+    MatmulLaunch,
+    StepRange,
+    Symbol,
+    ZeroLaunch,
+)
+
+Sizes = dict[Symbol, int]
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What names mean for one program: its weights, and the layer and KV group it is run for."""
+
+    weights: Tensors
+    layer: int = 0
+    group: int = 0
+
+
+class Sequenced:
+    """Launches in their order; grids that many launches share are worked out once a step."""
+
+    def __init__(self) -> None:
+        self._grids: dict[Grid, int] = {}
+        self._steps: list[Callable[[list[tuple[int, int, int]], Sizes], None]] = []
+
+    def kernel(self, prepared: PreparedLaunch, grid: Grid) -> None:
+        """Add a launch of a prebuilt kernel."""
+        index = self._grids.setdefault(grid, len(self._grids))
+
+        def step(grids: list[tuple[int, int, int]], _sizes: Sizes) -> None:
+            x, y, z = grids[index]
+            if x and y and z:
+                prepared.launch(x, y, z)
+
+        self._steps.append(step)
+
+    def library(self, call: Callable[[int], None]) -> None:
+        """Add a call of torch, which is told the number of tokens."""
+        self._steps.append(lambda _grids, sizes: call(sizes["T"]))
+
+    def run(self, sizes: Sizes) -> None:
+        """Launch everything for a step of these sizes; the cells are set."""
+        grids = [(x.of(sizes), y.of(sizes), z.of(sizes)) for x, y, z in self._grids]
+        for step in self._steps:
+            step(grids, sizes)
+
+
+class Binder:
+    """Turns launches of the list into prepared ones."""
+
+    def __init__(
+        self,
+        functions: Mapping[str, Function],
+        buffers: Tensors,
+        state: Tensors,
+        cells: Cells,
+        stream: int,
+    ) -> None:
+        self._functions = functions
+        self._buffers = buffers
+        self._state = state
+        self._cells = cells
+        self._stream = stream
+
+    def step(
+        self, chosen: StepRange, embed: Scope, layers: Sequence[tuple[str, Scope]]
+    ) -> Sequenced:
+        """A step up to the last layer's output; `layers` are (program's name, scope)."""
+        made = Sequenced()
+        self._add(made, chosen.embed, embed)
+        for kind, scope in layers:
+            self._add(made, chosen.kinds[kind], scope)
+        self._add(made, chosen.finish, embed)
+        return made
+
+    def launches(self, launches: Launches, scope: Scope) -> Sequenced:
+        """Some launches of one program, such as the head's."""
+        made = Sequenced()
+        self._add(made, launches, scope)
+        return made
+
+    def _add(self, made: Sequenced, launches: Launches, scope: Scope) -> None:
+        for launch in launches:
+            self._add_one(made, launch, scope)
+
+    def _add_one(self, made: Sequenced, launch: Launch, scope: Scope) -> None:
+        if isinstance(launch, KernelLaunch):
+            cells = [self._cell(binding, scope) for binding in launch.arguments]
+            function = self._functions[launch.kernel]
+            made.kernel(PreparedLaunch(function, cells, self._stream), launch.grid)
+        elif isinstance(launch, MatmulLaunch):
+            made.library(self._matmul(launch, scope))
+        elif isinstance(launch, ZeroLaunch):
+            out = self._tensor(launch.out, scope)
+            made.library(lambda tokens: _ignore(out[:tokens].zero_()))
+        else:
+            x, delta = self._tensor(launch.x, scope), self._tensor(launch.delta, scope)
+            made.library(lambda tokens: _ignore(x[:tokens].add_(delta[:tokens])))
+
+    def _cell(self, binding: Binding, scope: Scope) -> int:
+        if binding.source == "size":
+            return self._cells.size(cast(Symbol, binding.name))
+        if binding.source == "input":
+            index = scope.group if binding.name == "block_table" else 0
+            return self._cells.named(binding.name, index)
+        if binding.source == "output":
+            return self._cells.named(binding.name)
+        if binding.source == "state" and binding.name == "kv":
+            return self._cells.named("kv", scope.layer)
+        return self._cells.fixed(self._tensor(binding, scope))
+
+    def _tensor(self, binding: Binding, scope: Scope) -> torch.Tensor:
+        places = {"buffer": self._buffers, "weight": scope.weights, "state": self._state}
+        return places[binding.source][binding.name]
+
+    def _matmul(self, launch: MatmulLaunch, scope: Scope) -> Callable[[int], None]:
+        x, x_scale, out = (
+            self._tensor(binding, scope) for binding in (launch.x, launch.x_scale, launch.out)
+        )
+        columns = self._tensor(launch.weight, scope).t()
+        weight_scale = self._tensor(launch.weight_scale, scope)
+        by_token = weight_scale.numel() > 1
+        by_channel = weight_scale[None, :] if by_token else weight_scale
+
+        def call(tokens: int) -> None:
+            torch._scaled_mm(
+                x[:tokens],
+                columns,
+                scale_a=x_scale[:tokens, None] if by_token else x_scale,
+                scale_b=by_channel,
+                out_dtype=out.dtype,
+                use_fast_accum=True,
+                out=out[:tokens],
+            )
+
+        return call
+
+
+def _ignore(_result: torch.Tensor) -> None:
+    """A call in place has done its work; its result is its own argument."""

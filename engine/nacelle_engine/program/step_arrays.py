@@ -1,0 +1,94 @@
+"""A step as the arrays that launches read, padded to a captured size or as it is."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nacelle_engine.program.launch import Symbol
+from nacelle_engine.program.step import StepInput
+from nacelle_engine.program.tiles import tiles
+
+Array = NDArray[np.int64] | NDArray[np.int32]
+Arrays = dict[str, Array]
+
+
+def is_decode(step: StepInput) -> bool:
+    """True when every request runs exactly one token."""
+    borders = step.q_start.numpy()
+    return len(step.token_ids) == len(step.seq_lens) and bool((np.diff(borders) == 1).all())
+
+
+def step_arrays(step: StepInput, query_tile: int, max_blocks: int) -> Arrays:
+    """The arrays by the names that launches bind; tables of all KV groups equally wide.
+
+    query_tile  tokens that a tile of queries covers; 0 where no launch takes tiles
+    max_blocks  what the longest sequence fills; a table's columns beyond are left out
+    """
+    arrays: Arrays = {
+        "token_ids": step.token_ids.numpy(),
+        "positions": step.positions.numpy(),
+        "slots": step.slots.numpy(),
+        "q_start": step.q_start.numpy(),
+        "seq_lens": step.seq_lens.numpy(),
+        "logits_rows": step.logits_rows.numpy(),
+    }
+    if query_tile:
+        arrays["tile_request"], arrays["tile_first"] = tiles(step.q_start.numpy(), query_tile)
+    width = min(max(table.shape[1] for table in step.block_tables), max_blocks)
+    for group, table in enumerate(step.block_tables):
+        arrays[f"block_table.{group}"] = _padded(table[:, :width], len(table), width)
+    return arrays
+
+
+def decode_arrays(step: StepInput, size: int, width: int) -> Arrays:
+    """The arrays of a step of one token a request, as a captured graph of `size` requests has them.
+
+    Rows that are added are token 0 of an empty sequence, whose K and V go to block 0, which belongs
+    to nobody; tables are `width` blocks wide.
+    """
+    arrays: Arrays = {
+        "token_ids": _padded(step.token_ids, size),
+        "positions": _padded(step.positions, size),
+        "slots": _padded(step.slots, size),
+        "q_start": np.arange(size + 1, dtype=np.int32),
+        "seq_lens": _padded(step.seq_lens, size),
+        "logits_rows": _padded(step.logits_rows, size),
+    }
+    for group, table in enumerate(step.block_tables):
+        arrays[f"block_table.{group}"] = _padded(table[:, :width], size, width)
+    return arrays
+
+
+def empty_decode(groups: int) -> StepInput:
+    """A decode step of no request: what graphs are captured with, once it is padded."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return StepInput(
+        token_ids=none,
+        positions=none,
+        slots=none,
+        q_start=torch.zeros(1, dtype=torch.int32),
+        block_tables=(torch.zeros(0, 0, dtype=torch.int32),) * groups,
+        seq_lens=none.int(),
+        logits_rows=none,
+    )
+
+
+def sizes_of(arrays: Arrays) -> dict[Symbol, int]:
+    """The sizes that the arrays have."""
+    return {
+        "T": len(arrays["token_ids"]),
+        "R": len(arrays["seq_lens"]),
+        "L": len(arrays["logits_rows"]),
+        "Q": len(arrays.get("tile_request", ())),
+        "W": arrays["block_table.0"].shape[1],
+    }
+
+
+def _padded(tensor: torch.Tensor, *shape: int) -> Array:
+    """The tensor in the corner of zeros of that shape."""
+    array: Array = tensor.numpy()
+    if array.shape == shape:
+        return array
+    padded: Array = np.zeros(shape, dtype=array.dtype)
+    padded[tuple(slice(0, size) for size in array.shape)] = array
+    return padded

@@ -1,0 +1,34 @@
+"""The timer launches every candidate of every place as a step would, over an interpreted GPU."""
+
+import pytest
+from interpreted_gpu import facts_of, interpret
+from tiny_llama import SPEC
+
+from nacelle_builder.compile.gpu import timer
+from nacelle_builder.compile.gpu.places import places
+from nacelle_builder.compile.gpu.signature import signature_of
+from nacelle_engine.limits import Limits
+from nacelle_engine.recipe import Recipe
+
+LIMITS = Limits(max_batch_size=2, max_input_len=30, max_seq_len=32, max_num_tokens=130)
+
+
+@pytest.mark.slow
+def test_every_place_can_be_timed(monkeypatch, tmp_path):
+    recipe = Recipe(architecture="sm_89", limits=LIMITS)
+    signature = signature_of(SPEC, recipe)
+    every = places(SPEC, recipe)
+    kernels = {c.kernel.name: c.kernel for place in every for c in place.candidates}
+    interpret(monkeypatch, timer, kernels.values())
+    # Few bytes to rotate, and two launches, or the interpreter takes minutes.
+    monkeypatch.setattr(timer, "_ROTATED_BYTES", 1)
+    monkeypatch.setattr(timer, "_LAUNCHES", 2)
+    cubins = {name: facts_of(kernel) for name, kernel in kernels.items()}
+    made = timer.Timer(tmp_path, cubins, every, signature, SPEC, recipe)
+    first = {place.name: place for place in reversed(every)}
+    for place in first.values():
+        names = [candidate.kernel.name for candidate in place.candidates[:1]]
+        found = made.nanoseconds(
+            timer.Place(place.name, place.first, place.last, place.candidates[:1])
+        )
+        assert list(found) == names

@@ -1,0 +1,39 @@
+"""The linear kernels compile for every GPU architecture, without a GPU."""
+
+import re
+
+import pytest
+from cross_compile import cross_compile
+
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu import linear_residual, norm_gate_up, norm_linear, norm_logits
+from nacelle_engine.ops.gpu.candidates import SHARED
+
+pytestmark = pytest.mark.slow
+SHAPES = (
+    (norm_linear, norm_linear.Shape(6144, 4096, 1e-5, bias=True)),
+    (linear_residual, linear_residual.Shape(576, 1536)),
+    (norm_gate_up, norm_gate_up.Shape(14336, 4096, 1e-5, activation="gelu_tanh")),
+    (norm_logits, norm_logits.Shape(49153, 576, 1e-5)),
+)
+
+
+@pytest.mark.parametrize("architecture", [place for place in Architecture if not place.is_cpu])
+def test_the_safe_choices_compile(architecture, tmp_path):
+    jobs = [
+        (op, shape, op.choices(shape, tokens, architecture)[0])
+        for op, shape in SHAPES
+        for tokens in (1, 16, 128)
+    ]
+    for kernel in cross_compile(architecture.value, jobs, tmp_path):
+        # ptxas takes 8 bytes for itself on sm_100.
+        assert kernel["stack"] <= 8, f"{kernel['name']} spills registers"
+        assert kernel["shared"] <= SHARED[architecture] * 1024
+        assert re.search(r"cp\.async\.c[ag]\.shared\.global .*0x10", kernel["ptx"]), kernel["name"]
+
+
+def test_weights_are_asked_for_before_the_predecessor_is_waited_for(tmp_path):
+    jobs = [(op, shape, op.choices(shape, 1, Architecture.SM_90)[0]) for op, shape in SHAPES]
+    for kernel in cross_compile("sm_90", jobs, tmp_path):
+        first = re.search(r"ld\.global\S*\.v4", kernel["ptx"])
+        assert first and first.start() < kernel["ptx"].index("griddepcontrol.wait")

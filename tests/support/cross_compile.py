@@ -1,0 +1,71 @@
+"""Compiles kernels for an architecture without a GPU, in a process of its own.
+
+This process interprets kernels, and Triton decides that once: when it is imported.
+"""
+
+import importlib
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def cross_compile(architecture, jobs, cache):
+    """[{name, ptx, shared, stack}] of jobs (op's module, shape, choice); bytes for the last two."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, __file__, architecture],
+        input=pickle.dumps([(op.__name__, shape, choice) for op, shape, choice in jobs]),
+        env={**environment, "TRITON_CACHE_DIR": str(cache)},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-4000:]
+    return json.loads(done.stdout)
+
+
+def _compiled(kernel, architecture, folder):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names = kernel.function.arg_names
+    signature = {name: kernel.arguments.get(name, "constexpr") for name in names}
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(names)
+        if signature[name].startswith("*")
+    }
+    result = triton.compile(
+        ASTSource(kernel.function, signature, dict(kernel.constants), aligned),
+        target=GPUTarget("cuda", int(architecture.removeprefix("sm_")), 32),
+        options={
+            "num_warps": kernel.warps,
+            "num_stages": kernel.stages,
+            "launch_pdl": kernel.dependent,
+        },
+    )
+    cubin = folder / "kernel.cubin"
+    cubin.write_bytes(result.asm["cubin"])
+    tool = Path(triton.__path__[0]) / "backends/nvidia/bin/cuobjdump"
+    usage = subprocess.run(
+        [tool, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True
+    ).stdout
+    return {
+        "name": kernel.name,
+        "ptx": result.asm["ptx"],
+        "shared": result.metadata.shared,
+        "stack": int(re.search(r"STACK:(\d+)", usage)[1]),
+    }
+
+
+if __name__ == "__main__":
+    folder = Path(os.environ["TRITON_CACHE_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    kernels = [
+        importlib.import_module(module).kernel(shape, choice)
+        for module, shape, choice in pickle.load(sys.stdin.buffer)
+    ]
+    json.dump([_compiled(kernel, sys.argv[1], folder) for kernel in kernels], sys.stdout)

@@ -1,0 +1,105 @@
+"""What Triton's interpreter gets wrong or leaves out, set right when this is imported.
+
+It cuts float32 to bfloat16 instead of rounding and multiplies the bits of bfloat16 operands in
+tl.dot; loops to a number known at run time fail with NumPy 2.4, where an array of one element is no
+index; and it knows no inline assembly: here are the few PTX instructions that the kernels use.
+"""
+
+import re
+
+import numpy as np
+import torch
+import triton.language as tl
+from triton.runtime import interpreter
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+_convert, _dot = interpreter._convert_float, InterpreterBuilder.create_dot
+_patch_tensor = interpreter._patch_lang_tensor
+
+
+def _patch_lang_tensor(tensor, scope):
+    _patch_tensor(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+
+def _to_float32(data):
+    return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def _to_bfloat16(data):
+    return torch.from_numpy(np.ascontiguousarray(data)).bfloat16().view(torch.uint16).numpy()
+
+
+def _convert_float(data, source, target, mode):
+    if (source, target) == (tl.float32, tl.bfloat16):
+        return _to_bfloat16(data).reshape(data.shape)
+    return _convert(data, source, target, mode)
+
+
+def _create_dot(self, a, b, d, precision, imprecise):
+    if a.dtype.scalar == tl.bfloat16:
+        a, b = (TensorHandle(_to_float32(side.data), tl.float32) for side in (a, b))
+    return _dot(self, a, b, d, precision, imprecise)
+
+
+def _permute(low, high, selector):
+    data = (high.astype(np.uint64) << 32) | low
+    chosen = [(data >> (8 * (selector >> 4 * i & 7))) & 0xFF for i in range(4)]
+    return sum(byte << (8 * i) for i, byte in enumerate(chosen)).astype(np.uint32)
+
+
+def _look_up(a, b, c, table):
+    bits = [((table >> row) & 1, row >> 2 & 1, row >> 1 & 1, row & 1) for row in range(8)]
+    picked = np.zeros_like(a)
+    for one, *inputs in bits:
+        if one:
+            sides = zip((a, b, c), inputs, strict=True)
+            picked |= np.bitwise_and.reduce([side if bit else ~side for side, bit in sides])
+    return picked
+
+
+def _fma_pairs(a, b, c):
+    a, b, c = (_to_float32(side.view(np.uint16)) for side in (a, b, c))
+    return _to_bfloat16(a * b + c).view(np.uint32)
+
+
+PTX = {
+    "mov.b32": lambda a: a,
+    "and.b32": lambda a, b: a & b,
+    "shr.u32": lambda a, b: a >> b,
+    "prmt.b32": lambda a, b, c: _permute(a, b, int(c.flat[0])),
+    "lop3.b32": lambda a, b, c, d: _look_up(a, b, c, int(d.flat[0])),
+    "fma.rn.bf16x2": _fma_pairs,
+}
+
+
+class _Outputs(list):
+    get_result = list.__getitem__
+
+
+def _inline_asm(self, asm, constraints, values, types, is_pure, pack):
+    """Four bytes to four 16-bit numbers, `pack` = 4: all that the kernels ask for."""
+    (value,) = values
+    assert constraints == "=r,=r,r" and pack == 4 and value.data.dtype == np.uint8
+    packed = np.ascontiguousarray(value.data).reshape(-1).view(np.uint32)
+    registers = {"$2": packed}
+    for line in asm.strip("{} \n").splitlines():
+        name, _, operands = line.strip(" ;").partition(" ")
+        if name and name != ".reg":
+            target, *sources = re.split(r",\s*", operands)
+            registers[target] = PTX[name](
+                *(
+                    registers[source]
+                    if source in registers
+                    else np.full(packed.shape, int(source, 0), np.uint32)
+                    for source in sources
+                )
+            )
+    pairs = np.stack([registers["$0"], registers["$1"]], -1)
+    return _Outputs([TensorHandle(pairs.view(np.uint16).reshape(value.data.shape), tl.bfloat16)])
+
+
+interpreter._convert_float = _convert_float
+interpreter._patch_lang_tensor = _patch_lang_tensor
+InterpreterBuilder.create_dot = _create_dot
+InterpreterBuilder.create_inline_asm = _inline_asm

@@ -1,0 +1,52 @@
+"""Makes Triton 3.6's interpreter convert and multiply as GPUs do; import it for its effect.
+
+As it comes, it cuts fp32 to bf16 off instead of rounding, loses the carry of a rounded mantissa
+(127.9 becomes 64 in E4M3), multiplies bf16 matrices as if their bits were integers, and with
+numpy 2.4 cannot take a loop's bounds from memory.
+"""
+
+import numpy as np
+import torch
+import triton.language as tl
+from triton.runtime import interpreter
+from triton.runtime.interpreter import TensorHandle
+
+TYPES = {
+    tl.float32: torch.float32,
+    tl.float16: torch.float16,
+    tl.bfloat16: torch.bfloat16,
+    tl.float8e4nv: torch.float8_e4m3fn,
+}
+BITS = {8: (np.uint8, torch.uint8), 16: (np.uint16, torch.uint16), 32: (np.uint32, torch.uint32)}
+
+
+def convert(array, source, target, _rounding_mode=None):
+    """The bits of `array` rounded to the nearest of the target type, ties to even."""
+    unsigned, _ = BITS[source.primitive_bitwidth]
+    bits = np.ascontiguousarray(array).view(unsigned).copy()
+    values = torch.from_numpy(bits).view(TYPES[source]).to(TYPES[target])
+    _, unsigned = BITS[target.primitive_bitwidth]
+    return values.view(unsigned).numpy().reshape(array.shape)
+
+
+def dot(self, a, b, d, _input_precision, _max_num_imprecise_acc):
+    """a @ b + d in fp32."""
+    a, b = (
+        convert(x.data, x.dtype.scalar, tl.float32).view(np.float32)
+        if x.dtype.scalar != tl.float32
+        else x.data
+        for x in (a, b)
+    )
+    return TensorHandle(np.matmul(a, b, dtype=np.float32) + d.data, d.dtype.scalar)
+
+
+def patch_tensor(tensor, scope):
+    """The interpreter's own patches, and scalars that can bound a loop."""
+    own_patches(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+
+own_patches = interpreter._patch_lang_tensor
+interpreter._patch_lang_tensor = patch_tensor
+interpreter._convert_float = convert
+interpreter.InterpreterBuilder.create_dot = dot
