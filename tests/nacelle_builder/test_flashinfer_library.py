@@ -6,7 +6,6 @@ from nacelle_builder.compile.gpu.flashinfer_library import (
     Variant,
     attention_libraries,
     compile_libraries,
-    find_kit,
 )
 from nacelle_builder.compile.gpu.flashinfer_sources import Headers, write_sources
 from nacelle_builder.compile.gpu.nvcc import Toolkit
@@ -14,7 +13,6 @@ from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization
-from nacelle_engine.program.attention_library import AttentionLibrary
 from nacelle_engine.recipe import Recipe
 
 TEMPLATES = (
@@ -148,16 +146,3 @@ def test_a_failing_compiler_fails_the_build(kit, tmp_path):
 def test_no_libraries_need_no_compiler(tmp_path):
     compile_libraries((), Architecture.SM_90, tmp_path, lambda *_: None)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_decode_compiles_without_a_gpu(tmp_path):
-    pytest.importorskip("tvm_ffi")
-    library = AttentionLibrary(
-        name="a", file="a.so", algorithm="decode", head_dim=64, group_size=3,
-        kv_dtype="float8_e4m3fn",
-    )  # fmt: skip
-    compile_libraries((library,), Architecture.SM_90, tmp_path, lambda *_: None, find_kit())
-    exported = (tmp_path / "a.so").read_bytes()
-    assert b"__tvm_ffi_plan" in exported
-    assert b"__tvm_ffi_run" in exported
