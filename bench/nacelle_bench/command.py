@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nacelle_bench import attention_command
 from nacelle_engine.arch import Architecture
 
 
@@ -25,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     compiling.add_argument("--layers", type=int, nargs="+", default=[4, 30], help="depths")
     compiling.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    attention_command.configure(
+        kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
         )
         result = bench_engine(arguments.bundle, arguments.hf, settings)
+    elif arguments.benchmark == "attention":
+        result = attention_command.run(arguments)
     else:
         from nacelle_bench.compiling import bench_compile
 

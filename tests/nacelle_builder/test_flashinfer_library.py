@@ -3,7 +3,6 @@ import pytest
 from nacelle_builder.compile.gpu import flashinfer_library as made
 from nacelle_builder.compile.gpu.flashinfer_library import (
     Kit,
-    Variant,
     attention_libraries,
     compile_libraries,
 )
@@ -11,9 +10,7 @@ from nacelle_builder.compile.gpu.flashinfer_sources import Headers, write_source
 from nacelle_builder.compile.gpu.nvcc import Toolkit
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
-from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.precision import Quantization
-from nacelle_engine.recipe import Recipe
+from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 
 TEMPLATES = (
     "batch_decode_customize_config", "batch_decode_kernel_inst",
@@ -24,19 +21,8 @@ TEMPLATES = (
 TEMPLATE = "{{ variant_name }} {{ dtype_q }} {{ dtype_kv }} {{ head_dim_qk }} {{ mask_mode }}\n"
 
 
-def spec(head_dim=128, heads=32, kv_heads=8):
-    return ModelSpec(
-        family="llama", vocab_size=128, hidden_size=64, intermediate_size=64, num_layers=2,
-        num_heads=heads, num_kv_heads=kv_heads, head_dim=head_dim, max_position_embeddings=64,
-        norm_eps=1e-5, rope_theta=1e4, inverse_frequencies=(1.0,) * (head_dim // 2),
-        tied_embeddings=True,
-    )  # fmt: skip
-
-
-def recipe(architecture="sm_90", kv_cache="NONE"):
-    return Recipe(
-        architecture=Architecture(architecture), quantization=Quantization(kv_cache=kv_cache)
-    )
+def shape(heads=32, kv_heads=8, head_dim=128, architecture=Architecture.SM_90, **variants):
+    return AttentionShape(heads, kv_heads, head_dim, architecture=architecture, **variants)
 
 
 def names(libraries):
@@ -53,59 +39,56 @@ def kit(tmp_path):
 
 
 def test_every_algorithm_is_a_tactic_on_sm_90():
-    assert names(attention_libraries(spec(), recipe())) == [
+    assert names(attention_libraries(shape())) == [
         "attention-decode-d128-g4-bf16", "attention-fa2-d128-g4-bf16", "attention-fa3-d128-g4-bf16",
     ]  # fmt: skip
 
 
 def test_fa3_is_for_sm_90_alone():
-    assert names(attention_libraries(spec(), recipe("sm_89", "FP8"))) == [
+    assert names(attention_libraries(shape(architecture=Architecture.SM_89, fp8=True))) == [
         "attention-decode-d128-g4-fp8", "attention-fa2-d128-g4-fp8",
     ]  # fmt: skip
 
 
 def test_a_group_without_a_decode_kernel_has_the_others():
-    found = attention_libraries(spec(heads=10, kv_heads=2), recipe())
+    found = attention_libraries(shape(10, 2))
     assert [one.algorithm for one in found] == ["fa2", "fa3"]
 
 
-@pytest.mark.parametrize(("head_dim", "architecture"), [(96, "sm_90"), (128, "x86-64-v3")])
-def test_nothing_where_flashinfer_has_nothing(head_dim, architecture):
-    assert attention_libraries(spec(head_dim), recipe(architecture)) == ()
+def test_nothing_where_flashinfer_has_nothing():
+    assert attention_libraries(shape(head_dim=32)) == ()
 
 
-def test_one_set_a_variant_and_no_fa3_with_fp8_and_a_cap():
-    variants = (Variant(), Variant(sliding_window=True, soft_cap=True), Variant())
-    assert names(attention_libraries(spec(), recipe(kv_cache="FP8"), variants)) == [
-        "attention-decode-d128-g4-fp8", "attention-fa2-d128-g4-fp8", "attention-fa3-d128-g4-fp8",
+def test_the_variant_is_in_the_name_and_fa3_has_no_cap_with_fp8():
+    assert names(attention_libraries(shape(fp8=True, window=64, soft_cap=30.0))) == [
         "attention-decode-d128-g4-fp8-window-cap", "attention-fa2-d128-g4-fp8-window-cap",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "kv_cache", "expected"),
+    ("algorithm", "fp8", "expected"),
     [
-        ("decode", "NONE", "CacheAttention<false, true, false> nv_bfloat16 nv_bfloat16"),
-        ("fa2", "FP8", "CacheAttention<false, true, true> nv_bfloat16 __nv_fp8_e4m3"),
-        ("fa3", "NONE", "CacheAttention<true> nv_bfloat16 nv_bfloat16"),
+        ("decode", False, "CacheAttention<false, true, false> nv_bfloat16 nv_bfloat16"),
+        ("fa2", True, "CacheAttention<false, true, true> nv_bfloat16 __nv_fp8_e4m3"),
+        ("fa3", False, "CacheAttention<true> nv_bfloat16 nv_bfloat16"),
     ],
 )
-def test_templates_are_filled_for_the_variant(kit, tmp_path, algorithm, kv_cache, expected):
-    found = attention_libraries(spec(), recipe(kv_cache=kv_cache), (Variant(soft_cap=True),))
+def test_templates_are_filled_for_the_variant(kit, tmp_path, algorithm, fp8, expected):
+    found = attention_libraries(shape(fp8=fp8, soft_cap=30.0))
     library = next(one for one in found if one.algorithm == algorithm)
     unit = write_sources(library, kit.headers, tmp_path)
     assert unit.sources[0].read_text() == f"{expected} 128 MaskMode::kCausal"
 
 
 def test_fa3_over_an_fp8_cache_has_its_own_kernels(kit, tmp_path):
-    library = attention_libraries(spec(), recipe(kv_cache="FP8"))[2]
+    library = attention_libraries(shape(fp8=True))[2]
     unit = write_sources(library, kit.headers, tmp_path)
     assert unit.sources[0].read_text().startswith("Fp8CacheAttention __nv_fp8_e4m3 __nv_fp8_e4m3")
     assert "NACELLE_FP8" in unit.defines
 
 
 def test_our_own_files_exist(kit, tmp_path):
-    for library in attention_libraries(spec(), recipe()):
+    for library in attention_libraries(shape()):
         unit = write_sources(library, kit.headers, tmp_path)
         assert unit.sources[1].is_file()
         assert unit.prelude.is_file()
@@ -115,13 +98,13 @@ def test_our_own_files_exist(kit, tmp_path):
 def test_a_template_that_flashinfer_lacks_is_named(kit, tmp_path):
     (kit.headers.flashinfer / "csrc" / "batch_decode_kernel_inst.jinja").unlink()
     with pytest.raises(CompileFailed, match=r"batch_decode_kernel_inst\.jinja cannot be read"):
-        write_sources(attention_libraries(spec(), recipe())[0], kit.headers, tmp_path)
+        write_sources(attention_libraries(shape())[0], kit.headers, tmp_path)
 
 
 def test_progress_names_each_library(kit, tmp_path, monkeypatch):
     monkeypatch.setattr(made, "compile_library", lambda _kit, _arch, _unit, out: out.touch())
     lines = []
-    libraries = attention_libraries(spec(), recipe())[:2]
+    libraries = attention_libraries(shape())[:2]
     compile_libraries(
         libraries, Architecture.SM_90, tmp_path, lambda *line: lines.append(line), kit
     )
@@ -138,7 +121,7 @@ def test_a_failing_compiler_fails_the_build(kit, tmp_path):
     nvcc.parent.mkdir(parents=True)
     nvcc.write_text("#!/bin/sh\necho 'error: no such instruction' >&2\nexit 2\n")
     nvcc.chmod(0o755)
-    libraries = attention_libraries(spec(), recipe())[:1]
+    libraries = attention_libraries(shape())[:1]
     with pytest.raises(CompileFailed, match="nvcc ended with 2: error: no such instruction"):
         compile_libraries(libraries, Architecture.SM_90, tmp_path, lambda *_: None, kit)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from nacelle_builder.compile.gpu.flashinfer_sources import Headers, find_headers, write_sources
 from nacelle_builder.compile.gpu.nvcc import Toolkit, compile_library, find_toolkit
 from nacelle_engine.arch import Architecture
-from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.precision import Fp8OrNone
+from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.program.attention_library import (
     ALGORITHMS,
     Algorithm,
@@ -17,17 +16,8 @@ from nacelle_engine.program.attention_library import (
     KvDtype,
     refusal,
 )
-from nacelle_engine.recipe import Recipe
 
 Report = Callable[[int, str], None]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What differs between layers at compile time; one library of each algorithm for each."""
-
-    sliding_window: bool = False
-    soft_cap: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,25 +33,18 @@ def find_kit() -> Kit:
     return Kit(find_toolkit(), find_headers())
 
 
-def attention_libraries(
-    spec: ModelSpec, recipe: Recipe, variants: Iterable[Variant] = (Variant(),)
-) -> tuple[AttentionLibrary, ...]:
-    """The libraries that serve this model on this architecture: every algorithm is a tactic.
+def attention_libraries(shape: AttentionShape) -> tuple[AttentionLibrary, ...]:
+    """The libraries that serve layers of this shape: every algorithm is a tactic.
 
-    Empty where FlashInfer has none (a head size, a CPU): our own kernels serve there. fa3 exists
-    for sm_90 alone.
+    Empty where FlashInfer has none (a head size): our own kernels serve there. fa3 exists for
+    sm_90 alone.
     """
-    if recipe.architecture.is_cpu:
-        return ()
-    group = spec.num_heads // spec.num_kv_heads
-    fp8 = recipe.quantization.kv_cache == Fp8OrNone.FP8
-    kv_dtype: KvDtype = "float8_e4m3fn" if fp8 else "bfloat16"
+    kv_dtype: KvDtype = "float8_e4m3fn" if shape.fp8 else "bfloat16"
     return tuple(
-        _library(algorithm, spec.head_dim, group, kv_dtype, variant)
-        for variant in dict.fromkeys(variants)
+        _library(algorithm, shape, kv_dtype)
         for algorithm in ALGORITHMS
-        if (algorithm != "fa3" or recipe.architecture == Architecture.SM_90)
-        and refusal(algorithm, spec.head_dim, group, kv_dtype, variant.soft_cap) is None
+        if (algorithm != "fa3" or shape.architecture == Architecture.SM_90)
+        and refusal(algorithm, shape.head_dim, shape.group, kv_dtype, shape.soft_cap > 0) is None
     )
 
 
@@ -88,18 +71,17 @@ def compile_libraries(
     report(100, "compiled the attention libraries")
 
 
-def _library(
-    algorithm: Algorithm, head_dim: int, group: int, kv_dtype: KvDtype, variant: Variant
-) -> AttentionLibrary:
-    parts = ["attention", algorithm, f"d{head_dim}", f"g{group}"]
-    parts += ["fp8"] if kv_dtype == "float8_e4m3fn" else ["bf16"]
-    parts += ["window"] if variant.sliding_window else []
-    parts += ["cap"] if variant.soft_cap else []
+def _library(algorithm: Algorithm, shape: AttentionShape, kv_dtype: KvDtype) -> AttentionLibrary:
+    window, cap = shape.window > 0, shape.soft_cap > 0
+    parts = ["attention", algorithm, f"d{shape.head_dim}", f"g{shape.group}"]
+    parts += ["fp8"] if shape.fp8 else ["bf16"]
+    parts += ["window"] if window else []
+    parts += ["cap"] if cap else []
     name = "-".join(parts)
     return AttentionLibrary.model_validate(
         {
-            "name": name, "file": f"{name}.so", "algorithm": algorithm, "head_dim": head_dim,
-            "group_size": group, "kv_dtype": kv_dtype,
-            "sliding_window": variant.sliding_window, "soft_cap": variant.soft_cap,
+            "name": name, "file": f"{name}.so", "algorithm": algorithm,
+            "head_dim": shape.head_dim, "group_size": shape.group, "kv_dtype": kv_dtype,
+            "sliding_window": window, "soft_cap": cap,
         }
     )  # fmt: skip
