@@ -38,8 +38,8 @@ _CHECKED_REQUESTS = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """heads, kv_heads, head_dim: of the model; cases: sizes to time; every_choice: of our kernels
-    all tile sizes are timed and the quickest counts, instead of the first.
+    """heads, kv_heads, head_dim: of the model; cases: sizes to time, one of decode at least;
+    every_choice: all tile sizes of our kernels are timed and the quickest counts, not the first.
     """
 
     heads: int
@@ -90,15 +90,15 @@ class _Bench:
         self._attentions = opened(made, rank, largest, self._device)
 
     def facts(self) -> dict[str, Any]:
-        """Steps that each library was right on, and the host's time to plan the first case."""
-        case = self._settings.cases[0]
+        """Steps that each library was right on, and the host's time to plan the most requests."""
+        decode = (case for case in self._settings.cases if not case.prefill)
+        case = max(decode, key=lambda case: case.requests)
         step = plan_arrays(*case.lengths, -(-case.context // TOKENS_PER_BLOCK))
         found: dict[str, Any] = {}
         for attention in self._attentions:
             name = attention.library.name
             found[f"{name}, steps right"] = Checks(attention, self._shape, self._device).run()
-            if not case.prefill or attention.library.algorithm != "decode":
-                found[f"{name}, us of the host a plan"] = plan_microseconds(attention, step)
+            found[f"{name}, us of the host a plan"] = plan_microseconds(attention, step)
         return found
 
     def measured(self) -> list[Measured]:

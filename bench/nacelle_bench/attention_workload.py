@@ -25,6 +25,9 @@ class Case:
     context: int
     prefill: bool = False
 
+    def __str__(self) -> str:
+        return f"{'prefill' if self.prefill else 'decode'} {self.requests} x {self.context}"
+
     @property
     def lengths(self) -> tuple[Int32s, Int32s]:
         """(q_start [R + 1], seq_lens [R])."""

@@ -1,11 +1,11 @@
-"""The attention benchmark's parts that need no GPU: workloads, contenders, the verdict, the rows."""
+"""The attention benchmark's parts that need no GPU: workloads, contenders, verdict, rows."""
 
 import numpy as np
 import pytest
 import torch
 from interpreted import run
 
-from nacelle_bench import attention_triton
+from nacelle_bench import attention_flex, attention_triton
 from nacelle_bench.attention_contender import Contender, check
 from nacelle_bench.attention_flex import FlexPages, flex_contender
 from nacelle_bench.attention_gather import gather_contender
@@ -33,6 +33,28 @@ def interpreted(kernel, tensors, sizes):
     run(kernel, {name: tensors[name] for name in kernel.arguments}, **sizes)
 
 
+def dense_flex(q, k, v, *, block_mask, scale, enable_gqa, kernel_options):
+    """FlexAttention's formula: whole blocks of the mask, and part of those it names so."""
+    b, queries, tokens = q.shape[0], q.shape[2], k.shape[2]
+    rows, page = block_mask.BLOCK_SIZE
+    seen = torch.zeros(b, queries, tokens, dtype=torch.bool)
+    at_q, at_kv = torch.arange(queries)[:, None], torch.arange(tokens)[None]
+    for r in range(b):
+        inside = block_mask.mask_mod(torch.tensor(r), None, at_q, at_kv).expand(queries, tokens)
+        for kind in ("", "full_"):
+            counts, pages = (
+                getattr(block_mask, f"{kind}kv_{x}") for x in ("num_blocks", "indices")
+            )
+            for tile in range(counts.shape[-1]):
+                for n in pages[r, 0, tile, : int(counts[r, 0, tile])].tolist():
+                    part = np.s_[tile * rows : (tile + 1) * rows, n * page : (n + 1) * page]
+                    seen[r][part] = inside[part] if kind == "" else True
+    k, v = (x.expand(b, -1, -1, -1) for x in (k, v))
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, seen[:, None], scale=scale, enable_gqa=enable_gqa
+    )
+
+
 def test_a_block_belongs_to_one_request_and_block_0_to_nobody():
     table = block_table(np.array([33, 1, 64], np.int32), 4, seed=3)
     assert sorted(table.flatten().tolist()) == [0] * 7 + [1, 2, 3, 4, 5]
@@ -51,6 +73,7 @@ def test_figures_of_a_case():
     assert DECODE.operations(shape()) == 3 * 64 * 4 * 4 * 64
     assert PREFILL.operations(shape()) == 2 * (128 * 129 // 2) * 4 * 4 * 64
     assert (DECODE.tokens, PREFILL.tokens) == (3, 256)
+    assert (str(DECODE), str(PREFILL)) == ("decode 3 x 64", "prefill 2 x 128")
 
 
 @pytest.mark.parametrize("fp8", [False, True])
@@ -81,11 +104,14 @@ def test_gather_is_the_same_attention(monkeypatch):
     check(gather_contender(work), work, "decode", 3)
 
 
-@pytest.mark.parametrize("case", [DECODE, PREFILL])
+@pytest.mark.parametrize("case", [DECODE, Case(3, 50), PREFILL, Case(2, 256, prefill=True)])
 def test_flex_attention_is_the_same_attention(monkeypatch, case):
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    monkeypatch.setattr(attention_flex, "flex_attention", dense_flex)
     work, cache = work_of(case)
     flex = flex_contender(work, FlexPages(cache), case.context, prefill=case.prefill)
-    check(flex, work, "decode", 3)
+    check(flex, work, "flex", 3)
+    flex.attend(1)
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, 0.0])
