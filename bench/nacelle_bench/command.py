@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nacelle_bench import attention_command
 from nacelle_bench.settings import Ceilings, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
@@ -43,6 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     compiling.add_argument("--json", action="store_true", help="print JSON instead of a table")
     plot = kinds.add_parser("plot", help="draw the figures kept in a folder")
     plot.add_argument("folder", type=Path, help="where the JSON files are, and the charts go")
+    attention_command.configure(
+        kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             ceilings=Ceilings(arguments.read_gb_s, arguments.matrix_tflops),
         )
         result = bench_engine(arguments.bundle, arguments.hf, settings)
+    elif arguments.benchmark == "attention":
+        result = attention_command.run(arguments)
     else:
         from nacelle_bench.compiling import bench_compile
 
