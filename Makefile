@@ -13,6 +13,8 @@ GENERATED := crds charts docs/reference
 INDEX = $(shell $(BIN)/pip config get global.index-url 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --custom-compile-command "make lock" $(INDEX:%=--default-index %)
+# No CUDA compiler in dev.txt: no test needs the extra gpu-builder.
+DEVELOPED := operator builder runtime dev
 # Images take the versions of dev.txt. torch's wheel asks for triton, which no image holds.
 IN_IMAGES := -c requirements/dev.txt --no-emit-package triton
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
@@ -59,8 +61,8 @@ types: $(READY) ## strict types
 	@$(BIN)/mypy
 
 lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
-	@$(COMPILE) --all-extras --upgrade -o requirements/dev.txt pyproject.toml
-	@for extra in operator builder runtime; do \
+	@$(COMPILE) $(DEVELOPED:%=--extra %) --upgrade -o requirements/dev.txt pyproject.toml
+	@for extra in operator builder gpu-builder runtime; do \
 	  $(COMPILE) --extra $$extra $(IN_IMAGES) -o requirements/$$extra.txt pyproject.toml; \
 	done
 	@$(COMPILE) $(IN_IMAGES) -o requirements/torch.txt requirements/torch.in

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nacelle_bench import attention_command
+from nacelle_bench.settings import Ceilings, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
 
@@ -11,12 +13,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="benchmark", required=True)
     engine = kinds.add_parser("engine", help="decode speed of a bundle beside transformers'")
     engine.add_argument("bundle", type=Path, help="a sealed bundle")
-    engine.add_argument("--hf", type=Path, help="the model's checkpoint: the peer's generate()")
+    engine.add_argument(
+        "--hf", type=Path, help="CPU: the model's checkpoint, for the peer's generate()"
+    )
     engine.add_argument("--threads", type=int, help="threads of both sides; default: all cores")
     engine.add_argument("--prompt", type=int, default=32, help="prompt tokens a stream")
     engine.add_argument("--tokens", type=int, default=64, help="answer tokens a stream")
-    engine.add_argument("--streams", type=int, default=8, help="streams of the batched row")
+    engine.add_argument("--streams", type=int, default=8, help="CPU: streams of the batched row")
     engine.add_argument("--rounds", type=int, default=5, help="interleaved rounds of every row")
+    engine.add_argument(
+        "--prefill",
+        action="append",
+        default=[],
+        metavar="N,LENGTH",
+        help="GPU: also a row of N prompts of LENGTH tokens, one token out; may be repeated",
+    )
+    engine.add_argument(
+        "--matrix-tflops", type=float, help="GPU: the matrix ceiling; default: measured in the run"
+    )
+    engine.add_argument(
+        "--read-gb-s", type=float, help="GPU: the memory's ceiling; default: measured in the run"
+    )
     engine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compiling = kinds.add_parser("compile", help="compile time of few and of many layers")
     compiling.add_argument("--hf", type=Path, required=True, help="a checkpoint: its config.json")
@@ -25,12 +42,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     compiling.add_argument("--layers", type=int, nargs="+", default=[4, 30], help="depths")
     compiling.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    plot = kinds.add_parser("plot", help="draw the figures kept in a folder")
+    plot.add_argument("folder", type=Path, help="where the JSON files are, and the charts go")
+    attention_command.configure(
+        kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen benchmark and print its table."""
+    """Run the chosen benchmark and print its table, or draw what earlier runs found."""
+    if arguments.benchmark == "plot":
+        from nacelle_bench.plots import write_charts
+
+        print("\n".join(str(path) for path in write_charts(arguments.folder)))
+        return 0
     if arguments.benchmark == "engine":
-        from nacelle_bench.engine import Settings, bench_engine
+        from nacelle_bench.engine import bench_engine
 
         settings = Settings(
             threads=arguments.threads,
@@ -38,8 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
             tokens=arguments.tokens,
             streams=arguments.streams,
             rounds=arguments.rounds,
+            prefill=tuple(Prompts.parse(text) for text in arguments.prefill),
+            ceilings=Ceilings(arguments.read_gb_s, arguments.matrix_tflops),
         )
         result = bench_engine(arguments.bundle, arguments.hf, settings)
+    elif arguments.benchmark == "attention":
+        result = attention_command.run(arguments)
     else:
         from nacelle_bench.compiling import bench_compile
 

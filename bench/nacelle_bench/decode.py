@@ -40,8 +40,7 @@ class Driver:
         vocab = self.program.signature.vocab_size
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(vocab, (self.streams, self.prompt), generator=generator)
-        # As many whole prompts a step as the engine takes.
-        together = max(self.program.signature.max_num_tokens // self.prompt, 1)
+        together = self.prompts_together
         start = time.perf_counter()
         chosen = torch.cat(
             [
@@ -51,10 +50,17 @@ class Driver:
                 )
             ]
         )
+        self._wait()
         middle = time.perf_counter()
         for position in range(self.prompt, self.prompt + self.tokens - 1):
             chosen = self._run(chosen, position, table)
+        self._wait()
         return Seconds(middle - start, time.perf_counter() - middle)
+
+    @property
+    def prompts_together(self) -> int:
+        """Whole prompts that a step takes."""
+        return max(self.program.signature.max_num_tokens // self.prompt, 1)
 
     @property
     def bytes_per_step(self) -> float:
@@ -81,4 +87,9 @@ class Driver:
             seq_lens=torch.full((streams,), position + count, dtype=torch.int32),
             logits_rows=torch.arange(count - 1, streams * count, count),
         )
-        return self.program.run(step).argmax(-1, keepdim=True).cpu()
+        return self.program.run(step).argmax(-1, keepdim=True)
+
+    def _wait(self) -> None:
+        """A GPU runs behind its driver: the tokens it chose never leave it."""
+        if self.program.device.type == "cuda":
+            torch.cuda.synchronize(self.program.device)

@@ -10,25 +10,17 @@ import torch
 
 from nacelle_bench.decode import Driver, Seconds
 from nacelle_bench.memory import read_bandwidth
+from nacelle_bench.settings import Ceilings, Settings
 from nacelle_bench.table import Table
 from nacelle_engine.arch import cpu_flags
 from nacelle_engine.bundle import check_target, read_bundle
+from nacelle_engine.errors import InvalidRequest
+from nacelle_engine.limits import Limits
 from nacelle_engine.machine import this_machine
 from nacelle_engine.program.program import open_program
 
 # Flags that decide how fast bfloat16 and int8 products can be, weakest first.
 _ISA = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is made; `threads` None means all of torch's."""
-
-    threads: int | None = None
-    prompt: int = 32
-    tokens: int = 64
-    streams: int = 8
-    rounds: int = 5
 
 
 @dataclass
@@ -46,11 +38,13 @@ def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
     """Measure all rows in interleaved rounds, so that a busy machine slows all of them alike."""
     bundle = read_bundle(root)
     check_target(bundle, this_machine())
+    on_gpu = not bundle.manifest.target.architecture.is_cpu
+    check_settings(settings, hf, bundle.manifest.limits, on_gpu=on_gpu)
     program = open_program(bundle.rank(), settings.threads)
-    if program.device.type == "cuda":
+    if on_gpu:
         from nacelle_bench.gpu import bench_gpu
 
-        return bench_gpu(program, settings.prompt, settings.tokens, settings.rounds)
+        return bench_gpu(program, bundle.manifest.key, settings)
     cases = [
         _engine_case(Driver(program, streams, settings.prompt, settings.tokens))
         for streams in (1, settings.streams)
@@ -67,6 +61,17 @@ def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
     bandwidth = max(bandwidths)
     rows = [_row(case, settings.tokens, bandwidth) for case in cases]
     return Table({**_facts(bandwidth), **_ratios(rows)}, rows)
+
+
+def check_settings(settings: Settings, hf: Path | None, limits: Limits, *, on_gpu: bool) -> None:
+    """Refuse what the engine cannot be measured with."""
+    settings.check(limits)
+    if on_gpu and hf is not None:
+        raise InvalidRequest("--hf is for CPU bundles: on a GPU no peer runs beside the engine")
+    if not on_gpu and settings.prefill:
+        raise InvalidRequest("--prefill is for GPU bundles: a CPU's rows hold their prompts' time")
+    if not on_gpu and settings.ceilings != Ceilings():
+        raise InvalidRequest("--matrix-tflops and --read-gb-s are for GPU bundles")
 
 
 def _engine_case(driver: Driver) -> _Case:

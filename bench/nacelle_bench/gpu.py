@@ -1,62 +1,121 @@
-"""Decode speed of a GPU bundle by batch, beside the memory's measured read bandwidth."""
+"""Speed of a GPU bundle by batch and over prompts, beside the device's measured ceilings."""
 
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from nacelle_bench.decode import Driver
+from nacelle_bench.gpu_machine import machine_facts
+from nacelle_bench.matrix import matrix_rate
 from nacelle_bench.memory import gpu_read_bandwidth
+from nacelle_bench.operations import step_operations
+from nacelle_bench.settings import Ceilings, Prompts, Settings
 from nacelle_bench.table import Table
 from nacelle_engine.program.gpu import GpuProgram
 from nacelle_engine.program.graphs import captured_sizes
 from nacelle_engine.program.program import Program
 
 _BATCHES = (1, 8, 32, 128)
+_DECIMALS = {"step_ms": 3, "floor_ms": 3, "gb": 3, "tflop_s": 2}
 
 
-def bench_gpu(program: Program, prompt: int, tokens: int, rounds: int) -> Table:
+@dataclass(frozen=True)
+class Rates:
+    """What the device can do at most, a second: bytes read, operations done; and who says so."""
+
+    bytes: float
+    operations: float
+    facts: dict[str, Any]
+
+
+def bench_gpu(program: Program, key: str, settings: Settings) -> Table:
     """One row a batch that the engine holds: whole steps, the chosen ids back on the host."""
     assert isinstance(program, GpuProgram), "a bundle on a GPU is a launch list"
-    bandwidth = gpu_read_bandwidth(program.device)
+    rates = _rates(program.device, settings.ceilings)
     batches = [batch for batch in _BATCHES if batch <= program.signature.max_batch_size]
-    rows = [_row(program, Driver(program, n, prompt, tokens), rounds, bandwidth) for n in batches]
     facts = {
-        "gpu": torch.cuda.get_device_name(program.device),
-        "read GB/s": bandwidth / 1e9,
-        "prompt": prompt,
-        "answer": tokens,
+        "bundle": key,
+        **machine_facts(program.device),
+        **rates.facts,
+        "prompt": settings.prompt,
+        "answer": settings.tokens,
+        "rounds": settings.rounds,
     }
-    return Table(facts, rows)
+    rows = [_decode_row(program, batch, settings, rates) for batch in batches]
+    prefill = [_prefill_row(program, one, settings.rounds, rates) for one in settings.prefill]
+    return Table(facts, rows, _DECIMALS, {"prefill": prefill} if prefill else {})
 
 
-def _row(program: GpuProgram, driver: Driver, rounds: int, bandwidth: float) -> dict[str, Any]:
+def _rates(device: torch.device, given: Ceilings) -> Rates:
+    """The ceilings that were given, the others measured."""
+    read, read_by = given.read_gb_s, "stated"
+    if read is None:
+        read, read_by = gpu_read_bandwidth(device) / 1e9, "measured: 2 GiB summed"
+    matrix, matrix_by = given.matrix_tflop_s, "stated"
+    if matrix is None:
+        rate, kind = matrix_rate(device)
+        matrix, matrix_by = rate / 1e12, f"measured: one large {kind} product"
+    facts = {
+        "read_gb_s": round(read, 1),
+        "read_by": read_by,
+        "matrix_tflop_s": round(matrix, 1),
+        "matrix_by": matrix_by,
+    }
+    return Rates(read * 1e9, matrix * 1e12, facts)
+
+
+def _decode_row(
+    program: GpuProgram, batch: int, settings: Settings, rates: Rates
+) -> dict[str, Any]:
+    driver = Driver(program, batch, settings.prompt, settings.tokens)
     driver.seconds()  # warm
-    seconds = [driver.seconds() for _ in range(rounds)]
-    step = statistics.median(s.decode for s in seconds) / (driver.tokens - 1)
-    prefill = statistics.median(s.prefill for s in seconds)
-    floor = driver.bytes_per_step / bandwidth
+    seconds = [driver.seconds().decode for _ in range(settings.rounds)]
+    step = statistics.median(seconds) / (settings.tokens - 1)
+    context = settings.prompt + settings.tokens // 2
+    operations = step_operations(program.signature, batch, context - 1, 1)
+    floor = max(driver.bytes_per_step / rates.bytes, operations / rates.operations)
     return {
-        "batch": driver.streams,
-        "step ms": _milliseconds(step),
-        "floor ms": _milliseconds(floor),
-        "% of floor": 100 * floor / step,
-        "GB/step": round(driver.bytes_per_step / 1e9, 3),
-        "GB/s": driver.bytes_per_step / step / 1e9,
-        "decode tokens/s": driver.streams / step,
-        "prefill tokens/s": driver.streams * driver.prompt / prefill,
-        "launches a layer": _launches(program, driver.streams),
+        "batch": batch,
+        "context": context,
+        "step_ms": round(1000 * step, 4),
+        "floor_ms": round(1000 * floor, 4),
+        "percent_of_floor": round(100 * floor / step, 1),
+        "gb": round(driver.bytes_per_step / 1e9, 4),
+        "gb_s": round(driver.bytes_per_step / step / 1e9, 1),
+        "tflop_s": round(operations / step / 1e12, 3),
+        "tokens_s": round(batch / step, 1),
+        "launches_per_layer": _launches(program, batch, decode=True),
     }
 
 
-def _launches(program: GpuProgram, batch: int) -> int:
-    """Launches that one layer takes in a decode step of the captured size for this batch."""
-    sizes = captured_sizes(program.signature.max_batch_size)
-    size = min(size for size in sizes if size >= batch)
-    chosen = program.launches.steps[program.launches.step_index(size, decode=True)]
-    (launches,) = chosen.kinds.values()
-    return len(launches)
+def _prefill_row(
+    program: GpuProgram, prompts: Prompts, rounds: int, rates: Rates
+) -> dict[str, Any]:
+    driver = Driver(program, prompts.number, prompts.length, 1)
+    driver.seconds()  # warm
+    taken = statistics.median(driver.seconds().prefill for _ in range(rounds))
+    operations = step_operations(program.signature, prompts.number, 0, prompts.length)
+    tokens = prompts.number * prompts.length
+    tokens_a_step = min(driver.prompts_together, prompts.number) * prompts.length
+    return {
+        "prompts": prompts.number,
+        "length": prompts.length,
+        "tokens_a_step": tokens_a_step,
+        "seconds": round(taken, 4),
+        "tok_s": round(tokens / taken, 1),
+        "ceiling_tok_s": round(tokens * rates.operations / operations, 1),
+        "tflop_s": round(operations / taken / 1e12, 3),
+        "percent_of_matrix": round(100 * operations / taken / rates.operations, 1),
+        "launches_per_layer": _launches(program, tokens_a_step, decode=False),
+    }
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3f}"
+def _launches(program: GpuProgram, tokens: int, *, decode: bool) -> int:
+    """Launches that one layer takes in a step; a decode step runs at a captured size."""
+    if decode:
+        sizes = captured_sizes(program.signature.max_batch_size)
+        tokens = min(size for size in sizes if size >= tokens)
+    chosen = program.launches.steps[program.launches.step_index(tokens, decode)]
+    return max(len(launches) for launches in chosen.kinds.values())

@@ -1,32 +1,53 @@
 """What a benchmark found: the surroundings it ran in, and rows of figures."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Named facts about the run, and rows that all have the same columns."""
+    """Named facts about the run, and rows that all have the same columns.
+
+    decimals  digits after the point where text shows other than one, by column
+    others    further rows under a name, each with columns of their own
+    """
 
     facts: dict[str, Any]
-    rows: list[dict[str, Any]]
+    rows: Sequence[Row]
+    decimals: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
     def json(self) -> str:
         """Facts and rows as one JSON object."""
-        return json.dumps({**self.facts, "rows": self.rows}, indent=1)
+        return json.dumps({**self.facts, "rows": self.rows, **self.others}, indent=1)
 
     def text(self) -> str:
         """The facts, a line each, and the rows in columns."""
-        names = list(self.rows[0])
-        cells = [names, *([_cell(row[name]) for name in names] for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
         lines = [f"{name}: {_cell(value)}" for name, value in self.facts.items()]
+        lines += self._columns(self.rows)
+        for name, rows in self.others.items():
+            lines += ["", f"{name}:", *self._columns(rows)]
+        return "\n".join(lines)
+
+    def _columns(self, rows: Sequence[Row]) -> list[str]:
+        names = list(rows[0])
+        cells = [
+            names,
+            *([_cell(row[name], self.decimals.get(name, 1)) for name in names] for row in rows),
+        ]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+        lines = []
         for line in cells:
             first, *rest = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
             lines.append("  ".join([first.strip().ljust(widths[0]), *rest]))
-        return "\n".join(lines)
+        return lines
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else "-" if value is None else str(value)
+def _cell(value: Any, decimals: int = 1) -> str:
+    if isinstance(value, float):
+        return f"{value:.{decimals}f}"
+    return "-" if value is None else str(value)

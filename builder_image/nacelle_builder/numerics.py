@@ -46,7 +46,7 @@ def step_classes(spec: ModelSpec, recipe: Recipe) -> StepClasses:
     without = recipe.architecture.is_cpu or recipe.architecture == Architecture.SM_80
     if without or algorithm == QuantizationAlgorithm.NONE:
         return StepClasses(fused=limit, block=0)
-    blocks = algorithm == QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN and not any(
+    blocks = not any(
         size % BLOCK_COLUMNS
         for size in (spec.hidden_size, spec.intermediate_size, attention_columns(spec))
     )
@@ -63,10 +63,11 @@ def numerics(spec: ModelSpec, recipe: Recipe) -> tuple[Numerics, ...]:
     """What steps compute in; the first entry that fits a step is its own."""
     compute, limit = recipe.quantization.compute_type.value, recipe.limits.max_num_tokens
     classes = step_classes(spec, recipe)
+    static = recipe.quantization.algorithm == QuantizationAlgorithm.FP8
     stored = compute
     if recipe.quantization.algorithm != QuantizationAlgorithm.NONE:
         loaded = f", {compute} once loaded" if recipe.architecture.is_cpu else ""
-        stored = f"float8_e4m3fn per channel{loaded}"
+        stored = f"float8_e4m3fn per {'tensor' if static else 'channel'}{loaded}"
     made = []
     if classes.block:
         made.append(
@@ -94,7 +95,7 @@ def numerics(spec: ModelSpec, recipe: Recipe) -> tuple[Numerics, ...]:
                 min_tokens=classes.fused + 1,
                 max_tokens=limit,
                 weights=stored,
-                activations="float8_e4m3fn per token",
+                activations=f"float8_e4m3fn {'static' if static else 'per token'}",
                 accumulation="float32, shorter within the tensor cores' products",
             )
         )

@@ -45,16 +45,22 @@ def check_model(recipe: Recipe, spec: ModelSpec) -> None:
 
 def _check_quantization(recipe: Recipe) -> None:
     quantization = recipe.quantization
-    kind = "CPU" if recipe.architecture.is_cpu else "GPU"
-    if quantization.algorithm == QuantizationAlgorithm.FP8:
+    if quantization.lm_head == Fp8OrNone.FP8:
+        raise InvalidRequest("quantization.lmHead FP8 is not built yet: use NONE")
+    if recipe.architecture.is_cpu and quantization.algorithm == QuantizationAlgorithm.FP8:
         raise InvalidRequest(
-            f"quantization.algorithm FP8 (per tensor, calibrated) is not built yet for {kind} "
-            "targets; use FP8_PER_CHANNEL_PER_TOKEN or NONE"
+            "quantization.algorithm FP8 (static scales) is not built yet for CPU architectures: "
+            "use FP8_PER_CHANNEL_PER_TOKEN or NONE"
         )
     if quantization.kv_cache == Fp8OrNone.FP8:
-        raise InvalidRequest(f"quantization.kvCache FP8 is not built yet for {kind} targets")
-    if quantization.lm_head == Fp8OrNone.FP8:
-        raise InvalidRequest(f"quantization.lmHead FP8 is not built yet for {kind} targets")
+        if recipe.architecture.is_cpu:
+            raise InvalidRequest(
+                "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE"
+            )
+        if recipe.architecture == Architecture.SM_80:
+            raise InvalidRequest(
+                "quantization.kvCache FP8 needs sm_89 or later, the target is sm_80: use NONE"
+            )
 
 
 def _check_gpu_recipe(recipe: Recipe) -> None:

@@ -12,6 +12,7 @@ COMMANDS = {
     "build": ("nacelle_builder.commands.build", "build an engine from a model folder"),
     "model": ("nacelle_builder.commands.model", "fetch a model's checkpoint"),
     "inspect": ("nacelle_cli.inspect", "print what a bundle is"),
+    "report": ("nacelle_cli.report", "write what a bundle is and costs as one HTML page"),
     "verify": (
         "nacelle_cli.verify",
         "check a bundle's digests, and its target against this machine",

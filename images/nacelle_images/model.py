@@ -31,8 +31,16 @@ def write_model_context(checkpoint: Path, folder: Path) -> Context:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a large file rather than a copy, where the file system allows."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    """A second name for a large file rather than a copy, where the file system allows.
+
+    A pod reads it as a user of its own: a file that only its owner may read (so safetensors are
+    written) is copied, since a link would share its mode.
+    """
+    if source.stat().st_mode & 0o004:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # another file system, or one without links
+    shutil.copyfile(source, target)
+    target.chmod(0o644)

@@ -23,3 +23,10 @@ def test_text():
 def test_json():
     found = json.loads(TABLE.json())
     assert found["isa"] == "avx2" and found["rows"] == TABLE.rows
+
+
+def test_decimals_and_further_rows():
+    rows, prefill = [{"n": 1, "ms": 2.1058}], [{"n": 2, "s": 1.26}]
+    table = Table({}, rows, {"ms": 3}, {"prefill": prefill})
+    assert table.text().splitlines() == ["n     ms", "1  2.106", "", "prefill:", "n    s", "2  1.3"]
+    assert json.loads(table.json()) == {"rows": rows, "prefill": prefill}

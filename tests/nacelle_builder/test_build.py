@@ -189,19 +189,26 @@ def test_a_planted_wrong_scale_is_stopped(tiny, store):
 def test_a_planted_wrong_rope_is_stopped(tiny, store):
     programs = rank0(store) / "programs.json"
     signature = json.loads(programs.read_text())
-    signature["inverseFrequencies"] = [1.5 * f for f in signature["inverseFrequencies"]]
+    signature["inverseFrequencies"] = [
+        [1.5 * f for f in group] for group in signature["inverseFrequencies"]
+    ]
     programs.write_text(json.dumps(signature))
     error = stopped(tiny, store)
     assert isinstance(error, FidelityFailed)
     assert "prefill in one step" in str(error)
 
 
+SILU = "exp(zero() - exponent<A>(x))"
+
+
 def compile_wrong_silu(library, folder):
     """kernels.so whose activation is x / (1 + exp(+x)), under the right one's soname."""
-    ops = sources()[0].parent
+    ops, planted = sources()[0].parent, 0
     for file in (*headers(), *sources()):
-        text = file.read_text().replace("exp(zero() - x)", "exp(x)")
-        (folder / file.relative_to(ops)).write_text(text)
+        text = file.read_text()
+        planted += text.count(SILU)
+        (folder / file.relative_to(ops)).write_text(text.replace(SILU, "exp(exponent<A>(x))"))
+    assert planted == 1
     right = toolchain.Toolchain(RECIPE.architecture, folder).soname
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toolchain, "sources", lambda: sorted(folder.glob("*.cpp")))

@@ -133,18 +133,32 @@ def test_wrong_flags_are_named(flags, message):
             "determinism BatchInvariant is not built yet for GPU targets",
         ),
         (
-            {"architecture": "sm_90", "quantization": {"kvCache": "FP8"}},
+            {"architecture": "sm_80", "quantization": {"kvCache": "FP8"}},
             InvalidRequest,
-            "quantization.kvCache FP8 is not built yet for GPU targets",
+            "quantization.kvCache FP8 needs sm_89 or later, the target is sm_80: use NONE",
+        ),
+        (
+            {"architecture": "sm_90", "quantization": {"lmHead": "FP8"}},
+            InvalidRequest,
+            "quantization.lmHead FP8 is not built yet: use NONE",
         ),
         ({"gpu_product": "NVIDIA-H200"}, InvalidRequest, "gpuProduct 'NVIDIA-H200'"),
-        ({"quantization": {"algorithm": "FP8"}}, InvalidRequest, r"algorithm FP8 .* not built yet"),
+        (
+            {"quantization": {"algorithm": "FP8"}},
+            InvalidRequest,
+            r"quantization.algorithm FP8 \(static scales\) is not built yet for CPU architectures: "
+            "use FP8_PER_CHANNEL_PER_TOKEN or NONE",
+        ),
         (
             {"quantization": {"kvCache": "FP8"}},
             InvalidRequest,
-            "quantization.kvCache FP8 is not built yet for CPU targets",
+            "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE",
         ),
-        ({"quantization": {"lmHead": "FP8"}}, InvalidRequest, r"quantization\.lmHead FP8"),
+        (
+            {"quantization": {"lmHead": "FP8"}},
+            InvalidRequest,
+            "quantization.lmHead FP8 is not built yet: use NONE",
+        ),
         ({"architecture": "x86-64-v4"}, TargetMismatch, "lacks avx512bw, avx512cd"),
     ],
 )

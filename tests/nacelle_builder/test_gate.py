@@ -13,7 +13,7 @@ from nacelle_builder.calibrate.scales import KvScale
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import convert, read_model
 from nacelle_builder.gate.fake_quantise import AS_COMPUTED, PerBlock, Rounding
-from nacelle_builder.gate.fidelity import check_programs, phases
+from nacelle_builder.gate.fidelity import Bounds, Errors, check_programs, phases
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import Meter, judge, violations
 from nacelle_builder.gate.reference import Reference
@@ -163,6 +163,17 @@ def check(program, reference, ids, rounding=AS_COMPUTED, limits=LIMITS):
 def test_right_programs_pass_every_phase(quantised, ids):
     reference = quantised()
     check(EagerProgram(reference), reference, ids)
+
+
+def test_the_eager_models_own_rounding_widens_the_bounds_and_never_narrows_them():
+    bounds = Bounds(together=0.06, row=0.24)
+    assert bounds.widened(Errors(together=0.12, row=0.1)) == Bounds(together=0.15, row=0.24)
+    assert bounds.widened(Errors(together=0.01, row=0.4)) == Bounds(together=0.06, row=0.5)
+
+
+def test_not_a_number_is_within_no_bounds():
+    assert not Errors(together=float("nan"), row=0.0).within(Bounds(1.0, 1.0))
+    assert not Errors(together=0.0, row=float("nan")).within(Bounds(1.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from nacelle_engine.precision import Quantization
 PER_TOKEN = Quantization()
 STATIC = Quantization(algorithm="FP8")
 UP = "model.layers.1.mlp.up_proj"
+DOWN = "model.layers.1.mlp.down_proj"
 GATE = "transformer.layers.1.mlp.gate"
+PROJ = "transformer.layers.1.mlp.proj"
 QKV = "transformer.layers.1.attention.qkv"
 
 
@@ -49,10 +51,12 @@ def same(ours, theirs):
 @pytest.mark.parametrize("make", [ready_made.modelopt, ready_made.auto_fp8])
 def test_static_per_tensor_is_taken_as_it_is(model, tmp_path, make):
     source = load_file(make(model) / "model.safetensors")
-    made, error = converted(model, tmp_path / "c", STATIC)
-    assert same(made[f"{GATE}.weight"], source[f"{UP}.weight"])
-    assert float(made[f"{GATE}.weights_scaling_factor"]) == float(source[f"{UP}.weight_scale"])
-    # Only qkv is rounded once more, to the largest of its three scales.
+    said = []
+    made, error = converted(model, tmp_path / "c", STATIC, said)
+    assert said[-1].endswith("is taken as it is; qkv, and gate with up, get their largest scale")
+    assert same(made[f"{PROJ}.weight"], source[f"{DOWN}.weight"])
+    assert float(made[f"{PROJ}.weights_scaling_factor"]) == float(source[f"{DOWN}.weight_scale"])
+    # Only what is joined is rounded once more, to the largest of its scales.
     assert 0 < error < 0.04
     attention = "model.layers.1.self_attn"
     scales = [float(source[f"{attention}.{x}_proj.weight_scale"]) for x in "qkv"]
@@ -61,18 +65,25 @@ def test_static_per_tensor_is_taken_as_it_is(model, tmp_path, make):
     assert float(made[f"{QKV}.activation_scaling_factor"]) == max(inputs)
 
 
-def test_gate_and_up_share_the_larger_input_scale_and_keep_their_own_weights_scales(
-    model, tmp_path
-):
+def test_gate_and_up_share_the_larger_scales_of_input_and_weights(model, tmp_path, edit_tensors):
+    def widen(tensors):
+        tensors["model.layers.0.mlp.up_proj.weight"] *= 0.3
+
+    edit_tensors(model, widen)
     source = load_file(ready_made.modelopt(model) / "model.safetensors")
     made, _ = converted(model, tmp_path / "c", STATIC)
     mlp = "model.layers.0.mlp"
-    larger = max(float(source[f"{mlp}.{x}_proj.input_scale"]) for x in ("gate", "up"))
+    weights = {x: float(source[f"{mlp}.{x}_proj.weight_scale"]) for x in ("gate", "up")}
+    inputs = [float(source[f"{mlp}.{x}_proj.input_scale"]) for x in ("gate", "up")]
+    assert weights["gate"] > 2 * weights["up"]
     for ours, theirs in (("fc", "gate"), ("gate", "up")):
-        linear = f"transformer.layers.0.mlp.{ours}"
-        assert float(made[f"{linear}.activation_scaling_factor"]) == larger
-        own = float(source[f"{mlp}.{theirs}_proj.weight_scale"])
-        assert float(made[f"{linear}.weights_scaling_factor"]) == own
+        linear, stored = f"transformer.layers.0.mlp.{ours}", source[f"{mlp}.{theirs}_proj.weight"]
+        assert float(made[f"{linear}.activation_scaling_factor"]) == max(inputs)
+        assert float(made[f"{linear}.weights_scaling_factor"]) == weights["gate"]
+        assert same(made[f"{linear}.weight"], stored) == (theirs == "gate")
+        wanted = stored.float() * weights[theirs]
+        error = (made[f"{linear}.weight"].float() * weights["gate"] - wanted).norm()
+        assert float(error / wanted.norm()) < 0.04
 
 
 def test_modelopts_kv_scales_are_taken(model, tmp_path):

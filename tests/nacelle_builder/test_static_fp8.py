@@ -99,6 +99,25 @@ def test_qkv_has_the_largest_scale_of_its_three(source, rank):
     assert float(made[f"{QKV}.weight"].float().abs().max()) == 448
 
 
+def test_fc_and_gate_have_the_largest_scale_of_the_two(model, tmp_path, edit_tensors):
+    def change(tensors):
+        tensors["model.layers.0.mlp.up_proj.weight"] *= 0.001
+        tensors["model.layers.1.mlp.gate_proj.weight"] *= 0
+
+    edit_tensors(model, change)
+    source = read_model(find_checkpoint(model))
+    plain = load_file(model / "model.safetensors")
+    convert(source, STATIC, tmp_path / "c", quiet, scales_for(source))
+    made = load_file(tmp_path / "c" / "rank0.safetensors")
+    for layer, larger in ((0, "gate_proj"), (1, "up_proj")):
+        largest = float(plain[f"model.layers.{layer}.mlp.{larger}.weight"].abs().max())
+        for name in ("fc", "gate"):
+            factor = made[f"transformer.layers.{layer}.mlp.{name}.weights_scaling_factor"]
+            assert float(factor) == pytest.approx(largest / 448)
+    # The smaller weights lie among the subnormal numbers, which the gate allows for.
+    weights_leg(source, tmp_path / "c" / "rank0.safetensors")
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (17, 48)])
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
 def test_quantising_per_tensor_errs_by_at_most_half_a_step(shape, size):

@@ -90,6 +90,18 @@ def test_a_models_tag_is_that_of_its_digests(tmp_path):
     assert model_tag(checkpoint) != before
 
 
+def test_a_file_that_only_its_owner_may_read_is_readable_in_a_models_image(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(b"weights")
+    weights.chmod(0o600)
+    context = write_model_context(checkpoint, tmp_path / "context")
+    copied = context.folder / "model" / weights.name
+    assert copied.read_bytes() == b"weights"
+    assert (copied.stat().st_mode & 0o777, weights.stat().st_mode & 0o777) == (0o644, 0o600)
+
+
 def test_a_folder_that_was_not_fetched_is_refused_by_name(tmp_path):
     with pytest.raises(ClusterError, match=r"SHA256SUMS\.json is missing: fetch the model"):
         model_tag(tmp_path)

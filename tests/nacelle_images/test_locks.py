@@ -6,7 +6,7 @@ import pytest
 from nacelle_engine.abi import TORCH_VERSION, TRITON_VERSION
 from nacelle_images.settings import CHECKOUT
 
-LOCKS = ("operator", "builder", "runtime", "torch", "dev")
+LOCKS = ("operator", "builder", "gpu-builder", "runtime", "torch", "dev")
 
 
 def canonical(name: str) -> str:
@@ -28,7 +28,7 @@ def declared(extra: str) -> set[str]:
     return {canonical(re.match(r"[A-Za-z0-9_.-]+", line)[0]) for line in lines}
 
 
-@pytest.mark.parametrize("extra", ["operator", "builder", "runtime", "dev"])
+@pytest.mark.parametrize("extra", ["operator", "builder", "gpu-builder", "runtime", "dev"])
 def test_a_lock_pins_all_that_its_extra_declares(extra):
     assert declared(extra) <= pins(extra).keys()
 
@@ -42,6 +42,12 @@ def test_the_development_lock_covers_every_extra(extra):
 def test_images_hold_the_versions_that_the_tests_ran_with(lock):
     dev = pins("dev")
     assert all(versions <= dev[name] for name, versions in pins(lock).items())
+
+
+def test_the_compiler_for_gpus_is_no_part_of_the_tests_and_agrees_with_them():
+    ours, dev = pins("gpu-builder"), pins("dev")
+    assert not {"flashinfer-python", "nvidia-cuda-nvcc"} & dev.keys()
+    assert all(versions <= dev[name] for name, versions in ours.items() if name in dev)
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -105,7 +105,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"quantization": {"algorithm": "FP8"}}, "quantization.algorithm FP8 (static scales)"),
     (BUILD, {"quantization": {"algorithm": "INT4"}}, 'Unsupported value: "INT4"'),
     (BUILD, {"quantization": {"kvCache": "FP8"}}, "quantization.kvCache FP8 is not built yet"),
-    (BUILD, {"quantization": {"lmHead": "FP8"}}, "quantization.lmHead FP8 is not built yet"),
+    (BUILD, {"quantization": {"lmHead": "FP8"}}, "quantization.lmHead FP8 is not built yet: use"),
+    (
+        BUILD,
+        {"quantization": {"lmHead": "FP8"}, "targets": [HOPPER]},
+        "quantization.lmHead FP8 is not built yet: use NONE",
+    ),
     (BUILD, {"quantization": {"calibration": {}}}, "quantization.calibration has no meaning"),
     (
         BUILD,
@@ -170,6 +175,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"model": {"persistentVolumeClaim": None, "huggingFace": HUB}}),
     (BUILD, {"model": {"persistentVolumeClaim": {"path": "a/b..c"}}}),
     (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),
+    (BUILD, {"quantization": {"algorithm": "FP8", "kvCache": "FP8"}, "targets": [HOPPER]}),
     (SERVE, {"pod": {"resources": {"requests": {"cpu": 2, "memory": "4Gi"}}}}),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
 ]

@@ -1,5 +1,7 @@
 """A tiny Llama on an interpreted GPU, beside transformers' model that rounds as it does."""
 
+from typing import get_args
+
 import torch
 from interpreted_gpu import open_interpreted
 from tiny_llama import CONFIG, VOCAB, random_model, write_weights
@@ -8,52 +10,42 @@ from nacelle_builder.compile.gpu.lower import lower
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
-from nacelle_builder.gate.fake_quantise import AS_COMPUTED, PerBlock, Rounding, Stretch
+from nacelle_builder.convert.checkpoint import open_checkpoint
+from nacelle_builder.gate.fake_quantise import Stretch, rounding_of
 from nacelle_builder.gate.fidelity import bounds_of
 from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.steps import Span, block_tables, step_input
 from nacelle_builder.numerics import step_classes
 from nacelle_engine.limits import Limits
-from nacelle_engine.model.family import read_spec
-from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
+from nacelle_engine.model.families import family_of
+from nacelle_engine.model.family import read_spec, source_names
+from nacelle_engine.precision import ComputeType, Quantization
+from nacelle_engine.program.launch import NumericsClass
+from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.recipe import Recipe
 
 LIMITS = Limits(max_batch_size=6, max_input_len=200, max_seq_len=256, max_num_tokens=192)
-FP8 = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
-LINEARS = [
-    *(f"self_attn.{name}_proj" for name in "qkvo"),
-    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
-]
-
-
-def rounding(spec, scale):
-    """Every linear's input rounded with such scales."""
-    return Rounding(
-        {
-            f"model.layers.{layer}.{name}": scale
-            for layer in range(spec.num_layers)
-            for name in LINEARS
-        }
-    )
+PER_TOKEN = Quantization(algorithm="FP8_PER_CHANNEL_PER_TOKEN")
 
 
 # The interpreter knows no dependent launch: the architecture is one without.
 class Tiny:
     """A program, its reference, and sequences whose cache the program holds."""
 
-    def __init__(self, monkeypatch, rank, algorithm=FP8, config=CONFIG):
-        spec, quantization = read_spec(config), Quantization(algorithm=algorithm)
+    def __init__(self, monkeypatch, rank, quantization=PER_TOKEN, config=CONFIG):
+        spec = read_spec(config)
         recipe = Recipe(architecture="sm_89", quantization=quantization, limits=LIMITS)
         model = random_model(config)
         write_weights(model, quantization, rank, config)
         self.layers = spec.num_layers
         self.reference = Reference(model)
         self.classes = step_classes(spec, recipe)
-        self.roundings = {
-            "fused": AS_COMPUTED,
-            "block": rounding(spec, PerBlock(128)),
-            "quantised": rounding(spec, None),
-        }
+        names = source_names(family_of(config), spec)
+        with open_checkpoint(rank / WEIGHTS) as weights:
+            self.roundings = {
+                numerics: rounding_of(spec, names, weights, quantization, numerics=numerics)
+                for numerics in get_args(NumericsClass)
+            }
         chosen, _ = decide(places(spec, recipe), {}, "no GPU")
         self.lowered = lower(spec, recipe, chosen)
         self.program = open_interpreted(monkeypatch, rank, signature_of(spec, recipe), self.lowered)
@@ -66,7 +58,10 @@ class Tiny:
     def bound(self, steps):
         """The largest error that rounding explains."""
         quantised = any(self.class_of(step) != "fused" for step in steps)
-        return bounds_of(ComputeType.BFLOAT16, self.layers, quantised=quantised).together
+        fp8_cache = any(rounding.kv for rounding in self.roundings.values())
+        return bounds_of(
+            ComputeType.BFLOAT16, self.layers, quantised=quantised, fp8_cache=fp8_cache
+        ).together
 
     def error(self, lengths, steps, roundings=None):
         """||found - wanted|| / ||wanted - mean|| over steps of spans (sequence, start, count)."""

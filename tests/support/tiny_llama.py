@@ -4,12 +4,27 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from nacelle_builder.convert.quantize import dequantize, quantize_per_channel
+from nacelle_builder.convert.quantize import (
+    dequantize,
+    quantize_per_channel,
+    quantize_per_tensor,
+    scale_of,
+)
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.families import family_of
 from nacelle_engine.model.family import read_spec, source_names
-from nacelle_engine.model.scales import PER_CHANNEL, linear_scale
-from nacelle_engine.precision import QuantizationAlgorithm
+from nacelle_engine.model.scales import (
+    ACTIVATION,
+    K_CACHE,
+    KV_CACHE,
+    PER_CHANNEL,
+    PER_TENSOR,
+    V_CACHE,
+    attention_scale,
+    linear_scale,
+    sharing,
+)
+from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
 from nacelle_engine.program.signature import WEIGHTS
 
 VOCAB = 97
@@ -36,6 +51,15 @@ BLOCK_CONFIG = {
     "num_attention_heads": 8,
 }
 BLOCK_SPEC = read_spec(BLOCK_CONFIG)
+# About what the model's inputs, keys and values ask for, and all different.
+INPUT_SCALES = {
+    "attention.qkv": 0.0080,
+    "attention.dense": 0.0095,
+    "mlp.fc": 0.0085,
+    "mlp.gate": 0.0085,
+    "mlp.proj": 0.0370,
+}
+KV_SCALES = ((0.0135, 0.0120), (0.0145, 0.0170))
 
 
 def random_model(config=CONFIG):
@@ -54,18 +78,35 @@ def write_weights(model, quantization, rank, config=CONFIG):
     """rank's weights.safetensors; the model gets the values that quantised weights stand for."""
     state, made, spec = model.state_dict(), {}, read_spec(config)
     names = source_names(family_of(config), spec)
-    fp8 = quantization.algorithm != QuantizationAlgorithm.NONE
+    parts = {name: [state[one] for one in source.names] for name, source in names.items()}
+    plain = {name: torch.cat(several) for name, several in parts.items()}
     for tensor in checkpoint_tensors(spec):
-        parts = [state[name] for name in names[tensor.name].names]
-        whole = torch.cat(parts)
-        if tensor.linear and fp8:
-            quantised = quantize_per_channel(whole)
-            made[tensor.name] = quantised.weight
-            made[linear_scale(tensor.name, PER_CHANNEL)] = quantised.scale
-            values = dequantize(quantised.weight, quantised.scale)
-            for part, value in zip(parts, values.split([len(p) for p in parts]), strict=True):
+        if tensor.linear and quantization.algorithm != QuantizationAlgorithm.NONE:
+            tensors, values = _linear(tensor.name, plain, quantization.algorithm)
+            made |= tensors
+            mine = parts[tensor.name]
+            for part, value in zip(mine, values.split([len(p) for p in mine]), strict=True):
                 part.copy_(value)
         else:
-            made[tensor.name] = whole.bfloat16()
+            made[tensor.name] = plain[tensor.name].bfloat16()
+    if quantization.kv_cache == Fp8OrNone.FP8:
+        for layer, (k, v) in enumerate(KV_SCALES):
+            for kind, scale in ((KV_CACHE, max(k, v)), (K_CACHE, k), (V_CACHE, v)):
+                made[attention_scale(layer, kind)] = torch.tensor([scale])
     rank.mkdir(exist_ok=True)
     save_file(made, rank / WEIGHTS)
+
+
+def _linear(name, plain, algorithm):
+    """A quantised linear's tensors, and the values that they stand for."""
+    if algorithm == QuantizationAlgorithm.FP8:
+        largest = max(plain[other].abs().amax() for other in sharing(name))
+        made = quantize_per_tensor(plain[name], scale_of(largest.reshape(1)))
+        layer, kind = name.removeprefix("transformer.layers.").split(".", 1)
+        scale = INPUT_SCALES[kind.removesuffix(".weight")] * (1 + 0.1 * int(layer))
+        factors = {PER_TENSOR: made.scale, ACTIVATION: torch.tensor([scale])}
+    else:
+        made = quantize_per_channel(plain[name])
+        factors = {PER_CHANNEL: made.scale}
+    named = {linear_scale(name, kind): factor for kind, factor in factors.items()}
+    return {name: made.weight, **named}, dequantize(made.weight, made.scale)

@@ -4,9 +4,7 @@ from nacelle_builder.calibrate.scales import KvScale, Scales
 from nacelle_builder.convert.convert import Model
 from nacelle_builder.source.weights import open_weights
 from nacelle_engine.model.checkpoint import checkpoint_tensors
-
-# Linears that read the same input: it is quantised once, so they share the larger scale.
-_SAME_INPUT = {"mlp.gate.weight": "mlp.fc.weight", "mlp.fc.weight": "mlp.gate.weight"}
+from nacelle_engine.model.scales import sharing
 
 
 def stored_scales(model: Model) -> Scales:
@@ -21,11 +19,5 @@ def stored_scales(model: Model) -> Scales:
                     names = model.sources[tensor.name].names
                     inputs[tensor.name] = max(source.input_scale(name) for name in names)
         kv = tuple(KvScale(k=source.scalar(k), v=source.scalar(v)) for k, v in model.kv_scales)
-    return Scales(inputs={name: _shared(name, inputs) for name in inputs}, kv=kv)
-
-
-def _shared(name: str, inputs: dict[str, float]) -> float:
-    for ours, other in _SAME_INPUT.items():
-        if name.endswith(ours):
-            return max(inputs[name], inputs[name.removesuffix(ours) + other])
-    return inputs[name]
+    largest = {name: max(inputs[other] for other in sharing(name)) for name in inputs}
+    return Scales(inputs=largest, kv=kv)

@@ -136,6 +136,8 @@ def _how(stored: Stored | None) -> str:
     """What is done to a ready-made checkpoint's weights."""
     if stored is None:
         return ""
+    if stored.algorithm == QuantizationAlgorithm.FP8:
+        return f": {stored} is taken as it is; qkv, and gate with up, get their largest scale"
     if stored.taken_as_is:
         return f": {stored} is taken as it is"
     return f": {stored} is dequantised and quantised anew per output channel"
@@ -170,12 +172,13 @@ def _parts(
     quantization: Quantization,
     scales: Scales,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    made_of = model.sources[tensor.name]
     if _quantized(tensor, quantization):
-        linear = quantized(made_of, source, model.stored, quantization.algorithm)
-        yield from linear_parts(tensor, linear, quantization.algorithm, scales)
+        algorithm = quantization.algorithm
+        linear = quantized(tensor.name, model.sources, source, model.stored, algorithm)
+        yield from linear_parts(tensor, linear, algorithm, scales)
     else:
-        yield tensor.name, gather(made_of, source.read).to(_compute_type(quantization))
+        made = gather(model.sources[tensor.name], source.read)
+        yield tensor.name, made.to(_compute_type(quantization))
 
 
 def _compute_type(quantization: Quantization) -> torch.dtype:

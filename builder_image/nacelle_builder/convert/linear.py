@@ -1,6 +1,6 @@
 """How one linear of the checkpoint is written: which tensors, and made from what of the source."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -11,12 +11,19 @@ from nacelle_builder.convert.quantize import (
     join_per_tensor,
     quantize_per_channel,
     quantize_per_tensor,
+    scale_of,
 )
 from nacelle_builder.convert.writer import Slot
 from nacelle_builder.source.stored import Stored
 from nacelle_builder.source.weights import SourceWeights
 from nacelle_engine.model.checkpoint import CheckpointTensor
-from nacelle_engine.model.scales import ACTIVATION, PER_CHANNEL, PER_TENSOR, linear_scale
+from nacelle_engine.model.scales import (
+    ACTIVATION,
+    PER_CHANNEL,
+    PER_TENSOR,
+    linear_scale,
+    sharing,
+)
 from nacelle_engine.model.source import Source
 from nacelle_engine.precision import QuantizationAlgorithm
 
@@ -49,20 +56,37 @@ def linear_parts(
 
 
 def quantized(
-    made_of: Source,
+    name: str,
+    sources: Mapping[str, Source],
     source: SourceWeights,
     stored: Stored | None,
     algorithm: QuantizationAlgorithm,
 ) -> QuantizedLinear:
-    """The linear that source tensors make: as they are where the source is quantised in the same
-    way, and quantised here where it is not."""
-    per_tensor = algorithm == QuantizationAlgorithm.FP8
-    if stored is None or not stored.taken_as_is:
-        values = gather(made_of, source.read)
-        return quantize_per_tensor(values) if per_tensor else quantize_per_channel(values)
-    if per_tensor:
-        parts = [source.linear(name) for name in made_of.names]
+    """The checkpoint's linear of that name: as the source has it where that is quantised in the
+    same way, and quantised here where it is not."""
+    made_of = sources[name]
+    as_is = stored is not None and stored.taken_as_is
+    if algorithm == QuantizationAlgorithm.FP8:
+        shared = [sources[other] for other in sharing(name)]
+        if not as_is:
+            scale = _own_scale(shared, source) if len(shared) > 1 else None
+            return quantize_per_tensor(gather(made_of, source.read), scale)
+        parts = [source.linear(part) for part in made_of.names]
         taken = [QuantizedLinear(take(made_of, p.weight), p.scale[:1]) for p in parts]
-        return join_per_tensor(taken)
+        return join_per_tensor(taken, _stored_scale(shared, source))
+    if not as_is:
+        return quantize_per_channel(gather(made_of, source.read))
     weight = gather(made_of, lambda name: source.linear(name).weight)
     return QuantizedLinear(weight, gather(made_of, lambda name: source.linear(name).scale))
+
+
+def _own_scale(shared: list[Source], source: SourceWeights) -> torch.Tensor:
+    """The one scale [1] of linears that are quantised here; they are read one after the other."""
+    largest = [gather(one, source.read).abs().amax().to(torch.float32) for one in shared]
+    return scale_of(torch.stack(largest).amax().reshape(1))
+
+
+def _stored_scale(shared: list[Source], source: SourceWeights) -> torch.Tensor:
+    """The largest of the scales [1] that linears are stored with."""
+    scales = [source.tensor_scale(name) for one in shared for name in one.names]
+    return torch.stack(scales).amax(dim=0)

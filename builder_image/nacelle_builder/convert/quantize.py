@@ -31,17 +31,21 @@ def quantize_per_channel(weight: torch.Tensor) -> QuantizedLinear:
     return QuantizedLinear(to_e4m3(full / scale[:, None]), scale)
 
 
-def quantize_per_tensor(weight: torch.Tensor) -> QuantizedLinear:
-    """Quantise a weight [out, in] of any float type as a whole."""
+def quantize_per_tensor(weight: torch.Tensor, scale: torch.Tensor | None = None) -> QuantizedLinear:
+    """Quantise a weight [out, in] of any float type as a whole; `scale` [1] where it shares one."""
     full = weight.to(torch.float32)
-    scale = scale_of(full.abs().amax().reshape(1))
+    if scale is None:
+        scale = scale_of(full.abs().amax().reshape(1))
     return QuantizedLinear(to_e4m3(full / scale), scale)
 
 
-def join_per_tensor(parts: Sequence[QuantizedLinear]) -> QuantizedLinear:
-    """Join linears along their outputs: all get the largest scale, and only the others' weights
-    are rounded once more."""
-    scale = torch.stack([part.scale for part in parts]).amax(dim=0)
+def join_per_tensor(
+    parts: Sequence[QuantizedLinear], scale: torch.Tensor | None = None
+) -> QuantizedLinear:
+    """Join linears along their outputs: all get the largest scale (or a larger one), and only the
+    others' weights are rounded once more."""
+    if scale is None:
+        scale = torch.stack([part.scale for part in parts]).amax(dim=0)
     weights = [
         part.weight
         if torch.equal(part.scale, scale)

@@ -8,17 +8,26 @@ roundings add up like a random walk: 2^-8 sqrt(8 layers) is 0.061 for 30 layers,
 expected. Measured on SmolLM2: 0.014 to 0.034. One layer's down_proj scaled by 1.25 gives 0.08 to
 0.97, its o_proj 0.04 to 0.53, but its q_proj only 0.01 to 0.06: what is wrong in one layer alone is
 left to the weights' own check; a kernel serves all layers and is wrong in all.
+Some models blow roundings up where a sequence begins (SmolLM2's first tokens carry activations a
+thousand times the usual): there transformers' own model in bfloat16 is off by 0.04 to 0.13 (worst
+row 0.58), where a right engine for another machine was refused with 0.067. So where the formula
+is exceeded, the eager model is run in the compute type on the same rows, and 1.25 times its error
+is let through (docs/decisions/fidelity-bound.md).
 FP8 activations: the reference quantises its own, but where two inputs of a rounding differ by a
 hair they may become neighbours on E4M3's coarse grid, and one flip leads to others: at worst the
 two are rounded as if apart, each with E4M3's 0.0255. So 0.036 for each of a layer's four inputs,
 added like a random walk. Measured on a tiny random model: 0.095 of 0.103; there transformers in
 bfloat16 differs from itself in float32 by 0.125. A scale for each block of a row, whose largest
 element is no larger than the row's, rounds no worse than one for the row: the same bounds hold.
+FP8 KV cache: the same for a layer's keys and its values, two roundings more. Measured there: 0.056
+of 0.074; transformers in bfloat16 differs from itself by 0.055 to 0.069, both with rounded keys and
+values.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -32,9 +41,13 @@ from nacelle_engine.limits import Limits
 from nacelle_engine.precision import ComputeType
 from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.program.program import Program
+from nacelle_engine.program.weights import DTYPES
 
 # A single row may stray further from the reference than all rows together.
 _ROW_FACTOR = 4.0
+# How much further than the eager model in the same type an engine may stray: its roundings are as
+# many, but others.
+_EAGER_FACTOR = 1.25
 # The error of rounding to E4M3, in the mean square (gate/weights.py).
 _E4M3_ERROR = 0.0255
 # Sequences of a decode step that is no small one for any target.
@@ -48,14 +61,40 @@ class Bounds:
     together: float
     row: float
 
+    def widened(self, eager: "Errors") -> "Bounds":
+        """These bounds, or what the eager model's own rounding on the same rows explains."""
+        return Bounds(
+            max(self.together, _EAGER_FACTOR * eager.together),
+            max(self.row, _EAGER_FACTOR * eager.row),
+        )
 
-def bounds_of(compute_type: ComputeType, layers: int, *, quantised: bool = False) -> Bounds:
-    """What rounding in the compute type explains, and that of quantised activations."""
+
+@dataclass(frozen=True)
+class Errors:
+    """The relative error of a phase's rows together, and of the worst row."""
+
+    together: float
+    row: float
+
+    @classmethod
+    def of(cls, errors: torch.Tensor, norms: torch.Tensor) -> Self:
+        """From the norms of the rows' errors and of the rows."""
+        return cls(float(errors.norm() / norms.norm()), float((errors / norms).max()))
+
+    def within(self, bounds: Bounds) -> bool:
+        """True when both hold; a NaN is within nothing."""
+        return self.together <= bounds.together and self.row <= bounds.row
+
+
+def bounds_of(
+    compute_type: ComputeType, layers: int, *, quantised: bool = False, fp8_cache: bool = False
+) -> Bounds:
+    """What rounding in the compute type explains, and that of activations and of the KV cache."""
     together = 1e-4
     if compute_type == ComputeType.BFLOAT16:
         together = 2.0**-8 * math.sqrt(8 * layers)
-    if quantised:
-        together = math.hypot(together, math.sqrt(2) * _E4M3_ERROR * math.sqrt(4 * layers))
+    roundings = (4 * quantised + 2 * fp8_cache) * layers
+    together = math.hypot(together, math.sqrt(2) * _E4M3_ERROR * math.sqrt(roundings))
     return Bounds(together, _ROW_FACTOR * together)
 
 
@@ -98,23 +137,40 @@ def check_programs(
     for number, item in enumerate(every):
         numerics = [_class(spans, classes) for spans in item.steps]
         quantised = any(one != "fused" for one in numerics)
-        bounds = bounds_of(signature.compute_type, len(signature.layers), quantised=quantised)
+        bounds = bounds_of(
+            signature.compute_type,
+            len(signature.layers),
+            quantised=quantised,
+            fp8_cache=any(rounding.kv for rounding in roundings.values()),
+        )
         sequences = _sequences(item, ids, number)
-        expected = [
-            reference.logits(
-                torch.tensor([sequence]),
-                [
-                    Stretch(span.count, roundings[one])
-                    for one, spans in zip(numerics, item.steps, strict=True)
-                    for span in spans
-                    if span.sequence == index
-                ],
-            )[0]
-            for index, sequence in enumerate(sequences)
+        stretches = [
+            [
+                Stretch(span.count, roundings[one])
+                for one, spans in zip(numerics, item.steps, strict=True)
+                for span in spans
+                if span.sequence == index
+            ]
+            for index in range(len(sequences))
         ]
-        error = _check_phase(program, expected, sequences, item, bounds)
-        found = f"{item.name}: error {error:.2g}, at most {bounds.together:.2g}"
-        report(100 * (number + 1) // len(every), found)
+        expected = _eager_logits(reference, sequences, stretches)
+        found = _sequences_errors(program, sequences, item, expected)
+        if not found.within(bounds) and signature.compute_type != ComputeType.FLOAT32:
+            eager = reference.computed_in(DTYPES[signature.compute_type])
+            rounded = _eager_logits(eager, sequences, stretches)
+            bounds = bounds.widened(_eager_errors(rounded, expected))
+        if not found.within(bounds):
+            raise FidelityFailed(f"{item.name}: {_difference(found, bounds)}")
+        told = f"{item.name}: error {found.together:.2g}, at most {bounds.together:.2g}"
+        report(100 * (number + 1) // len(every), told)
+
+
+def _difference(found: Errors, bounds: Bounds) -> str:
+    return (
+        f"the compiled programs' logits differ from the eager reference's by {found.together:.4f} "
+        f"of their norm (worst row {found.row:.4f}); rounding explains at most "
+        f"{bounds.together:.4f} ({bounds.row:.4f}): a kernel computes something else"
+    )
 
 
 def _class(spans: Sequence[Span], classes: StepClasses) -> NumericsClass:
@@ -131,13 +187,10 @@ def _sequences(item: Phase, ids: Sequence[int], number: int) -> list[list[int]]:
     ]
 
 
-def _check_phase(
-    program: Program,
-    expected: list[torch.Tensor],
-    sequences: list[list[int]],
-    item: Phase,
-    bounds: Bounds,
-) -> float:
+def _sequences_errors(
+    program: Program, sequences: list[list[int]], item: Phase, expected: Sequence[torch.Tensor]
+) -> Errors:
+    """How far the program's rows are from the reference's, in the order in which steps run them."""
     tables = block_tables([len(sequence) for sequence in sequences])
     program.allocate_kv(1 + sum(len(table) for table in tables))
     errors, norms = [], []
@@ -150,17 +203,23 @@ def _check_phase(
             raise FidelityFailed(f"{item.name}: the programs refuse a step: {error}") from error
         errors.append(torch.linalg.vector_norm(found - wanted, dim=1))
         norms.append(torch.linalg.vector_norm(wanted - wanted.mean(1, keepdim=True), dim=1))
-    return _judge(item.name, torch.cat(errors), torch.cat(norms), bounds)
+    return Errors.of(torch.cat(errors), torch.cat(norms))
 
 
-def _judge(name: str, errors: torch.Tensor, norms: torch.Tensor, bounds: Bounds) -> float:
-    together = float(errors.norm() / norms.norm())
-    row = float((errors / norms).max())
-    # "not <=" so that NaN fails.
-    if not together <= bounds.together or not row <= bounds.row:
-        raise FidelityFailed(
-            f"{name}: the compiled programs' logits differ from the eager reference's by "
-            f"{together:.4f} of their norm (worst row {row:.4f}); rounding explains at most "
-            f"{bounds.together:.4f} ({bounds.row:.4f}): a kernel computes something else"
-        )
-    return together
+def _eager_logits(
+    eager: Reference, sequences: list[list[int]], stretches: Sequence[Sequence[Stretch]]
+) -> list[torch.Tensor]:
+    """The eager model's logits [tokens, vocab] of each sequence, rounded as its steps round."""
+    return [
+        eager.logits(torch.tensor([sequence]), parts)[0]
+        for sequence, parts in zip(sequences, stretches, strict=True)
+    ]
+
+
+def _eager_errors(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> Errors:
+    """How far the eager model itself is off when it computes in the engine's type."""
+    rows, wanted = torch.cat(list(found)), torch.cat(list(expected))
+    centred = wanted - wanted.mean(1, keepdim=True)
+    return Errors.of(
+        torch.linalg.vector_norm(rows - wanted, dim=1), torch.linalg.vector_norm(centred, dim=1)
+    )

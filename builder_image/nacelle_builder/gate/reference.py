@@ -1,7 +1,7 @@
 """The eager reference: transformers' own model in float32, sharing no code with the programs."""
 
 from collections.abc import Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +43,12 @@ class Reference:
         other._rounding = rounding
         return other
 
+    def computed_in(self, dtype: torch.dtype) -> Self:
+        """A copy of the model that computes in another type, weights included."""
+        other = copy(self)
+        other._model = deepcopy(self._model).to(dtype)
+        return other
+
     @torch.inference_mode()
     def logits(self, ids: torch.Tensor, stretches: Sequence[Stretch] | None = None) -> torch.Tensor:
         """float32 [sequences, tokens, vocab] of int64 [sequences, tokens], on the device.
@@ -59,7 +65,7 @@ class Reference:
                 use_cache=cache is not None,
                 past_key_values=cache,
             )
-        logits: torch.Tensor = out.logits
+        logits: torch.Tensor = out.logits.float()
         return logits
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ Rounding to nearest moves a number of the grid by at most half a step, so for a 
   E4M3 (3 mantissa bits), scale s: |error| <= 2^-4 |w|, and below the smallest normal at most half
   a subnormal step, 2^-10 s. Hence ||error|| <= 2^-4 ||w|| + sqrt(n) 2^-10 s, for every right
   conversion: a scale that is wrong by more than 6.3 % cannot pass. s = max|w| / 448 over what
-  shares a scale: the row, or the whole tensor.
+  shares a scale: the row, or the whole tensor (mlp.fc and mlp.gate together).
   bfloat16 (7 mantissa bits): ||error|| <= 2^-8 ||w||. float32: no error. A ready-made checkpoint's
   weight that is taken as it is: no error.
 Over a whole tensor E4M3's errors average: the expected ||error|| / ||w|| is about 0.0255 (uniform
@@ -24,6 +24,7 @@ from nacelle_builder.convert.quantize import E4M3_MAX
 from nacelle_builder.source.weights import SourceWeights
 from nacelle_engine.errors import FidelityFailed
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
+from nacelle_engine.model.scales import sharing
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
@@ -46,11 +47,15 @@ def check_weights(
     """The largest relative error of a linear; FidelityFailed names a tensor beyond its bound."""
     worst = 0.0
     for tensor in checkpoint_tensors(spec):
-        made_of = sources[tensor.name]
-        wanted = gather(made_of, source.read).float()
+        wanted = gather(sources[tensor.name], source.read).float()
         found = checkpoint.read(tensor)
-        as_is = tensor.linear and source.kept(made_of.names, quantization.algorithm)
-        error = check_tensor(tensor, wanted, found, quantization, as_is=as_is)
+        shared = _shared(tensor, sources, quantization)
+        names = [name for one in shared for name in one.names]
+        as_is = tensor.linear and source.kept(names, quantization.algorithm)
+        largest = None
+        if len(shared) > 1:
+            largest = max(float(gather(one, source.read).abs().amax()) for one in shared)
+        error = check_tensor(tensor, wanted, found, quantization, largest, as_is=as_is)
         worst = max(worst, error) if tensor.linear else worst
     return worst
 
@@ -60,12 +65,14 @@ def check_tensor(
     wanted: torch.Tensor,
     found: torch.Tensor,
     quantization: Quantization,
+    largest: float | None = None,
     *,
     as_is: bool = False,
 ) -> float:
     """||found - wanted|| / ||wanted|| of one tensor, once each of its rows is within bounds.
 
-    `as_is`: the source holds the very numbers that the checkpoint must hold.
+    largest: the largest absolute value of all that shares a scale per tensor; its own without.
+    as_is: the source holds the very numbers that the checkpoint must hold.
     """
     rows = wanted.reshape(wanted.shape[0], -1)
     errors = torch.linalg.vector_norm(found.reshape(rows.shape) - rows, dim=1)
@@ -75,7 +82,9 @@ def check_tensor(
     if as_is:
         bounds = torch.zeros_like(norms)
     elif fp8:
-        subnormal = rows.shape[1] ** 0.5 * _E4M3_HALF_SUBNORMAL * _scales(rows, quantization)
+        subnormal = (
+            rows.shape[1] ** 0.5 * _E4M3_HALF_SUBNORMAL * _scales(rows, quantization, largest)
+        )
         bounds = _E4M3_HALF_STEP * norms + subnormal
     else:
         bounds = _HALF_STEP[quantization.compute_type.value] * norms
@@ -100,9 +109,19 @@ def check_tensor(
     return relative
 
 
-def _scales(rows: torch.Tensor, quantization: Quantization) -> torch.Tensor:
+def _shared(
+    tensor: CheckpointTensor, sources: Mapping[str, Source], quantization: Quantization
+) -> list[Source]:
+    """What shares a scale per tensor with a tensor, itself among them."""
+    if tensor.linear and quantization.algorithm == QuantizationAlgorithm.FP8:
+        return [sources[name] for name in sharing(tensor.name)]
+    return [sources[tensor.name]]
+
+
+def _scales(rows: torch.Tensor, quantization: Quantization, largest: float | None) -> torch.Tensor:
     """The scale that each row must have been given [rows]."""
-    largest = rows.abs().amax(dim=1)
+    each = rows.abs().amax(dim=1)
     if quantization.algorithm == QuantizationAlgorithm.FP8:
-        largest = largest.amax().expand(len(largest))
-    return largest / E4M3_MAX
+        whole = float(each.amax()) if largest is None else largest
+        each = torch.full_like(each, whole)
+    return each / E4M3_MAX

@@ -55,6 +55,11 @@ class SourceWeights:
         scale = self._scale(name, self._stored).reshape(-1).expand(weight.shape[0])
         return StoredLinear(weight, scale)
 
+    def tensor_scale(self, name: str) -> torch.Tensor:
+        """The one scale, float32 [1], of a linear stored per tensor."""
+        assert self._stored is not None, f"{name} is stored plain"
+        return self._scale(name, self._stored).reshape(1)
+
     def kept(self, names: Sequence[str], algorithm: QuantizationAlgorithm) -> bool:
         """Whether joining these linears changes none of their numbers: always per channel, and
         with one scale for all only where all have the same."""

@@ -16,6 +16,7 @@ from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import WEIGHTS, ProgramSpec, Signature
 from nacelle_engine.program.step import StepInput
 from nacelle_engine.program.step_arrays import (
+    Arrays,
     decode_arrays,
     empty_decode,
     is_decode,
@@ -131,16 +132,21 @@ class GpuProgram:
         tokens, rows = len(step.token_ids), len(step.logits_rows)
         decode = is_decode(step)
         if decode and rows <= (size := self._graphs.size_for(tokens)):
-            self._inputs.send(decode_arrays(step, size, self.signature.max_blocks))
+            self._send(step, decode_arrays(step, size, self.signature.max_blocks))
             self._graphs.replay(size)
             return self._decode_logits[:rows]
         logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
         index = self._launches.step_index(tokens, decode)
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
-        self._inputs.send(arrays)
+        self._send(step, arrays)
         self._launch(index, sizes_of(arrays), logits)
         return logits
+
+    def _send(self, step: StepInput, arrays: Arrays) -> None:
+        self._inputs.send(arrays)
+        if step.token_ids.device == self.device:
+            self._inputs.take_tokens(step.token_ids)
 
     def _launch(self, index: int, sizes: Sizes, logits: torch.Tensor) -> None:
         """Launch a step of the range `index`, whose inputs are sent."""

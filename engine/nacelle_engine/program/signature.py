@@ -1,5 +1,6 @@
 """The compiled programs' signature as data: rank<N>/programs.json, all that a loader needs."""
 
+import math
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +17,17 @@ KERNELS: Final = "kernels.so"
 TACTICS: Final = "tactics.json"
 
 DtypeName = Literal["float32", "bfloat16", "float8_e4m3fn", "int64", "int32"]
+ITEM_BYTES: Final[dict[DtypeName, int]] = {
+    "float32": 4,
+    "bfloat16": 2,
+    "float8_e4m3fn": 1,
+    "int64": 8,
+    "int32": 4,
+}
+
+# rows: one below the other. repeated: each source holds one number, which stands for its even share
+# of the rows. same: all sources hold the same number, which is taken once.
+Join = Literal["rows", "repeated", "same"]
 
 
 class TensorSpec(Frozen):
@@ -30,7 +42,7 @@ class TensorSpec(Frozen):
 
 
 class WeightSpec(Frozen):
-    """An input filled at load: checkpoint tensors joined along dimension 0.
+    """An input filled at load from checkpoint tensors, joined along dimension 0.
 
     "{layer}" in a source stands for the layer's number, "{next}" for the one after it.
     last_sources: what the last layer, which has no next one, takes instead; none: the same.
@@ -40,12 +52,18 @@ class WeightSpec(Frozen):
     dtype: DtypeName
     shape: tuple[int, ...]
     sources: tuple[str, ...]
+    join: Join = "rows"
     last_sources: tuple[str, ...] = ()
 
     def names(self, layer: int, *, last: bool) -> tuple[str, ...]:
         """The checkpoint's tensors for that layer's program."""
         sources = self.last_sources if last and self.last_sources else self.sources
         return tuple(source.format(layer=layer, next=layer + 1) for source in sources)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor that the program takes."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 class ProgramSpec(Frozen):
@@ -62,6 +80,11 @@ class ProgramSpec(Frozen):
     weights: tuple[WeightSpec, ...]
     state: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights that the program takes."""
+        return sum(weight.nbytes for weight in self.weights)
 
 
 class LayerSpec(Frozen):
@@ -94,6 +117,13 @@ class Signature(Frozen):
     kinds: tuple[ProgramSpec, ...] = Field(min_length=1)
     head: ProgramSpec
     layers: tuple[LayerSpec, ...] = Field(min_length=1)
+
+    @property
+    def weight_bytes_per_step(self) -> int:
+        """Bytes of weights that every step reads: layers and head, without embedding rows."""
+        kinds = {kind.name: kind for kind in self.kinds}
+        programs = [*(kinds[layer.program] for layer in self.layers), self.head]
+        return sum(program.weight_bytes for program in programs)
 
     @property
     def positions(self) -> int:

@@ -9,7 +9,8 @@ import torch
 class StepInput:
     """A ragged batch: R requests with T tokens in all; logits are wanted for L of the tokens.
 
-    token_ids     int64 [T]        the tokens to run, request after request
+    token_ids     int64 [T]        the tokens to run, request after request; alone of all it may
+                                   lie on the program's device, where a step before left it
     positions     int64 [T]        each token's position in its sequence, from 0
     slots         int64 [T]        where its K and V go: block * tokens_per_block + offset;
                                    padding writes to block 0, which belongs to nobody

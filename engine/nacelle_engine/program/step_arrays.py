@@ -25,7 +25,7 @@ def step_arrays(step: StepInput, query_tile: int, max_blocks: int) -> Arrays:
     max_blocks  what the longest sequence fills; a table's columns beyond are left out
     """
     arrays: Arrays = {
-        "token_ids": step.token_ids.numpy(),
+        "token_ids": _host_tokens(step),
         "positions": step.positions.numpy(),
         "slots": step.slots.numpy(),
         "q_start": step.q_start.numpy(),
@@ -47,7 +47,7 @@ def decode_arrays(step: StepInput, size: int, width: int) -> Arrays:
     to nobody; tables are `width` blocks wide.
     """
     arrays: Arrays = {
-        "token_ids": _padded(step.token_ids, size),
+        "token_ids": _padded(_host_tokens(step), size),
         "positions": _padded(step.positions, size),
         "slots": _padded(step.slots, size),
         "q_start": np.arange(size + 1, dtype=np.int32),
@@ -84,9 +84,18 @@ def sizes_of(arrays: Arrays) -> dict[Symbol, int]:
     }
 
 
-def _padded(tensor: torch.Tensor, *shape: int) -> Array:
-    """The tensor in the corner of zeros of that shape."""
-    array: Array = tensor.numpy()
+def _host_tokens(step: StepInput) -> Array:
+    """The token ids; zeros stand in for those that are on the device, where they are put in."""
+    tokens = step.token_ids
+    array: Array = (
+        tokens.numpy() if tokens.device.type == "cpu" else np.zeros(len(tokens), np.int64)
+    )
+    return array
+
+
+def _padded(values: torch.Tensor | Array, *shape: int) -> Array:
+    """The values in the corner of zeros of that shape."""
+    array: Array = values.numpy() if isinstance(values, torch.Tensor) else values
     if array.shape == shape:
         return array
     padded: Array = np.zeros(shape, dtype=array.dtype)

@@ -30,6 +30,11 @@ class StepBuffers:
         self._device[:end].copy_(self._host[:end], non_blocking=True)
         self._sent.record()
 
+    def take_tokens(self, tokens: torch.Tensor) -> None:
+        """Put token ids that are on the device already into the place of those just sent."""
+        # The token ids are a step's first array (step_arrays.py).
+        self._device[: tokens.nbytes].view(tokens.dtype).copy_(tokens)
+
     def _pack(self, arrays: Arrays) -> int:
         base, offset = self._device.data_ptr(), 0
         for name, array in arrays.items():

@@ -1,8 +1,8 @@
 """A rank's weights as the programs take them.
 
 A quantised `<name>.weight` is float8_e4m3fn [out, in] with `<name>.per_channel_scale` float32
-[out] beside it: weight[n, k] = fp8[n, k] * scale[n]. A CPU's programs take it dequantised, in the
-compute type; a GPU's take both as they are stored.
+[out] beside it, weight[n, k] = fp8[n, k] * scale[n], or with one scale for all n. A CPU's programs
+take it dequantised, in the compute type; a GPU's take both as they are stored.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from nacelle_engine.errors import CorruptBundle
 from nacelle_engine.ops.dequantise import dequantise
-from nacelle_engine.program.signature import Signature, WeightSpec
+from nacelle_engine.program.signature import Join, Signature, WeightSpec
 
 DTYPES = {
     "float32": torch.float32,
@@ -24,6 +24,8 @@ DTYPES = {
     "int32": torch.int32,
 }
 _SCALE = ".per_channel_scale"
+# For readers that know TensorRT-LLM's one factor only: programs take one for keys, one for values.
+_PASSED_OVER = ".kv_cache_scaling_factor"
 
 
 class Weights(ABC):
@@ -36,14 +38,15 @@ class Weights(ABC):
         except (OSError, SafetensorError) as error:
             raise CorruptBundle(f"{path} cannot be read: {error}") from error
         self._unused = set(self._file.keys())  # type: ignore[no-untyped-call]
-        self._made: dict[tuple[tuple[str, ...], str], torch.Tensor] = {}
+        self._made: dict[tuple[tuple[str, ...], str, Join], torch.Tensor] = {}
 
     def get(self, spec: WeightSpec, layer: int = 0, *, last: bool = False) -> torch.Tensor:
         """One program input; the same sources give the same tensor (a tied lm_head)."""
         sources = spec.names(layer, last=last)
-        key = (sources, spec.dtype)
+        key = (sources, spec.dtype, spec.join)
         if key not in self._made:
-            self._made[key] = self._join([self._read(name, DTYPES[spec.dtype]) for name in sources])
+            parts = [self._read(name, DTYPES[spec.dtype]) for name in sources]
+            self._made[key] = self._join(self._arranged(parts, sources, spec))
         made = self._made[key]
         if tuple(made.shape) != spec.shape:
             raise CorruptBundle(
@@ -54,8 +57,27 @@ class Weights(ABC):
 
     def finish(self) -> None:
         """Refuse tensors that no program asked for."""
-        if self._unused:
-            raise CorruptBundle(f"{self._path}: no program takes {sorted(self._unused)[0]}")
+        left = [name for name in self._unused if not name.endswith(_PASSED_OVER)]
+        if left:
+            raise CorruptBundle(f"{self._path}: no program takes {min(left)}")
+
+    def _arranged(
+        self, parts: list[torch.Tensor], sources: tuple[str, ...], spec: WeightSpec
+    ) -> list[torch.Tensor]:
+        """The parts as they are to lie one below the other."""
+        if spec.join == "rows":
+            return parts
+        for name, part in zip(sources, parts, strict=True):
+            if tuple(part.shape) != (1,):
+                raise CorruptBundle(
+                    f"{self._path}: {name} has shape {list(part.shape)}, the program takes "
+                    "one number"
+                )
+        if spec.join == "repeated":
+            return [part.expand(spec.shape[0] // len(parts)) for part in parts]
+        if any(not torch.equal(part, parts[0]) for part in parts):
+            raise CorruptBundle(f"{self._path}: {' and '.join(sources)} must be the same number")
+        return parts[:1]
 
     @abstractmethod
     def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 import torch
 
-from nacelle_engine.program.launch import LaunchList, Symbol
+from nacelle_engine.program.largest import largest_sizes
+from nacelle_engine.program.launch import LaunchList
 from nacelle_engine.program.signature import Signature
 from nacelle_engine.program.weights import DTYPES
 
@@ -11,13 +12,7 @@ def workspace(
     launches: LaunchList, signature: Signature, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """The buffers by name."""
-    most: dict[Symbol, int] = {
-        "T": signature.max_num_tokens,
-        "R": signature.max_batch_size,
-        "L": signature.max_num_tokens,
-        "Q": signature.max_num_tokens,
-        "W": signature.max_blocks,
-    }
+    most = largest_sizes(signature)
     return {
         buffer.name: torch.zeros(
             [size.of(most) for size in buffer.shape], dtype=DTYPES[buffer.dtype], device=device

@@ -33,13 +33,13 @@ class EngineSpec(ApiModel):
             "!self.path.startsWith('/') && !self.path.split('/').exists(part, part == '..')",
             "path must be relative to the store's root and stay inside it",
         ),
+        immutable("gpuProduct", optional=True),
         *(
             immutable(field)
             for field in (
                 "key",
                 "modelName",
                 "architecture",
-                "gpuProduct",
                 "abi",
                 "limits",
                 "store",

@@ -63,8 +63,8 @@ QUANTIZATION_BUILT: Final = (
         "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE",
     ),
     Rule(
-        f"self.quantization.lmHead == 'NONE' || {_GPU_ONLY}",
-        "quantization.lmHead FP8 is not built yet for CPU architectures: use NONE",
+        "self.quantization.lmHead == 'NONE'",
+        "quantization.lmHead FP8 is not built yet: use NONE",
     ),
     Rule(
         "self.quantization.computeType == 'bfloat16' || "

@@ -29,12 +29,12 @@ def not_built(field: str, instead: str) -> Rule:
     return Rule(f"!has(self.{field})", f"{field} is not built yet: {instead}")
 
 
-def immutable(field: str) -> Rule:
-    """The rule that keeps a required field as it was created."""
-    return Rule(
-        f"self.{field} == oldSelf.{field}",
-        f"{field} cannot change: delete the resource and create another",
-    )
+def immutable(field: str, *, optional: bool = False) -> Rule:
+    """The rule that keeps a field as it was created, an optional one also absent."""
+    same = f"self.{field} == oldSelf.{field}"
+    if optional:
+        same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {same})"
+    return Rule(same, f"{field} cannot change: delete the resource and create another")
 
 
 class WithRules:

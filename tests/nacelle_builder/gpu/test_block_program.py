@@ -1,8 +1,8 @@
 """Decode batches over FP8 blocks: a tiny Llama whose sizes blocks divide, interpreted."""
 
 import pytest
-from tiny_gpu import Tiny, rounding
-from tiny_llama import BLOCK_CONFIG, BLOCK_SPEC
+from tiny_gpu import Tiny
+from tiny_llama import BLOCK_CONFIG
 
 from nacelle_builder.gate.fake_quantise import AS_COMPUTED
 
@@ -29,7 +29,7 @@ def test_only_the_reference_that_rounds_blocks_is_near(tiny):
         for roundings in (
             tiny.roundings,
             dict.fromkeys(tiny.roundings, AS_COMPUTED),
-            dict.fromkeys(tiny.roundings, rounding(BLOCK_SPEC, None)),
+            dict.fromkeys(tiny.roundings, tiny.roundings["quantised"]),
         )
     )
     assert error < tiny.bound(steps)

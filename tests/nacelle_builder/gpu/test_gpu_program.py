@@ -1,12 +1,22 @@
 """The launch list of a tiny Llama, interpreted on the CPU, against transformers' model."""
 
 import pytest
-from tiny_gpu import FP8, Tiny
+from tiny_gpu import Tiny
 
-from nacelle_engine.precision import QuantizationAlgorithm
+from nacelle_engine.precision import Quantization, QuantizationAlgorithm
+
+PER_TOKEN = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
+QUANTIZATIONS = [
+    Quantization(algorithm=PER_TOKEN),
+    Quantization(algorithm=PER_TOKEN, kv_cache="FP8"),
+    Quantization(algorithm="FP8", kv_cache="FP8"),
+    Quantization(algorithm="NONE"),
+]
 
 
-@pytest.fixture(scope="module", params=[FP8, QuantizationAlgorithm.NONE])
+@pytest.fixture(
+    scope="module", params=QUANTIZATIONS, ids=lambda q: f"{q.algorithm}, KV {q.kv_cache}"
+)
 def tiny(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         yield Tiny(monkeypatch, tmp_path_factory.mktemp("tiny") / "rank0", request.param)

@@ -12,15 +12,16 @@ from nacelle_builder.compile.gpu.tactics import decide
 from nacelle_builder.numerics import BLOCK_TOKENS, numerics
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
-from nacelle_engine.program.launch import KernelLaunch, LaunchList
+from nacelle_engine.program.launch import KernelLaunch, LaunchList, MatmulLaunch
 from nacelle_engine.recipe import Recipe
 
 LIMITS = Limits(max_batch_size=160, max_input_len=100, max_seq_len=128, max_num_tokens=700)
 FP8 = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
+STATIC = QuantizationAlgorithm.FP8
 
 
-def recipe_of(architecture="sm_90", algorithm=FP8, limits=LIMITS):
-    quantization = Quantization(algorithm=algorithm)
+def recipe_of(architecture="sm_90", algorithm=FP8, limits=LIMITS, kv_cache="NONE"):
+    quantization = Quantization(algorithm=algorithm, kv_cache=kv_cache)
     return Recipe(architecture=architecture, quantization=quantization, limits=limits)
 
 
@@ -40,10 +41,11 @@ def test_ranges_have_no_gap(limit):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_89", "sm_90", "sm_100"])
-@pytest.mark.parametrize("algorithm", [FP8, QuantizationAlgorithm.NONE])
+@pytest.mark.parametrize("algorithm", [FP8, STATIC, QuantizationAlgorithm.NONE])
 def test_every_size_of_step_has_its_launches(architecture, algorithm):
     recipe = recipe_of(architecture, algorithm)
     launches = as_list(lowered(recipe))
+    has_quantised = algorithm in (FP8, STATIC) and architecture != "sm_80"
     for tokens in range(1, 701):
         for decode in (False, True):
             if decode and tokens > 160:
@@ -51,12 +53,12 @@ def test_every_size_of_step_has_its_launches(architecture, algorithm):
             chosen = launches.steps[launches.step_index(tokens, decode)]
             assert chosen.min_tokens <= tokens <= chosen.max_tokens
             assert chosen.decode == decode
-            quantised = algorithm == FP8 and architecture != "sm_80" and tokens > 128
+            quantised = has_quantised and tokens > 128
             assert chosen.numerics == ("quantised" if quantised else "fused")
         assert launches.head_index(tokens) >= 0
     told = numerics(SPEC, recipe)
     assert told[0].min_tokens == 1 and told[-1].max_tokens == 700
-    assert len(told) == (2 if algorithm == FP8 and architecture != "sm_80" else 1)
+    assert len(told) == (2 if has_quantised else 1)
 
 
 def test_a_decode_layer_is_five_launches():
@@ -123,15 +125,46 @@ def test_each_layer_makes_blocks_for_the_norm_after_it():
     assert following.names(1, last=True) == ("transformer.ln_f.weight",)
 
 
+def test_static_scales_are_one_number_on_both_sides_of_a_product():
+    recipe = recipe_of(algorithm=STATIC)
+    launches = as_list(lowered(recipe))
+    shapes = {spec.name: spec.shape for spec in signature_of(SPEC, recipe).kinds[0].weights}
+    layer = launches.steps[launches.step_index(150, decode=False)].kinds[KIND]
+    products = [launch for launch in layer if isinstance(launch, MatmulLaunch)]
+    assert len(products) == 4
+    for product in products:
+        assert shapes[product.x_scale.name] == shapes[product.weight_scale.name] == (1,)
+    assert "row_scale" not in {buffer.name for buffer in launches.buffers}
+    assert numerics(SPEC, recipe)[1].weights == "float8_e4m3fn per tensor"
+    assert numerics(SPEC, recipe)[1].activations == "float8_e4m3fn static"
+
+
+def test_an_fp8_cache_is_in_the_signature():
+    signature = signature_of(SPEC, recipe_of(kv_cache="FP8"))
+    (kv,) = signature.kinds[0].state
+    assert kv.dtype == "float8_e4m3fn"
+    assert signature.kinds[0].weights[-1].sources == (
+        "transformer.layers.{layer}.attention.k_cache_scaling_factor",
+        "transformer.layers.{layer}.attention.v_cache_scaling_factor",
+    )
+
+
+@pytest.mark.parametrize("algorithm", [FP8, STATIC, QuantizationAlgorithm.NONE])
+def test_no_buffer_is_listed_twice(algorithm):
+    names = [one.name for one in lowered(recipe_of(algorithm=algorithm), BLOCK_SPEC).buffers]
+    assert len(names) == len(set(names))
+
+
 def test_depth_changes_nothing():
     deep = SPEC.model_copy(update={"num_layers": 80})
     assert as_list(lowered(recipe_of(), deep)) == as_list(lowered(recipe_of()))
 
 
 @pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC])
-@pytest.mark.parametrize("algorithm", [FP8, QuantizationAlgorithm.NONE])
-def test_every_name_that_a_launch_binds_is_there(algorithm, spec):
-    recipe = recipe_of(algorithm=algorithm)
+@pytest.mark.parametrize("kv_cache", ["FP8", "NONE"])
+@pytest.mark.parametrize("algorithm", [FP8, STATIC, QuantizationAlgorithm.NONE])
+def test_every_name_that_a_launch_binds_is_there(algorithm, kv_cache, spec):
+    recipe = recipe_of(algorithm=algorithm, kv_cache=kv_cache)
     one = lowered(recipe, spec)
     signature = signature_of(spec, recipe)
     buffers = {buffer.name for buffer in one.buffers}

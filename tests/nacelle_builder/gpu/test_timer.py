@@ -8,15 +8,19 @@ from nacelle_builder.compile.gpu import timer
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_engine.limits import Limits
+from nacelle_engine.precision import Quantization
 from nacelle_engine.recipe import Recipe
 
 LIMITS = Limits(max_batch_size=2, max_input_len=30, max_seq_len=32, max_num_tokens=130)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC])
-def test_every_place_can_be_timed(monkeypatch, tmp_path, spec):
-    recipe = Recipe(architecture="sm_89", limits=LIMITS)
+@pytest.mark.parametrize(
+    ("spec", "quantization"),
+    [(SPEC, Quantization(algorithm="FP8", kv_cache="FP8")), (BLOCK_SPEC, Quantization())],
+)
+def test_every_place_can_be_timed(monkeypatch, tmp_path, spec, quantization):
+    recipe = Recipe(architecture="sm_89", limits=LIMITS, quantization=quantization)
     signature = signature_of(spec, recipe)
     every = places(spec, recipe)
     kernels = {c.kernel.name: c.kernel for place in every for c in place.candidates}

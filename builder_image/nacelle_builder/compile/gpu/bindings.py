@@ -23,6 +23,11 @@ def _same(source: str, *names: str) -> dict[str, Binding]:
     return {name: Binding.model_validate({"source": source, "name": name}) for name in names}
 
 
+def _static(name: str) -> dict[str, Binding]:
+    """The scale of what goes into that linear, where it is a static one."""
+    return {"static_scale": weight(f"{name}_input_scale")}
+
+
 def _linear(name: str) -> dict[str, Binding]:
     return {
         "weight": weight(name),
@@ -71,10 +76,26 @@ _PLACES: Final[Mapping[str, Names]] = {
     },
     "rope_append": {"q_out": buffer("q")},
     "prefill_attention": {"q": buffer("q"), "out": buffer("attention")},
-    "input_quantise": {"norm": weight("input_norm"), "out": buffer("hidden_codes")},
-    "attention_quantise": {"x": buffer("attention"), "out": buffer("attention_codes")},
-    "post_quantise": {"norm": weight("post_norm"), "out": buffer("hidden_codes")},
-    "act_quantise": {"gate_up": buffer("gate_up"), "out": buffer("inner_codes")},
+    "input_quantise": {
+        "norm": weight("input_norm"),
+        "out": buffer("hidden_codes"),
+        **_static("qkv"),
+    },
+    "attention_quantise": {
+        "x": buffer("attention"),
+        "out": buffer("attention_codes"),
+        **_static("dense"),
+    },
+    "post_quantise": {
+        "norm": weight("post_norm"),
+        "out": buffer("hidden_codes"),
+        **_static("gate_up"),
+    },
+    "act_quantise": {
+        "gate_up": buffer("gate_up"),
+        "out": buffer("inner_codes"),
+        **_static("down"),
+    },
     "logits": {"norm": weight("final_norm"), **_linear("lm_head")},
 }
 
@@ -88,12 +109,15 @@ def launch_of(place: str, kernel: Kernel) -> KernelLaunch:
     return KernelLaunch(kernel=kernel.name, grid=kernel.grid, arguments=arguments)
 
 
-def matmul(codes: str, name: str, out: str) -> MatmulLaunch:
-    """The library's product of quantised activations with the weight of that name."""
+def matmul(codes: str, name: str, out: str, *, static: bool) -> MatmulLaunch:
+    """The library's product of quantised activations with the weight of that name.
+
+    static: one scale for the input and one for the weight, else one a token and one an output.
+    """
     return MatmulLaunch(
         x=buffer(codes),
-        x_scale=buffer("row_scale"),
+        x_scale=weight(f"{name}_input_scale") if static else buffer("row_scale"),
         weight=weight(name),
-        weight_scale=weight(f"{name}_scale"),
+        weight_scale=weight(f"{name}_factor" if static else f"{name}_scale"),
         out=buffer(out),
     )

@@ -9,6 +9,7 @@ from nacelle_builder.numerics import StepClasses, step_classes
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
 from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.launch import (
     AddLaunch,
     Buffer,
@@ -38,8 +39,9 @@ class Lowered:
 class Plan:
     """The candidate chosen for each place, found by a step's size."""
 
-    def __init__(self, chosen: Sequence[Chosen]) -> None:
+    def __init__(self, chosen: Sequence[Chosen], *, static: bool) -> None:
         self._chosen = chosen
+        self.static = static
 
     def at(self, name: str, size: int) -> Candidate:
         """What was chosen at a place for steps of that size."""
@@ -53,6 +55,10 @@ class Plan:
         """The launch at a place."""
         return launch_of(name, self.at(name, size).kernel)
 
+    def matmul(self, codes: str, name: str, out: str) -> Launch:
+        """The library's product at a place."""
+        return matmul(codes, name, out, static=self.static)
+
     def ends(self, *names: str) -> list[int]:
         """Where the choice at one of these places changes: the last sizes, ascending."""
         return sorted({one.place.last for one in self._chosen if one.place.name in names})
@@ -65,7 +71,7 @@ class Plan:
 
 def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     """The launches of every size of step that the recipe's limits allow."""
-    plan = Plan(chosen)
+    plan = Plan(chosen, static=recipe.quantization.algorithm == QuantizationAlgorithm.FP8)
     kernels = {candidate.kernel.name: candidate.kernel for candidate in plan.candidates}
     limits = recipe.limits
     classes = step_classes(spec, recipe)
@@ -154,14 +160,14 @@ def _block_layer(plan: Plan, size: int) -> Launches:
 def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
     return (
         plan.launch("input_quantise", size),
-        matmul("hidden_codes", "qkv", "qkv"),
+        plan.matmul("hidden_codes", "qkv", "qkv"),
         *attention(plan, size),
         plan.launch("attention_quantise", size),
-        matmul("attention_codes", "dense", "delta"),
+        plan.matmul("attention_codes", "dense", "delta"),
         plan.launch("post_quantise", size),
-        matmul("hidden_codes", "gate_up", "gate_up"),
+        plan.matmul("hidden_codes", "gate_up", "gate_up"),
         plan.launch("act_quantise", size),
-        matmul("inner_codes", "down", "delta"),
+        plan.matmul("inner_codes", "down", "delta"),
     )
 
 
@@ -179,8 +185,9 @@ def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
         made += [
             _buffer("delta", "bfloat16", tokens, spec.hidden_size),
             _buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size),
-            _buffer("row_scale", "float32", tokens),
         ]
+        if not plan.static:
+            made.append(_buffer("row_scale", "float32", tokens))
     if quantises or classes.block:
         made += [
             _buffer("hidden_codes", "float8_e4m3fn", tokens, spec.hidden_size),

@@ -185,12 +185,15 @@ def _workspace(
 
 
 def _random(program: ProgramSpec, device: torch.device) -> dict[str, torch.Tensor]:
-    return {
-        spec.name: torch.randn(spec.shape, device=device, dtype=torch.bfloat16).to(
-            DTYPES[spec.dtype]
-        )
-        for spec in program.weights
-    }
+    return {spec.name: _random_weight(spec, device) for spec in program.weights}
+
+
+def _random_weight(spec: WeightSpec, device: torch.device) -> torch.Tensor:
+    dtype = DTYPES[spec.dtype]
+    if dtype == torch.float32:
+        # A scale; below 0 there are none.
+        return torch.ones(spec.shape, device=device)
+    return torch.randn(spec.shape, device=device, dtype=torch.bfloat16).to(dtype)
 
 
 def _event() -> torch.cuda.Event:

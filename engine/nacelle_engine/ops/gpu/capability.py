@@ -14,9 +14,14 @@ def shared_memory(architecture: Architecture) -> int:
     return {Architecture.SM_80: 166_912, Architecture.SM_89: 101_376}.get(architecture, 232_448)
 
 
+def fp8_converts(architecture: Architecture) -> bool:
+    """True where FP8 E4M3 is converted by an instruction: sm_89 and later."""
+    return (architecture.compute_capability or (0, 0)) >= (8, 9)
+
+
 def require_fp8(architecture: Architecture, field: str) -> None:
     """CompileFailed where the architecture cannot convert FP8 E4M3: below sm_89."""
-    if (architecture.compute_capability or (0, 0)) < (8, 9):
+    if not fp8_converts(architecture):
         raise CompileFailed(
             f"{field}: FP8 E4M3 needs sm_89 or later, the target is {architecture.value};"
             f" set {field} to NONE"

@@ -1,0 +1,95 @@
+"""The figures kept in docs/benchmarks: one JSON file a run, told apart by what it holds."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nacelle_engine.errors import InvalidRequest
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """`nacelle bench engine --json` of a GPU bundle; the file's name names it."""
+
+    name: str
+    read_gb_s: float
+    matrix_tflop_s: float
+    rows: tuple[Row, ...]
+    prefill: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class PeerRun:
+    """Another server's step times under stated conditions."""
+
+    name: str
+    conditions: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class KernelRun:
+    """Linear kernels of one layer, each timed alone."""
+
+    gpu: str
+    shape: str
+    read_gb_s: float
+    linears: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every run in a folder, by the files' names."""
+
+    engines: tuple[EngineRun, ...] = ()
+    peers: tuple[PeerRun, ...] = ()
+    kernels: tuple[KernelRun, ...] = ()
+
+
+def read_records(folder: Path) -> Records:
+    """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
+    if not folder.is_dir():
+        raise InvalidRequest(f"{folder} is no folder with benchmark files")
+    made: dict[type, list[Any]] = {EngineRun: [], PeerRun: [], KernelRun: []}
+    for path in sorted(folder.glob("*.json")):
+        run = _read(path)
+        made[type(run)].append(run)
+    return Records(tuple(made[EngineRun]), tuple(made[PeerRun]), tuple(made[KernelRun]))
+
+
+def _read(path: Path) -> EngineRun | PeerRun | KernelRun:
+    try:
+        data = json.loads(path.read_text())
+        if not isinstance(data, dict):
+            raise TypeError("it must be an object")
+        return _run(path.stem, data)
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}") from error
+    except KeyError as error:
+        raise InvalidRequest(f"{path}: field {error.args[0]} is missing") from error
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"{path} is no benchmark file: {error}") from error
+
+
+def _run(name: str, data: Mapping[str, Any]) -> EngineRun | PeerRun | KernelRun:
+    match data.get("kind", "engine"):
+        case "peer":
+            return PeerRun(data["name"], data["conditions"], tuple(data["rows"]))
+        case "kernels":
+            return KernelRun(
+                data["gpu"], data["shape"], float(data["read_gb_s"]), tuple(data["linears"])
+            )
+        case "engine":
+            return EngineRun(
+                name,
+                float(data["read_gb_s"]),
+                float(data["matrix_tflop_s"]),
+                tuple(data["rows"]),
+                tuple(data.get("prefill", ())),
+            )
+        case other:
+            raise ValueError(f"kind {other!r} is unknown; known are engine, peer, kernels")

@@ -1,0 +1,84 @@
+"""How a run of `nacelle bench engine` is made."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from nacelle_engine.errors import InvalidRequest
+from nacelle_engine.limits import Limits
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A row of prefill: so many prompts of so many tokens, and one token out of each."""
+
+    number: int
+    length: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ "256,2048": 256 prompts of 2,048 tokens; InvalidRequest for anything else."""
+        number, comma, length = text.partition(",")
+        if not (comma and number.isdecimal() and length.isdecimal() and int(number) * int(length)):
+            raise InvalidRequest(
+                f"--prefill {text} must be prompts and tokens of each, such as 256,2048"
+            )
+        return cls(int(number), int(length))
+
+    def check(self, limits: Limits) -> None:
+        """Refuse prompts that the engine does not take in one step."""
+        most = min(limits.max_input_len, limits.max_num_tokens)
+        if self.length > most:
+            raise InvalidRequest(
+                f"--prefill {self.number},{self.length}: the engine takes prompts of at most "
+                f"{most} tokens in a step"
+            )
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """A GPU's memory bandwidth and matrix rate; None is measured in the run."""
+
+    read_gb_s: float | None = None
+    matrix_tflop_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("--read-gb-s", self.read_gb_s),
+            ("--matrix-tflops", self.matrix_tflop_s),
+        ):
+            if value is not None and not 0 < value < 1e9:
+                raise InvalidRequest(f"{name} {value:g} must be above 0")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made; `threads` None means all of torch's."""
+
+    threads: int | None = None
+    prompt: int = 32
+    tokens: int = 64
+    streams: int = 8
+    rounds: int = 5
+    prefill: tuple[Prompts, ...] = ()
+    ceilings: Ceilings = Ceilings()
+
+    def check(self, limits: Limits) -> None:
+        """Refuse what cannot be measured, and what the engine's limits do not hold."""
+        for name, value, least in (
+            ("--prompt", self.prompt, 1),
+            ("--tokens", self.tokens, 2),
+            ("--streams", self.streams, 1),
+            ("--rounds", self.rounds, 1),
+        ):
+            if value < least:
+                raise InvalidRequest(f"{name} {value} must be at least {least}")
+        most = min(limits.max_input_len, limits.max_num_tokens)
+        if self.prompt > most:
+            raise InvalidRequest(f"--prompt {self.prompt}: the engine takes at most {most} tokens")
+        if self.prompt + self.tokens > limits.max_seq_len:
+            raise InvalidRequest(
+                f"--prompt {self.prompt} and --tokens {self.tokens} are together above the "
+                f"engine's maxSeqLen {limits.max_seq_len}"
+            )
+        for prompts in self.prefill:
+            prompts.check(limits)

@@ -1,0 +1,87 @@
+"""Compile a model's FlashInfer libraries ahead of time: needs no GPU, leaves nothing for later."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacelle_builder.compile.gpu.flashinfer_sources import Headers, find_headers, write_sources
+from nacelle_builder.compile.gpu.nvcc import Toolkit, compile_library, find_toolkit
+from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.attention_shape import AttentionShape
+from nacelle_engine.program.attention_library import (
+    ALGORITHMS,
+    Algorithm,
+    AttentionLibrary,
+    KvDtype,
+    refusal,
+)
+
+Report = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What libraries are compiled with, found once a build."""
+
+    toolkit: Toolkit
+    headers: Headers
+
+
+def find_kit() -> Kit:
+    """The installed compiler and headers; CompileFailed names the package that is missing."""
+    return Kit(find_toolkit(), find_headers())
+
+
+def attention_libraries(shape: AttentionShape) -> tuple[AttentionLibrary, ...]:
+    """The libraries that serve layers of this shape: every algorithm is a tactic.
+
+    Empty where FlashInfer has none (a head size): our own kernels serve there. fa3 exists for
+    sm_90 alone.
+    """
+    kv_dtype: KvDtype = "float8_e4m3fn" if shape.fp8 else "bfloat16"
+    return tuple(
+        _library(algorithm, shape, kv_dtype)
+        for algorithm in ALGORITHMS
+        if (algorithm != "fa3" or shape.architecture == Architecture.SM_90)
+        and refusal(algorithm, shape.head_dim, shape.group, kv_dtype, shape.soft_cap > 0) is None
+    )
+
+
+def compile_libraries(
+    libraries: Iterable[AttentionLibrary],
+    architecture: Architecture,
+    out: Path,
+    report: Report,
+    kit: Kit | None = None,
+) -> None:
+    """Write each library's file into `out` (a rank's folder).
+
+    `report(percent, message)` is called before each. Raises CompileFailed with nvcc's last lines.
+    """
+    wanted = tuple(libraries)
+    if not wanted:
+        return
+    found = kit or find_kit()
+    for number, library in enumerate(wanted):
+        report(100 * number // len(wanted), f"compiling the attention library {library.name}")
+        with tempfile.TemporaryDirectory(prefix="nacelle-flashinfer-") as folder:
+            unit = write_sources(library, found.headers, Path(folder))
+            compile_library(found.toolkit, architecture, unit, out / library.file)
+    report(100, "compiled the attention libraries")
+
+
+def _library(algorithm: Algorithm, shape: AttentionShape, kv_dtype: KvDtype) -> AttentionLibrary:
+    window, cap = shape.window > 0, shape.soft_cap > 0
+    parts = ["attention", algorithm, f"d{shape.head_dim}", f"g{shape.group}"]
+    parts += ["fp8"] if shape.fp8 else ["bf16"]
+    parts += ["window"] if window else []
+    parts += ["cap"] if cap else []
+    name = "-".join(parts)
+    return AttentionLibrary.model_validate(
+        {
+            "name": name, "file": f"{name}.so", "algorithm": algorithm,
+            "head_dim": shape.head_dim, "group_size": shape.group, "kv_dtype": kv_dtype,
+            "sliding_window": window, "soft_cap": cap,
+        }
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+"""What a step of each size consists of on a GPU: launches of a layer, and of the whole step."""
+
+from dataclasses import dataclass
+
+from nacelle_engine.program.launch import Launches, LaunchList, StepRange
+from nacelle_engine.program.signature import Signature
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """One range of the launch list.
+
+    layer     launches of one layer, by kind
+    step      launches of a whole step whose rows of logits are as many as its first size allows
+    launches  what one layer launches, in order, by kind
+    """
+
+    first: int
+    last: int
+    decode: bool
+    numerics: str
+    layer: dict[str, int]
+    step: int
+    launches: dict[str, tuple[str, ...]]
+
+
+def step_facts(launches: LaunchList, signature: Signature) -> tuple[StepFacts, ...]:
+    """Every range of steps, in the list's order."""
+    return tuple(_facts(one, launches, signature) for one in launches.steps)
+
+
+def _facts(one: StepRange, launches: LaunchList, signature: Signature) -> StepFacts:
+    layers = sum(len(one.kinds[layer.program]) for layer in signature.layers)
+    # A step of one prompt makes one row of logits, a decode step one a token.
+    head = launches.heads[launches.head_index(one.min_tokens if one.decode else 1)]
+    return StepFacts(
+        first=one.min_tokens,
+        last=one.max_tokens,
+        decode=one.decode,
+        numerics=one.numerics,
+        layer={name: len(made) for name, made in one.kinds.items()},
+        step=len(one.embed) + layers + len(one.finish) + len(head.launches),
+        launches={name: _names(made) for name, made in one.kinds.items()},
+    )
+
+
+def _names(launches: Launches) -> tuple[str, ...]:
+    return tuple(one.kernel if one.call == "kernel" else one.call for one in launches)
