@@ -82,7 +82,7 @@ def _seal(root, recipe, signature, tactics, name, accuracy):
         limits=recipe.limits,
         quantization=recipe.quantization,
         determinism=recipe.determinism,
-        numerics=numerics(recipe),
+        numerics=numerics(SPEC, recipe),
         vocab_size=signature.vocab_size,
         hidden_size=signature.hidden_size,
         kv_groups=signature.kv_groups,

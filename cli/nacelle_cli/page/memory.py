@@ -59,13 +59,14 @@ def workspace_parts(launches: LaunchList, signature: Signature) -> list[Part]:
 def weight_bytes(signature: Signature) -> int:
     """Bytes of all weights; an lm_head that is the embedding counts once."""
     kinds = {kind.name: kind for kind in signature.kinds}
+    last = len(signature.layers) - 1
     programs = [
         (signature.embed, 0),
         *((kinds[layer.program], number) for number, layer in enumerate(signature.layers)),
         (signature.head, 0),
     ]
     made = {
-        (tuple(source.format(layer=number) for source in weight.sources), weight.dtype): weight
+        (weight.names(number, last=number == last), weight.dtype, weight.join): weight
         for program, number in programs
         for weight in program.weights
     }
