@@ -1,4 +1,4 @@
-"""Triton's kernels run interpreted, on the CPU, in every test; it reads this when it is imported."""
+"""Triton interprets its kernels on the CPU in every test: it reads this when it is imported."""
 
 import os
 from collections.abc import Iterable
