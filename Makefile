@@ -15,8 +15,9 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
   --no-emit-index-url --no-annotate --custom-compile-command "make lock" $(INDEX:%=--default-index %)
 # No CUDA compiler in dev.txt: no test needs the extra gpu-builder.
 DEVELOPED := operator builder runtime dev
-# Images take the versions of dev.txt. torch's wheel asks for triton, which no image holds.
-IN_IMAGES := -c requirements/dev.txt --no-emit-package triton
+# Images take the versions of dev.txt. torch's wheel asks for triton, which the builder alone holds.
+IN_IMAGES := -c requirements/dev.txt
+NO_TRITON := --no-emit-package triton
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets
@@ -62,10 +63,11 @@ types: $(READY) ## strict types
 
 lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
 	@$(COMPILE) $(DEVELOPED:%=--extra %) --upgrade -o requirements/dev.txt pyproject.toml
-	@for extra in operator builder gpu-builder runtime; do \
-	  $(COMPILE) --extra $$extra $(IN_IMAGES) -o requirements/$$extra.txt pyproject.toml; \
+	@$(COMPILE) --extra builder $(IN_IMAGES) -o requirements/builder.txt pyproject.toml
+	@for extra in operator gpu-builder runtime; do \
+	  $(COMPILE) --extra $$extra $(IN_IMAGES) $(NO_TRITON) -o requirements/$$extra.txt pyproject.toml; \
 	done
-	@$(COMPILE) $(IN_IMAGES) -o requirements/torch.txt requirements/torch.in
+	@$(COMPILE) $(IN_IMAGES) $(NO_TRITON) -o requirements/torch.txt requirements/torch.in
 
 images: $(READY) ## build the images and push them to the cluster's registry
 	@$(BIN)/python -m nacelle_images publish

@@ -49,8 +49,8 @@ BUILDER = ImageSpec(
     packages=("engine/nacelle_engine", "builder_image/nacelle_builder", "cli/nacelle_cli"),
     rules=Rules(
         entries=("nacelle_builder.commands.build", "nacelle_builder.commands.model"),
-        modules=frozenset({"nacelle_engine", "nacelle_builder", "torch", "transformers"}),
-        no_modules=frozenset({"triton", "kubernetes", "nacelle_operator", "nacelle_runtime"}),
+        modules=frozenset({"nacelle_engine", "nacelle_builder", "torch", "transformers", "triton"}),
+        no_modules=frozenset({"kubernetes", "nacelle_operator", "nacelle_runtime"}),
         programs=frozenset({ENTRY, "g++"}),
         no_programs=frozenset({"nvcc", "ninja"}),
     ),

@@ -65,9 +65,13 @@ def test_the_abi_is_what_is_locked():
     assert pins("dev")["triton"] == {TRITON_VERSION}
 
 
-@pytest.mark.parametrize("lock", ["operator", "builder", "runtime", "torch"])
-def test_no_image_installs_triton(lock):
+@pytest.mark.parametrize("lock", ["operator", "runtime", "torch"])
+def test_what_serves_installs_no_triton(lock):
     assert "triton" not in pins(lock)
+
+
+def test_the_builder_compiles_a_gpus_kernels_with_the_abis_triton():
+    assert pins("builder")["triton"] == {TRITON_VERSION}
 
 
 def test_the_torch_layer_needs_nothing_that_later_layers_change():
