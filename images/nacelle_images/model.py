@@ -10,14 +10,19 @@ from nacelle_images.context import Context
 
 SUMS = "SHA256SUMS.json"
 DOCKERFILE = "FROM scratch\nCOPY model /model\n"
+# Part of the tag: an image that was laid out in another way is another image.
+LAYOUT = "files of mode 0644"
 
 
 def model_tag(checkpoint: Path) -> str:
-    """16 hex digits over the checkpoint's list of digests; ClusterError when it has none."""
+    """16 hex digits over the checkpoint's list of digests and the image's layout.
+
+    ClusterError when there is no list.
+    """
     sums = checkpoint / SUMS
     if not sums.is_file():
         raise ClusterError(f"{sums} is missing: fetch the model with `nacelle model fetch`")
-    return hashlib.sha256(sums.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(LAYOUT.encode() + sums.read_bytes()).hexdigest()[:16]
 
 
 def write_model_context(checkpoint: Path, folder: Path) -> Context:
