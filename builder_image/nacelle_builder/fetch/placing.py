@@ -12,10 +12,13 @@ from nacelle_builder.source.tensors import index_tensors
 from nacelle_engine.errors import InvalidModel, InvalidRequest
 
 Fill = Callable[[Path], None]
+Check = Callable[[Path], Sums]
 
 
-def place(destination: Path, source: str, fill: Fill) -> bool:
-    """Have `fill` make the model in a folder and move that to `destination` once it is whole.
+def place(destination: Path, source: str, fill: Fill, check: Check | None = None) -> bool:
+    """Have `fill` make the model in a folder and move that to `destination` once `check` holds.
+
+    check: by default `check_whole`.
 
     False when the destination already holds just this source, every digest matching. A partial
     folder of a killed attempt is handed to `fill` again, which may resume from it.
@@ -29,7 +32,7 @@ def place(destination: Path, source: str, fill: Fill) -> bool:
             return False
         partial.mkdir(exist_ok=True)
         fill(partial)
-        check_whole(partial)
+        (check or check_whole)(partial)
         _open_to_all(partial)
         if destination.is_dir():  # empty, or _holds would have refused it
             destination.rmdir()
