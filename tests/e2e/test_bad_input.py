@@ -1,6 +1,7 @@
 """What bad input gets: an answer that names the field, the file or the limit."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import small_models
@@ -107,7 +108,13 @@ def test_prompts_and_queues_have_limits(place, stack):
     assert refused.status == 400
     assert "128" in json.loads(refused.data)["error"]["message"]
     long = {"model": "tiny", "prompt": [5] * 8, "max_tokens": 200, "ignore_eos": True}
-    streams = [endpoint.open("/v1/completions", {**long, "stream": True}) for _ in range(8)]
+    # All at once: one after the other, each would find the engine idle again.
+    with ThreadPoolExecutor(8) as pool:
+        opened = [
+            pool.submit(endpoint.open, "/v1/completions", {**long, "stream": True})
+            for _ in range(8)
+        ]
+        streams = [one.result() for one in opened]
     statuses = [stream.status for stream in streams]
     assert 200 in statuses
     assert 429 in statuses

@@ -5,7 +5,7 @@ from typing import Any
 LIMITS = {"maxBatchSize": 4, "maxInputLen": 128, "maxSeqLen": 256, "maxNumTokens": 64}
 
 
-def engine_build(name: str, model: str, **spec: Any) -> dict[str, Any]:
+def engine_build(name: str, model: str, /, **spec: Any) -> dict[str, Any]:
     """A build of a folder in the claim `models` for x86-64-v3, unquantised; `spec` goes on top."""
     return {
         "apiVersion": "nacelle.dev/v1alpha1",
@@ -25,7 +25,7 @@ def engine_build(name: str, model: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-def deployment(name: str, build: str, **spec: Any) -> dict[str, Any]:
+def deployment(name: str, build: str, /, **spec: Any) -> dict[str, Any]:
     """One replica of a build's target `cpu`; `spec` goes on top."""
     return {
         "apiVersion": "nacelle.dev/v1alpha1",

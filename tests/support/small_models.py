@@ -75,7 +75,7 @@ def _tensor_left_over(folder: Path) -> None:
 SPOILED: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no-config": (_without_config, "InvalidModel", "config.json"),
     "truncated": (_truncated, "TensorInvalid", "model.safetensors"),
-    "other-family": (_of_another_family, "UnsupportedModel", "gpt2"),
+    "other-family": (_of_another_family, "UnsupportedModel", "GPT2LMHeadModel"),
     "tensor-missing": (_tensor_missing, "TensorMissing", "model.layers.1.mlp.up_proj.weight"),
     "tensor-left-over": (
         _tensor_left_over,
