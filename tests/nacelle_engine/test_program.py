@@ -17,6 +17,7 @@ from nacelle_engine.limits import Limits
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.families import family_of
 from nacelle_engine.model.family import read_spec, source_names
+from nacelle_engine.model.scales import PER_CHANNEL, linear_scale
 from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
 from nacelle_engine.program.program import open_program
 from nacelle_engine.program.signature import PROGRAMS, WEIGHTS
@@ -64,7 +65,7 @@ def fp8_checkpoint(model, spec):
         if tensor.linear:
             scale = whole.abs().amax(1) / 448
             fp8 = (whole / scale[:, None]).to(torch.float8_e4m3fn)
-            made[tensor.name], made[tensor.scale_name] = fp8, scale
+            made[tensor.name], made[linear_scale(tensor.name, PER_CHANNEL)] = fp8, scale
             whole = fp8.float() * scale[:, None]
             for part, value in zip(parts, whole.split([len(p) for p in parts]), strict=True):
                 part.copy_(value)
