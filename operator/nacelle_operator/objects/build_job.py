@@ -20,8 +20,9 @@ from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION, node_aff
 
 PART = "builder"
 _CA_MOUNT = "/etc/nacelle/ca"
-# What a small model needs; a large one says its own in targets[].resources.
-_CPU_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "1", "memory": "4Gi"}}
+# What a small model needs; a large one says its own in targets[].resources. A build on a CPU takes
+# all that is idle, and asks for little: on a node of two CPUs it goes on beside what serves there.
+_CPU_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "500m", "memory": "4Gi"}}
 _GPU_RESOURCES: Mapping[str, Any] = {
     "requests": {"cpu": "4", "memory": "32Gi"},
     "limits": {GPU: "1"},
