@@ -11,11 +11,14 @@ TOKENS = (1, 5, 17)
 
 
 def tilings(*row_counts):
-    """One program a sum and several, tokens in one tile and in more."""
+    """One program a sum and several, tokens in one tile and in more, blocks singly and in turns.
+
+    For 4 or 8 blocks of K; three programs share them unevenly.
+    """
     return [
-        BlockTiling(rows, tokens, warps=4, stages=2, split=split)
+        BlockTiling(rows, tokens, warps=4, stages=2, split=split, unroll=unroll)
         for rows in row_counts
-        for tokens, split in ((16, 1), (32, 1), (16, 2), (16, 3))
+        for tokens, split, unroll in ((16, 1, 1), (32, 1, 4), (16, 2, 2), (16, 3, 1))
     ]
 
 

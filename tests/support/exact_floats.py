@@ -66,6 +66,7 @@ def _fma_pairs(a, b, c):
 PTX = {
     "mov.b32": lambda a: a,
     "and.b32": lambda a, b: a & b,
+    "shl.b32": lambda a, b: a << b,
     "shr.u32": lambda a, b: a >> b,
     "prmt.b32": lambda a, b, c: _permute(a, b, int(c.flat[0])),
     "lop3.b32": lambda a, b, c, d: _look_up(a, b, c, int(d.flat[0])),
@@ -78,9 +79,12 @@ class _Outputs(list):
 
 
 def _inline_asm(self, asm, constraints, values, types, is_pure, pack):
-    """Four bytes to four 16-bit numbers, `pack` = 4: all that the kernels ask for."""
+    """What a register of codes becomes: all that the kernels ask for.
+
+    Four bytes (pack 4) become one tensor of 16-bit numbers, two words (pack 2) two of them.
+    """
     (value,) = values
-    assert constraints == "=r,=r,r" and pack == 4 and value.data.dtype == np.uint8
+    assert constraints == "=r,=r,r" and pack * value.data.dtype.itemsize == 4
     packed = np.ascontiguousarray(value.data).reshape(-1).view(np.uint32)
     registers = {"$2": packed}
     for line in asm.strip("{} \n").splitlines():
@@ -95,8 +99,20 @@ def _inline_asm(self, asm, constraints, values, types, is_pure, pack):
                     for source in sources
                 )
             )
-    pairs = np.stack([registers["$0"], registers["$1"]], -1)
-    return _Outputs([TensorHandle(pairs.view(np.uint16).reshape(value.data.shape), tl.bfloat16)])
+    found = [registers["$0"], registers["$1"]]
+    if pack == 4:
+        found = [np.stack(found, -1)]
+    return _Outputs(
+        TensorHandle(
+            _of_type(each.view(np.uint16).reshape(value.data.shape), kind.scalar), kind.scalar
+        )
+        for each, kind in zip(found, types, strict=True)
+    )
+
+
+def _of_type(bits, kind):
+    """16-bit numbers as the interpreter holds them: bfloat16 as bits, float16 as numbers."""
+    return bits if kind == tl.bfloat16 else bits.view(np.float16)
 
 
 interpreter._convert_float = _convert_float

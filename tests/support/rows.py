@@ -8,15 +8,15 @@ from nacelle_engine.precision import QuantizationAlgorithm
 OUTPUTS = tuple(QuantizationAlgorithm)
 
 
-def launch(kernel, inputs, tokens, columns):
-    """(out, row_scale or None) of a kernel that gives rows."""
+def launch(kernel, inputs, tokens, columns, *, row_scale=None):
+    """(out, row_scale or None) of a kernel that gives rows; row_scale: what it holds before."""
     quantised = kernel.arguments["out"] != "*bf16"
     given = {
         **inputs,
         "out": torch.full((tokens, columns), torch.nan).to(
             torch.float8_e4m3fn if quantised else torch.bfloat16
         ),
-        "row_scale": torch.full((tokens,), torch.nan),
+        "row_scale": torch.full((tokens,), torch.nan) if row_scale is None else row_scale.clone(),
     }
     run(kernel, {name: given[name] for name in kernel.arguments}, T=tokens)
     return given["out"], given["row_scale"] if "row_scale" in kernel.arguments else None

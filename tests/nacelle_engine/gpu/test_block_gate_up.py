@@ -17,7 +17,7 @@ from nacelle_engine.ops.gpu import block_gate_up
 from nacelle_engine.ops.gpu.block_scales import quantised, stream
 
 EPS = 1e-5
-ROWS, WIDTH = 256, 384
+ROWS, WIDTH = 256, 512
 
 
 def inputs(tokens):

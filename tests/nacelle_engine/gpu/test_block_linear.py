@@ -9,7 +9,7 @@ from nacelle_engine.ops.gpu import block_linear
 from nacelle_engine.ops.gpu.block_scales import stream
 
 EPS = 1e-5
-WIDTH = 384
+WIDTH = 512
 
 
 def inputs(tokens, width=WIDTH):

@@ -49,7 +49,7 @@ def inputs(tokens, shape):
 
 
 @pytest.mark.parametrize("tiling", tilings(128), ids=lambda tiling: tiling.name)
-@pytest.mark.parametrize(("width", "block"), [(384, 128), (1024, 256)])
+@pytest.mark.parametrize(("width", "block"), [(512, 128), (1024, 256)])
 def test_the_formula(tiling, width, block):
     shape = block_linear_residual.Shape(ROWS, width, block)
     weight, scale = weights(ROWS, width)
@@ -67,8 +67,8 @@ def test_the_formula(tiling, width, block):
 
 @pytest.mark.parametrize("tiling", tilings(128), ids=lambda tiling: tiling.name)
 def test_a_row_is_the_same_in_any_batch(tiling):
-    shape = block_linear_residual.Shape(ROWS, 384)
-    weight, scale = weights(ROWS, 384)
+    shape = block_linear_residual.Shape(ROWS, 512)
+    weight, scale = weights(ROWS, 512)
     (codes, scales), norm, x = inputs(17, shape)
     together = found(shape, tiling, (codes, scales), weight, scale, norm, x)
     for token in (0, 16):

@@ -5,7 +5,8 @@ act: silu(g) = g / (1 + exp(-g)),
 or gelu_tanh(g) = g / 2 * (1 + tanh(sqrt(2 / pi) (g + 0.044715 g^3))).
 
 gate_up bf16 [T, 2 I]; out FP8 or bf16 [T, I]; row_scale fp32 [T] (per token) or static_scale
-fp32 [1].
+fp32 [1]. Where gate_up_scale fp32 [2 I] is given, gate_up is an FP8 product that nobody has scaled
+yet: it counts times row_scale[t] * gate_up_scale, and row_scale is written afterwards.
 """
 
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ _TWICE_SQRT_2_OVER_PI = tl.constexpr(1.5957691216057308)
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows of `width` results (I), and what they become."""
+    """Rows of `width` results (I), and what they become; `raw`: gate_up is not scaled yet."""
 
     width: int
     output: Output
     activation: Activation = "silu"
+    raw: bool = False
 
 
 def choices(shape: Shape) -> tuple[Choice, ...]:
@@ -43,9 +45,13 @@ def choices(shape: Shape) -> tuple[Choice, ...]:
 def kernel(shape: Shape, choice: Choice) -> Kernel:
     """Grid (T, parts of a row)."""
     return row_kernel.row_kernel(
-        f"act_quantise_{shape.activation}_{shape.output.name}",
+        f"act_quantise_{'raw_' if shape.raw else ''}{shape.activation}_{shape.output.name}",
         act_quantise,
-        {"gate_up": "*bf16", **shape.output.arguments},
+        {
+            "gate_up": "*bf16",
+            "gate_up_scale": "*fp32" if shape.raw else None,
+            **shape.output.arguments,
+        },
         {"GELU": shape.activation == "gelu_tanh"},
         shape.width,
         choice,
@@ -56,6 +62,7 @@ def kernel(shape: Shape, choice: Choice) -> Kernel:
 @triton.jit
 def act_quantise(
     gate_up,
+    gate_up_scale,
     static_scale,
     out,
     row_scale,
@@ -74,6 +81,10 @@ def act_quantise(
     place = gate_up + token * (2 * K) + columns
     gate = tl.load(place, mask=live, other=0.0).to(tl.float32)
     up = tl.load(place + K, mask=live, other=0.0).to(tl.float32)
+    if gate_up_scale is not None:
+        factor = tl.load(row_scale + token)
+        gate *= factor * tl.load(gate_up_scale + columns, mask=live, other=0.0)
+        up *= factor * tl.load(gate_up_scale + K + columns, mask=live, other=0.0)
     if GELU:
         # (1 + tanh(z)) / 2 is the logistic function of 2 z.
         inner = gate + 0.044715 * gate * gate * gate
@@ -84,11 +95,17 @@ def act_quantise(
 
 
 def reference(
-    gate_up: torch.Tensor, shape: Shape, static_scale: torch.Tensor | None = None
+    gate_up: torch.Tensor,
+    shape: Shape,
+    static_scale: torch.Tensor | None = None,
+    raw_scales: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(out, row_scale where there is one)."""
+    """(out, row_scale where there is one); raw_scales: row_scale [T] and gate_up_scale [2 I]."""
     # In fp64: 1 + tanh(z) would lose fp32's last bits where it is almost 0.
-    gate, up = gate_up.double().chunk(2, dim=-1)
+    wide = gate_up.double()
+    if raw_scales is not None:
+        wide = wide * raw_scales[0].double()[:, None] * raw_scales[1].double()
+    gate, up = wide.chunk(2, dim=-1)
     if shape.activation == "silu":
         y = torch.nn.functional.silu(gate) * up
     else:

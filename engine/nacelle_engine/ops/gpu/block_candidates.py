@@ -9,11 +9,11 @@ from nacelle_engine.ops.gpu.block_tiling import BlockTiling
 from nacelle_engine.ops.gpu.candidates import SHARED
 from nacelle_engine.ops.gpu.capability import depends
 
-# Weight rows of a program -> (warps, stages); 4 warps multiply 64 rows at a time.
+# Weight rows of a program -> (warps, stages, unroll); 4 warps multiply 64 rows at a time.
 SHAPES: Final = {
-    64: ((4, 6), (4, 8)),
-    128: ((8, 4), (8, 6), (4, 4), (4, 6)),
-    256: ((8, 4), (8, 3), (8, 5), (4, 3), (4, 4), (8, 2)),
+    64: ((4, 6, 1), (4, 8, 1), (4, 6, 2), (4, 4, 2), (4, 4, 4), (4, 3, 4)),
+    128: ((8, 4, 1), (8, 6, 1), (4, 4, 1), (4, 6, 1), (8, 8, 1), (8, 4, 2), (4, 4, 2), (8, 3, 4)),
+    256: ((8, 4, 1), (8, 3, 1), (8, 5, 1), (4, 3, 1), (4, 4, 1), (8, 2, 1), (4, 3, 2)),
 }
 # As many programs as fill the 132 processors of an H200 once to three times.
 FEWEST_PROGRAMS: Final = 90
@@ -33,15 +33,16 @@ def tilings(
     if capability < (8, 9) or width % COLUMNS or tokens > MOST_TOKENS:
         return ()
     limit = SHARED[architecture] * 1024
-    # Weights asked for ahead have lost at each of 28 points on an H200: these ask for none.
+    blocks = width // COLUMNS
     found = [
-        BlockTiling(count, size, warps, stages, split, dependent=depends(architecture))
+        BlockTiling(count, size, warps, stages, split, unroll, dependent=depends(architecture))
         for count in row_counts
         for size in _token_counts(tokens)
-        for warps, stages in SHAPES[count]
-        if stages * (count + size) * COLUMNS <= limit
+        for warps, stages, unroll in SHAPES[count]
+        if stages * unroll * (count + size) * COLUMNS <= limit
         if (count + min(count, COLUMNS)) * size <= MOST_ELEMENTS * warps * 32
-        for split in _splits(-(-rows // count) * -(-tokens // size), width // COLUMNS)
+        for split in _splits(-(-rows // count) * -(-tokens // size), blocks)
+        if blocks % (split * unroll) == 0 or unroll == 1
     ]
     return tuple(found)
 

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.block_candidates import tilings
-from nacelle_engine.ops.gpu.block_products import block_bounds, pair_products, prefetch_blocks
+from nacelle_engine.ops.gpu.block_products import block_bounds, pair_products
 from nacelle_engine.ops.gpu.block_scales import (
     BLOCK,
     COLUMNS,
@@ -62,7 +62,7 @@ def block_gate_up(
     BLOCK_T: tl.constexpr,
     STAGES: tl.constexpr,
     SPLIT: tl.constexpr,
-    AHEAD: tl.constexpr,
+    UNROLL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """One program: a block of inner columns for BLOCK_T tokens, over one part of K.
@@ -72,8 +72,6 @@ def block_gate_up(
     rows = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     up_rows = N // 2 + rows
     begin, end = block_bounds(K, SPLIT)
-    prefetch_blocks(weight, rows, begin, end, K, AHEAD)
-    prefetch_blocks(weight, up_rows, begin, end, K, AHEAD)
     gate_scales = tl.load(scale + rows)
     up_scales = tl.load(scale + up_rows)
     wait_for_predecessor(DEPENDENT)
@@ -83,7 +81,7 @@ def block_gate_up(
     if BLOCK_T < 64:
         squares = load_squares(x_squares, present, K)
     gate, up = pair_products(
-        weight, rows, up_rows, x_codes, x_scales, present, begin, end, K, STAGES
+        weight, rows, up_rows, x_codes, x_scales, present, begin, end, K, STAGES, UNROLL
     )
     if SPLIT > 1:
         if not publish(gate, up, workspace, arrived, SPLIT):

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.block_candidates import tilings
-from nacelle_engine.ops.gpu.block_products import block_bounds, block_products, prefetch_blocks
+from nacelle_engine.ops.gpu.block_products import block_bounds, block_products
 from nacelle_engine.ops.gpu.block_scales import dequantised, inverse_rms, load_squares
 from nacelle_engine.ops.gpu.block_sum import collect, publish
 from nacelle_engine.ops.gpu.block_tiling import BlockTiling
@@ -53,14 +53,13 @@ def block_linear(
     BLOCK_T: tl.constexpr,
     STAGES: tl.constexpr,
     SPLIT: tl.constexpr,
-    AHEAD: tl.constexpr,
+    UNROLL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """One program: BLOCK_N outputs of BLOCK_T tokens, over one part of K."""
     rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     held = tl.minimum(rows, N - 1)
     begin, end = block_bounds(K, SPLIT)
-    prefetch_blocks(weight, held, begin, end, K, AHEAD)
     scales = tl.load(scale + held)
     wait_for_predecessor(DEPENDENT)
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -68,7 +67,9 @@ def block_linear(
     # Loaded before the loop and summed after it, the loop hides the wait; it costs registers.
     if BLOCK_T < 64:
         squares = load_squares(x_squares, present, K)
-    products = block_products(weight, held, x_codes, x_scales, present, begin, end, K, 1, STAGES)
+    products = block_products(
+        weight, held, x_codes, x_scales, present, begin, end, K, 1, STAGES, UNROLL
+    )
     if SPLIT > 1:
         if not publish(products, None, workspace, arrived, SPLIT):
             return

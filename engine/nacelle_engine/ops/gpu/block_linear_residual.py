@@ -16,7 +16,7 @@ import triton.language as tl
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.block_candidates import tilings
-from nacelle_engine.ops.gpu.block_products import block_bounds, block_products, prefetch_blocks
+from nacelle_engine.ops.gpu.block_products import block_bounds, block_products
 from nacelle_engine.ops.gpu.block_scales import COLUMNS, dequantised, emit_stream, stream
 from nacelle_engine.ops.gpu.block_sum import collect, publish
 from nacelle_engine.ops.gpu.block_tiling import BlockTiling
@@ -54,19 +54,28 @@ def block_linear_residual(
     BLOCK_T: tl.constexpr,
     STAGES: tl.constexpr,
     SPLIT: tl.constexpr,
-    AHEAD: tl.constexpr,
+    UNROLL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """One program: a block of the stream's columns for BLOCK_T tokens, over one part of K."""
     rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     begin, end = block_bounds(K, SPLIT)
-    prefetch_blocks(weight, rows, begin, end, K, AHEAD)
     scales = tl.load(scale + rows)
     norms = tl.load(norm + rows).to(tl.float32)
     wait_for_predecessor(DEPENDENT)
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     products = block_products(
-        weight, rows, a_codes, a_scales, tl.minimum(tokens, T - 1), begin, end, K, SCALED, STAGES
+        weight,
+        rows,
+        a_codes,
+        a_scales,
+        tl.minimum(tokens, T - 1),
+        begin,
+        end,
+        K,
+        SCALED,
+        STAGES,
+        UNROLL,
     )
     pointers = x + tokens.to(tl.int64)[None, :] * N + rows[:, None]
     residual = tl.load(pointers, mask=(tokens < T)[None, :], other=0.0).to(tl.float32)

@@ -10,14 +10,14 @@ from nacelle_engine.program.launch import Size
 
 @dataclass(frozen=True)
 class BlockTiling:
-    """The choices for one op; a tile of K is always one block of 128.
+    """The choices for one op; a tile of K is one block of 128, or `unroll` of them.
 
     rows      weight rows a program multiplies, a power of two from 64
     tokens    from 16, a power of two
     warps     of a program
     stages    tiles on their way at a time
     split     programs that share a sum over K, at most the number of blocks
-    ahead     blocks of each row asked for in L2 before the predecessor's end (sm_90 and later)
+    unroll    blocks that a turn of the loop over K takes; its turns divide a part's blocks evenly
     dependent it starts before its predecessor's end (sm_90 and later)
     """
 
@@ -26,14 +26,14 @@ class BlockTiling:
     warps: int
     stages: int
     split: int = 1
-    ahead: int = 0
+    unroll: int = 1
     dependent: bool = False
 
     @property
     def name(self) -> str:
         """The choices in letters that fit a file's name."""
         return (
-            f"r{self.rows}t{self.tokens}w{self.warps}s{self.stages}x{self.split}a{self.ahead}"
+            f"r{self.rows}t{self.tokens}w{self.warps}s{self.stages}x{self.split}u{self.unroll}"
             f"{'d' if self.dependent else ''}"
         )
 
@@ -73,7 +73,7 @@ class BlockTiling:
                 "BLOCK_T": self.tokens,
                 "STAGES": self.stages,
                 "SPLIT": self.split,
-                "AHEAD": self.ahead,
+                "UNROLL": self.unroll,
                 "DEPENDENT": self.dependent,
             },
             grid=(

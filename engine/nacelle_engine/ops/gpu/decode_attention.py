@@ -30,10 +30,11 @@ from nacelle_engine.ops.gpu.attention_output import put_all
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.capability import depends, require_fp8, shared_memory
 from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.ops.gpu.kv_tile import attended, cells, parts, whole
 from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
 from nacelle_engine.ops.gpu.prefetch import prefetch
 from nacelle_engine.ops.gpu.rotation import rotated
-from nacelle_engine.ops.gpu.softmax_state import NEVER, attended, capped
+from nacelle_engine.ops.gpu.softmax_state import NEVER, capped
 from nacelle_engine.ops.gpu.split_merge import STATE, merge, publish
 from nacelle_engine.program.launch import Size
 
@@ -53,35 +54,55 @@ class Choice:
     early: bool = False
 
 
-# (keys, warps, stages) of a tile.
-_TILES = ((64, 4, 3), (64, 4, 2), (32, 4, 4), (128, 4, 2), (64, 2, 3), (128, 8, 3), (32, 4, 2))
+# (keys, warps, stages, early) of a tile, the safe one first.
+_TILES = (
+    (64, 4, 3, False),
+    (64, 4, 2, False),
+    (128, 8, 2, True),
+    (256, 8, 2, True),
+    (128, 4, 2, True),
+    (64, 2, 2, True),
+    (32, 2, 3, False),
+    (64, 2, 3, False),
+    (128, 8, 2, False),
+    (32, 2, 2, False),
+    (32, 4, 4, False),
+)
+# So many of them are tried with ways to share a context that are seldom the best.
+_OFTEN = 6
 
 
 def choices(shape: AttentionShape, requests: int) -> tuple[Choice, ...]:
     """Candidates for steps of up to `requests` requests, the safe one first."""
-    tiles = [tile for tile in _TILES if _fits(shape, tile[0], tile[2])]
-    shares = _shares(requests * shape.kv_heads)
-    pairs = [(shares[0], tile) for tile in tiles]
-    pairs += [(share, tile) for share in shares[1:] for tile in tiles[:3]]
+    tiles = [tile for tile in _TILES if _fits(shape, *tile)]
+    likely, seldom = _shares(requests * shape.kv_heads)
+    tried = [(share, tile) for share in likely for tile in tiles]
+    tried += [(share, tile) for share in seldom for tile in tiles[:_OFTEN]]
     return tuple(
-        Choice(keys, splits, max(keys, least), warps, stages)
-        for (splits, least), (keys, warps, stages) in pairs
+        Choice(keys, splits, max(keys, least), warps, stages, early)
+        for (splits, least), (keys, warps, stages, early) in tried
     )
 
 
-def _shares(pairs: int) -> list[tuple[int, int]]:
-    """(splits, least) for so many pairs of request and KV head, on about 132 multiprocessors."""
+def _shares(pairs: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(splits, least) for so many pairs of request and KV head, on about 132 multiprocessors:
+    the likely ones and the others.
+    """
     if pairs > 64:
         # One program a pair fills the GPU; splits are for the few long contexts among short ones.
-        return [(8, 512), (1, 0), (8, 1024), (4, 256), (2, 0)]
+        return [(8, 512), (1, 0)], [(8, 1024), (2, 0)]
     enough = min(32, triton.next_power_of_2(264 // pairs))
-    return [(splits, 0) for splits in dict.fromkeys((enough, min(32, 2 * enough), enough // 2))]
+    return [(enough, 0)], [(splits, 0) for splits in {min(32, 2 * enough), enough // 2} - {enough}]
 
 
-def _fits(shape: AttentionShape, keys: int, stages: int) -> bool:
-    """Whether K and V on their way leave 16 KiB of a program's shared memory for the rest."""
-    on_their_way = (stages - 1) * 2 * keys * shape.head_dim * (1 if shape.fp8 else 2)
-    return on_their_way + 16384 <= shared_memory(shape.architecture)
+def _fits(shape: AttentionShape, keys: int, warps: int, stages: int, early: bool) -> bool:
+    """Whether K and V on their way leave 16 KiB of a program's shared memory for the rest, and
+    those that come early 64 registers a thread at most.
+    """
+    tile = 2 * keys * shape.head_dim * (1 if shape.fp8 else 2)
+    if early and tile > 256 * 32 * warps:
+        return False
+    return (stages - 1) * tile + 16384 <= shared_memory(shape.architecture)
 
 
 def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int, int]:
@@ -191,9 +212,12 @@ def decode_attention(
     position = begin * KEYS + tl.arange(0, KEYS)
     offset = rows(table, tl.minimum(position, last), KV_HEADS, D)
     newest_offset = rows(table, tl.maximum(older, 0), KV_HEADS, D)
+    PAIRS: tl.constexpr = kv_scales is not None  # type: ignore[assignment]
+    CELLS: tl.constexpr = D // 2 if PAIRS else D
+    tile = cells(keys) + tl.arange(0, CELLS)[None, :]
     if EARLY:
-        first_k = tl.load(keys + offset[:, None] + tl.arange(0, D)[None, :])
-        first_v = tl.load(keys + offset[:, None] + tl.arange(0, D)[None, :] + PART)
+        place = tile + (offset // (D // CELLS))[:, None]
+        first_k, first_v = tl.load(place), tl.load(place + PART // (D // CELLS))
         # Before a second token nothing has been written.
         first_v = tl.where(older > 0, first_v, tl.zeros_like(first_v))
         offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
@@ -230,20 +254,23 @@ def decode_attention(
     slot = keys + newest_offset + column
     tl.store(slot, new_k, mask=keeps)
     tl.store(slot + PART, new_v, mask=keeps)
+    scale = SCALE * k_scale
+    q, state = parts(q, PAIRS), parts(acc, PAIRS)
     if EARLY:
-        seen = (position < older) & (position >= lowest)
-        k, v = first_k.to(TYPE), first_v.to(TYPE)
-        top, total, acc = attended(q, k, v, seen, top, total, acc, SCALE * k_scale, CAP)
+        seen = ((position < older) & (position >= lowest))[None, :]
+        top, total, state = attended(
+            q, first_k, first_v, seen, top, total, state, scale, CAP, PAIRS
+        )
         position += KEYS
     for _ in range(begin, end):
-        place = keys + offset[:, None] + column
+        place = tile + (offset // (D // CELLS))[:, None]
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
         offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
-        k = tl.load(place).to(TYPE)
-        v = tl.load(place + PART).to(TYPE)
-        seen = (position < older) & (position >= lowest)
-        top, total, acc = attended(q, k, v, seen, top, total, acc, SCALE * k_scale, CAP)
+        k, v = tl.load(place), tl.load(place + PART // (D // CELLS))
+        seen = ((position < older) & (position >= lowest))[None, :]
+        top, total, state = attended(q, k, v, seen, top, total, state, scale, CAP, PAIRS)
         position += KEYS
+    acc = whole(state, PAIRS)
 
     v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
     if active == 1:

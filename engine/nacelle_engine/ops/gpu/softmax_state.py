@@ -27,19 +27,16 @@ def capped(score, scale, CAP: tl.constexpr):
 
 
 @triton.jit
-def fold(top, total, acc, score, v, factor):
-    """The state [M], [M], [M, D] after scores [M, N] of values v [N, D]."""
+def weighed(score, top, total, factor):
+    """(weights [M, N], what older sums are multiplied with, top, total) after scores [M, N]."""
     higher = tl.maximum(top, tl.max(score, 1) * factor)
     weight = tl.exp2(score * factor - higher[:, None])
     before = tl.exp2(top - higher)
-    total = total * before + tl.sum(weight, 1)
-    acc = tl.dot(weight.to(v.dtype), v, acc * before[:, None])
-    return higher, total, acc
+    return weight, before[:, None], higher, total * before + tl.sum(weight, 1)
 
 
 @triton.jit
-def attended(q, k, v, seen, top, total, acc, scale, CAP: tl.constexpr):
-    """The state after queries q [M, D] saw keys k [N, D] and values v [N, D] where `seen` [N]."""
-    score, factor = capped(tl.dot(q, tl.trans(k)), scale, CAP)
-    score = tl.where(seen[None, :], score, NEVER)
-    return fold(top, total, acc, score, v, factor)
+def fold(top, total, acc, score, v, factor):
+    """The state [M], [M], [M, D] after scores [M, N] of values v [N, D]."""
+    weight, before, top, total = weighed(score, top, total, factor)
+    return top, total, tl.dot(weight.to(v.dtype), v, acc * before)
