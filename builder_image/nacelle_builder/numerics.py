@@ -6,7 +6,7 @@ from typing import Final
 from nacelle_engine.arch import Architecture
 from nacelle_engine.manifest import Numerics
 from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.precision import QuantizationAlgorithm
+from nacelle_engine.precision import Determinism, QuantizationAlgorithm
 from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.recipe import Recipe
 
@@ -40,13 +40,20 @@ class StepClasses:
 
 
 def step_classes(spec: ModelSpec, recipe: Recipe) -> StepClasses:
-    """The classes of a recipe's steps; a CPU's leave activations as they are."""
+    """The classes of a recipe's steps; a CPU's leave activations as they are.
+
+    BatchInvariant has one class, so that a token is computed alike in every step: the fused one,
+    since the library chooses its FP8 products by the step's size.
+    """
     limit, algorithm = recipe.limits.max_num_tokens, recipe.quantization.algorithm
     # sm_80 has no FP8 products.
     without = recipe.architecture.is_cpu or recipe.architecture == Architecture.SM_80
-    if without or algorithm == QuantizationAlgorithm.NONE:
+    invariant = recipe.determinism == Determinism.BATCH_INVARIANT
+    if without or invariant or algorithm == QuantizationAlgorithm.NONE:
         return StepClasses(fused=limit, block=0)
-    blocks = not any(
+    # The products over blocks add straight to the stream, and know of no bias.
+    plain = not (spec.qkv_bias or spec.dense_bias or spec.output_norms)
+    blocks = plain and not any(
         size % BLOCK_COLUMNS
         for size in (spec.hidden_size, spec.intermediate_size, attention_columns(spec))
     )

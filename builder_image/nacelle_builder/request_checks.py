@@ -4,10 +4,10 @@ from nacelle_engine.arch import Architecture, cpu_level, missing_flags
 from nacelle_engine.errors import InvalidRequest, TargetMismatch, UnsupportedModel
 from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.precision import ComputeType, Determinism, Fp8OrNone, QuantizationAlgorithm
+from nacelle_engine.precision import ComputeType, Fp8OrNone, QuantizationAlgorithm
 from nacelle_engine.recipe import Recipe
 
-GPU_FAMILIES = ("llama",)
+GPU_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3")
 
 
 def check_recipe(recipe: Recipe, machine: Machine) -> None:
@@ -26,7 +26,8 @@ def check_recipe(recipe: Recipe, machine: Machine) -> None:
 
 
 def check_model(recipe: Recipe, spec: ModelSpec) -> None:
-    """Refuse limits that the model itself cannot reach, and a family its target has no ops for."""
+    """Refuse limits that the model cannot reach, and what its target has no ops for: a family, or
+    a head's size."""
     if recipe.limits.max_seq_len > spec.max_position_embeddings:
         raise InvalidRequest(
             f"limits.maxSeqLen {recipe.limits.max_seq_len} is above the model's "
@@ -37,10 +38,12 @@ def check_model(recipe: Recipe, spec: ModelSpec) -> None:
             f"family {spec.family} is not built yet for {recipe.architecture}: GPU targets take "
             f"{', '.join(GPU_FAMILIES)}"
         )
-    if not recipe.architecture.is_cpu and spec.qkv_bias:
-        raise UnsupportedModel(
-            f"config.json: attention_bias True is not built yet for {recipe.architecture}"
-        )
+    if not recipe.architecture.is_cpu:
+        # Imported when chosen: a CPU's build needs no GPU compiler.
+        from nacelle_builder.compile.gpu.attention import attention_shape
+
+        for kind in spec.kinds:
+            attention_shape(spec, kind, recipe)
 
 
 def _check_quantization(recipe: Recipe) -> None:
@@ -68,10 +71,6 @@ def _check_gpu_recipe(recipe: Recipe) -> None:
         raise InvalidRequest(
             f"quantization.computeType {recipe.quantization.compute_type} is built for CPU targets "
             f"only; {recipe.architecture} computes in bfloat16"
-        )
-    if recipe.determinism != Determinism.FAST:
-        raise InvalidRequest(
-            f"determinism {recipe.determinism} is not built yet for GPU targets; use Fast"
         )
 
 

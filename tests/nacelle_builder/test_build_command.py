@@ -128,11 +128,6 @@ def test_wrong_flags_are_named(flags, message):
             "computeType float32 is built for CPU targets only; sm_90 computes in bfloat16",
         ),
         (
-            {"architecture": "sm_90", "determinism": "BatchInvariant"},
-            InvalidRequest,
-            "determinism BatchInvariant is not built yet for GPU targets",
-        ),
-        (
             {"architecture": "sm_80", "quantization": {"kvCache": "FP8"}},
             InvalidRequest,
             "quantization.kvCache FP8 needs sm_89 or later, the target is sm_80: use NONE",

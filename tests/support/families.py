@@ -54,12 +54,23 @@ _CASES: dict[str, tuple[str, dict[str, Any]]] = {
 NAMES = tuple(_CASES)
 
 
+def config_of(name: str) -> dict[str, Any]:
+    """What the model's config.json says."""
+    family, config = _config(name)
+    return {**config.to_dict(), "architectures": [f"{family}ForCausalLM"]}
+
+
+def _config(name: str) -> tuple[str, Any]:
+    family, fields = _CASES[name]
+    kind = getattr(transformers, f"{family}{'Text' if family == 'Gemma3' else ''}Config")
+    return family, kind(**fields)
+
+
 def random_model(name: str, seed: int = 0) -> Any:
     """A model whose logits have clear winners (median top-2 margin above 1), and no unit norms."""
     torch.manual_seed(seed)
-    family, fields = _CASES[name]
-    config_class = getattr(transformers, f"{family}{'Text' if family == 'Gemma3' else ''}Config")
-    model = getattr(transformers, f"{family}ForCausalLM")(config_class(**fields)).eval()
+    family, config = _config(name)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     with torch.no_grad():
         for path, parameter in model.named_parameters():
             if path.endswith("bias"):

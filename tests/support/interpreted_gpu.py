@@ -102,10 +102,11 @@ def _value(kind, address):
     return torch.frombuffer((ctypes.c_uint8 * 8).from_address(pointer), dtype=POINTERS[kind])
 
 
-def scaled_mm(x, columns, *, scale_a, scale_b, out_dtype, use_fast_accum, out):
+def scaled_mm(x, columns, *, scale_a, scale_b, bias, out_dtype, use_fast_accum, out):
     """The formula, rounded once."""
     assert columns.stride(0) == 1, "the second matrix must lie column by column"
-    out.copy_((x.float() @ columns.float() * scale_a * scale_b).to(out_dtype))
+    products = x.float() @ columns.float() * scale_a * scale_b
+    out.copy_((products if bias is None else products + bias.float()).to(out_dtype))
 
 
 class Stream:

@@ -13,7 +13,7 @@ def step(shape, lengths, *, seed=0, device="cpu"):
     positions = [torch.arange(length - count, length) for count, length in lengths]
     slots = [table[r, p // 32].long() * 32 + p % 32 for r, p in enumerate(positions)]
     dim = shape.head_dim
-    turns = torch.rand(width * 32, dim // 2) * 6.3
+    turns = torch.rand(width * 32, shape.rotary // 2) * 6.3
     scales = torch.tensor([0.011, 0.007])
     kv = torch.randn(blocks, 2, shape.kv_heads, 32, dim)
     kv = (kv / 0.01).clamp(-448, 448).to(torch.float8_e4m3fn) if shape.fp8 else kv.bfloat16()

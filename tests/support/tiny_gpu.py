@@ -1,4 +1,4 @@
-"""A tiny Llama on an interpreted GPU, beside transformers' model that rounds as it does."""
+"""A tiny model on an interpreted GPU, beside transformers' model that rounds as it does."""
 
 from typing import get_args
 
@@ -32,15 +32,19 @@ PER_TOKEN = Quantization(algorithm="FP8_PER_CHANNEL_PER_TOKEN")
 class Tiny:
     """A program, its reference, and sequences whose cache the program holds."""
 
-    def __init__(self, monkeypatch, rank, quantization=PER_TOKEN, config=CONFIG):
-        spec = read_spec(config)
-        recipe = Recipe(architecture="sm_89", quantization=quantization, limits=LIMITS)
-        model = random_model(config)
+    def __init__(self, monkeypatch, rank, quantization=PER_TOKEN, config=CONFIG, **recipe):
+        """A Llama of a config.json."""
+        model, spec = random_model(config), read_spec(config)
         write_weights(model, quantization, rank, config)
-        self.layers = spec.num_layers
-        self.reference = Reference(model)
-        self.classes = step_classes(spec, recipe)
         names = source_names(family_of(config), spec)
+        self._open(monkeypatch, rank, Reference(model), spec, names, quantization, **recipe)
+
+    def _open(self, monkeypatch, rank, reference, spec, names, quantization, **recipe):
+        """The program of a rank that holds weights, and the reference that has their values."""
+        recipe = Recipe(architecture="sm_89", quantization=quantization, limits=LIMITS, **recipe)
+        self.layers = spec.num_layers
+        self.reference = reference
+        self.classes = step_classes(spec, recipe)
         with open_checkpoint(rank / WEIGHTS) as weights:
             self.roundings = {
                 numerics: rounding_of(spec, names, weights, quantization, numerics=numerics)
@@ -63,13 +67,20 @@ class Tiny:
             ComputeType.BFLOAT16, self.layers, quantised=quantised, fp8_cache=fp8_cache
         ).together
 
+    def logits(self, ids, steps):
+        """The program's logits of each step of spans (sequence, start, count)."""
+        tables = block_tables([len(tokens) for tokens in ids])
+        self.program.allocate_kv(1 + sum(map(len, tables)))
+        groups = len(self.program.signature.kv_groups)
+        for step in steps:
+            spans = [Span(*span) for span in step]
+            yield spans, self.program.run(step_input(spans, ids, tables, groups)).clone()
+
     def error(self, lengths, steps, roundings=None):
         """||found - wanted|| / ||wanted - mean|| over steps of spans (sequence, start, count)."""
         torch.manual_seed(len(steps))
         roundings = roundings or self.roundings
         ids = [torch.randint(VOCAB, (length,)).tolist() for length in lengths]
-        tables = block_tables(lengths)
-        self.program.allocate_kv(1 + sum(map(len, tables)))
         wanted = []
         for sequence, tokens in enumerate(ids):
             stretches = [
@@ -80,9 +91,7 @@ class Tiny:
             ]
             wanted.append(self.reference.logits(torch.tensor([tokens]), stretches)[0])
         errors, norms = [], []
-        for step in steps:
-            spans = [Span(*span) for span in step]
-            found = self.program.run(step_input(spans, ids, tables, 1))
+        for spans, found in self.logits(ids, steps):
             rows = torch.cat([wanted[s.sequence][s.start : s.start + s.count] for s in spans])
             errors.append((found - rows).norm())
             norms.append((rows - rows.mean(1, keepdim=True)).norm())

@@ -70,7 +70,7 @@ class GpuProgram:
         launches = self._launches
         # Held here: launches know their memory by address alone.
         self._buffers = workspace(launches, self.signature, self.device)
-        self._state = {"rope": rope_tables(self.signature)[0].to(self.device)}
+        self._state = {"rope": [table.to(self.device) for table in rope_tables(self.signature)]}
         binder = Binder(
             {facts.name: Function(rank, facts) for facts in launches.kernels},
             self._buffers,
@@ -132,7 +132,7 @@ class GpuProgram:
         tokens, rows = len(step.token_ids), len(step.logits_rows)
         decode = is_decode(step)
         if decode and rows <= (size := self._graphs.size_for(tokens)):
-            self._send(step, decode_arrays(step, size, self.signature.max_blocks))
+            self._send(step, self._decode_arrays(step, size))
             self._graphs.replay(size)
             return self._decode_logits[:rows]
         logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
@@ -142,6 +142,11 @@ class GpuProgram:
         self._send(step, arrays)
         self._launch(index, sizes_of(arrays), logits)
         return logits
+
+    def _decode_arrays(self, step: StepInput, size: int) -> Arrays:
+        """The arrays of a step that the graph of `size` requests runs."""
+        chosen = self._launches.steps[self._launches.step_index(size, decode=True)]
+        return decode_arrays(step, size, self.signature.max_blocks, chosen.query_tile)
 
     def _send(self, step: StepInput, arrays: Arrays) -> None:
         self._inputs.send(arrays)
@@ -161,7 +166,7 @@ class GpuProgram:
         self._graphs.clear()
         # The largest first: smaller ones then fit into its memory.
         for size in reversed(captured_sizes(self.signature.max_batch_size)):
-            arrays = decode_arrays(empty, size, self.signature.max_blocks)
+            arrays = self._decode_arrays(empty, size)
             index = self._launches.step_index(size, decode=True)
             self._inputs.send(arrays)
             launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)

@@ -55,8 +55,9 @@ class Buffer(Frozen):
 class Binding(Frozen):
     """What an argument is: a buffer, a weight of the program, a step's input, state, or a size.
 
-    state: "kv" (the layer's cache), "rope" (the table of positions). size: a symbol as an int32.
+    state: "kv" (the layer's cache), "rope" (the table of positions of the layer's KV group).
     input: "block_table" is the one of the layer's KV group. output: "logits", float32 [L, V].
+    size: a symbol as an int32.
     """
 
     source: Literal["buffer", "weight", "input", "state", "size", "output"]
@@ -89,10 +90,11 @@ class KernelLaunch(Frozen):
 
 
 class MatmulLaunch(Frozen):
-    """A library's FP8 product: out[t, n] = x_scale[t] * w_scale[n] * sum_k x[t, k] weight[n, k].
+    """A library's FP8 product:
+    out[t, n] = x_scale[t] * w_scale[n] * sum_k x[t, k] weight[n, k] + bias[n].
 
     x FP8 [T, K], weight FP8 [N, K], out bfloat16 [T, N]. Scales are float32: x_scale [T] with
-    weight_scale [N], or both [1].
+    weight_scale [N], or both [1]. bias bfloat16 [N], where the linear has one.
     """
 
     call: Literal["scaled_mm"] = "scaled_mm"
@@ -101,6 +103,7 @@ class MatmulLaunch(Frozen):
     weight: Binding
     weight_scale: Binding
     out: Binding
+    bias: Binding | None = None
 
 
 class ZeroLaunch(Frozen):

@@ -69,10 +69,11 @@ class Binder:
         self,
         functions: Mapping[str, Function],
         buffers: Tensors,
-        state: Tensors,
+        state: Mapping[str, Sequence[torch.Tensor]],
         cells: Cells,
         stream: int,
     ) -> None:
+        """state: what a name means for each KV group."""
         self._functions = functions
         self._buffers = buffers
         self._state = state
@@ -127,7 +128,9 @@ class Binder:
         return self._cells.fixed(self._tensor(binding, scope))
 
     def _tensor(self, binding: Binding, scope: Scope) -> torch.Tensor:
-        places = {"buffer": self._buffers, "weight": scope.weights, "state": self._state}
+        if binding.source == "state":
+            return self._state[binding.name][scope.group]
+        places = {"buffer": self._buffers, "weight": scope.weights}
         return places[binding.source][binding.name]
 
     def _matmul(self, launch: MatmulLaunch, scope: Scope) -> Callable[[int], None]:
@@ -138,6 +141,7 @@ class Binder:
         weight_scale = self._tensor(launch.weight_scale, scope)
         by_token = weight_scale.numel() > 1
         by_channel = weight_scale[None, :] if by_token else weight_scale
+        bias = None if launch.bias is None else self._tensor(launch.bias, scope)
 
         def call(tokens: int) -> None:
             torch._scaled_mm(
@@ -145,6 +149,7 @@ class Binder:
                 columns,
                 scale_a=x_scale[:tokens, None] if by_token else x_scale,
                 scale_b=by_channel,
+                bias=bias,
                 out_dtype=out.dtype,
                 use_fast_accum=True,
                 out=out[:tokens],

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from nacelle_engine.program.launch import Symbol
 from nacelle_engine.program.step import StepInput
-from nacelle_engine.program.tiles import tiles
+from nacelle_engine.program.tiles import padded, tiles
 
 Array = NDArray[np.int64] | NDArray[np.int32]
 Arrays = dict[str, Array]
@@ -40,11 +40,11 @@ def step_arrays(step: StepInput, query_tile: int, max_blocks: int) -> Arrays:
     return arrays
 
 
-def decode_arrays(step: StepInput, size: int, width: int) -> Arrays:
+def decode_arrays(step: StepInput, size: int, width: int, query_tile: int = 0) -> Arrays:
     """The arrays of a step of one token a request, as a captured graph of `size` requests has them.
 
     Rows that are added are token 0 of an empty sequence, whose K and V go to block 0, which belongs
-    to nobody; tables are `width` blocks wide.
+    to nobody, and which no tile of queries covers; tables are `width` blocks wide.
     """
     arrays: Arrays = {
         "token_ids": _padded(_host_tokens(step), size),
@@ -54,6 +54,9 @@ def decode_arrays(step: StepInput, size: int, width: int) -> Arrays:
         "seq_lens": _padded(step.seq_lens, size),
         "logits_rows": _padded(step.logits_rows, size),
     }
+    if query_tile:
+        plan = padded(tiles(step.q_start.numpy(), query_tile), size)
+        arrays["tile_request"], arrays["tile_first"] = plan
     for group, table in enumerate(step.block_tables):
         arrays[f"block_table.{group}"] = _padded(table[:, :width], size, width)
     return arrays

@@ -2,27 +2,33 @@
 
 from itertools import pairwise
 
+import families
 import pytest
 from tiny_llama import BLOCK_SPEC, SPEC
 
-from nacelle_builder.compile.gpu.lower import KIND, lower
-from nacelle_builder.compile.gpu.places import places, ranges
+from nacelle_builder.compile.gpu.lower import lower
+from nacelle_builder.compile.gpu.place import ranges
+from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
 from nacelle_builder.numerics import BLOCK_TOKENS, numerics
 from nacelle_engine.limits import Limits
+from nacelle_engine.model.family import read_spec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 from nacelle_engine.program.launch import KernelLaunch, LaunchList, MatmulLaunch
 from nacelle_engine.recipe import Recipe
 
+KIND = "layer.full"
+GEMMA = read_spec(families.config_of("gemma2"))
+BIASED = read_spec(families.config_of("qwen3-biased"))
 LIMITS = Limits(max_batch_size=160, max_input_len=100, max_seq_len=128, max_num_tokens=700)
 FP8 = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
 STATIC = QuantizationAlgorithm.FP8
 
 
-def recipe_of(architecture="sm_90", algorithm=FP8, limits=LIMITS, kv_cache="NONE"):
+def recipe_of(architecture="sm_90", algorithm=FP8, limits=LIMITS, kv_cache="NONE", **more):
     quantization = Quantization(algorithm=algorithm, kv_cache=kv_cache)
-    return Recipe(architecture=architecture, quantization=quantization, limits=limits)
+    return Recipe(architecture=architecture, quantization=quantization, limits=limits, **more)
 
 
 def lowered(recipe, spec=SPEC):
@@ -155,12 +161,70 @@ def test_no_buffer_is_listed_twice(algorithm):
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("spec", [BLOCK_SPEC, GEMMA], ids=["llama", "gemma2"])
+def test_batch_invariant_steps_are_all_the_same_launches(architecture, spec):
+    recipe = recipe_of(architecture, determinism="BatchInvariant")
+    made = lowered(recipe, spec)
+    launches = as_list(made)
+    assert len(launches.steps) == len(launches.heads) == 1
+    (step,) = launches.steps
+    assert (step.min_tokens, step.max_tokens, step.decode) == (1, 700, False)
+    assert step.numerics == "fused" and step.query_tile
+    calls = [*step.embed, *(one for layer in step.kinds.values() for one in layer), *step.finish]
+    assert all(isinstance(call, KernelLaunch) for call in calls)
+    assert all(kernel.constants.get("SPLIT", 1) == 1 for kernel in made.kernels)
+    (told,) = numerics(spec, recipe)
+    assert (told.min_tokens, told.max_tokens, told.activations) == (1, 700, "bfloat16")
+
+
+def test_each_kind_of_layer_has_its_attention():
+    made = lowered(recipe_of(), GEMMA)
+    for step in made.steps:
+        full, sliding = (step.kinds[f"layer.{kind}"] for kind in ("full", "sliding"))
+        differing = [(a, b) for a, b in zip(full, sliding, strict=True) if a != b]
+        assert len(differing) == 1
+        assert all("_window45_" in b.kernel and "window" not in a.kernel for a, b in differing)
+    assert len({kernel.name for kernel in made.kernels}) == len(made.kernels)
+
+
+def test_a_window_that_nothing_outgrows_is_none():
+    short = LIMITS.model_copy(update={"max_input_len": 30, "max_seq_len": 45})
+    made = lowered(recipe_of(limits=short), GEMMA)
+    assert not any("window" in kernel.name for kernel in made.kernels)
+
+
+def test_output_norms_are_a_launch_each():
+    launches = as_list(lowered(recipe_of(), GEMMA))
+    counts = {
+        (tokens, decode): {
+            len(layer)
+            for layer in launches.steps[launches.step_index(tokens, decode)].kinds.values()
+        }
+        for tokens, decode in ((1, True), (20, True), (150, False))
+    }
+    assert counts == {(1, True): {7}, (20, True): {7}, (150, False): {12}}
+    assert not any(step.finish for step in launches.steps)
+
+
+def test_biases_are_added_by_the_product():
+    launches = as_list(lowered(recipe_of(), BIASED))
+    layer = launches.steps[launches.step_index(150, decode=False)].kinds[KIND]
+    found = {one.weight.name: one.bias for one in layer if isinstance(one, MatmulLaunch)}
+    assert {name: bias and bias.name for name, bias in found.items()} == {
+        "qkv": "qkv_bias",
+        "dense": "dense_bias",
+        "gate_up": None,
+        "down": None,
+    }
+
+
 def test_depth_changes_nothing():
     deep = SPEC.model_copy(update={"num_layers": 80})
     assert as_list(lowered(recipe_of(), deep)) == as_list(lowered(recipe_of()))
 
 
-@pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC])
+@pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC, GEMMA, BIASED])
 @pytest.mark.parametrize("kv_cache", ["FP8", "NONE"])
 @pytest.mark.parametrize("algorithm", [FP8, STATIC, QuantizationAlgorithm.NONE])
 def test_every_name_that_a_launch_binds_is_there(algorithm, kv_cache, spec):
@@ -172,18 +236,18 @@ def test_every_name_that_a_launch_binds_is_there(algorithm, kv_cache, spec):
     programs = {
         "embed": signature.embed,
         "head": signature.head,
-        KIND: signature.kinds[0],
+        **{kind.name: kind for kind in signature.kinds},
     }
     lists = [("head", head.launches) for head in one.heads]
     for step in one.steps:
-        lists += [("embed", step.embed), (KIND, step.kinds[KIND]), ("embed", step.finish)]
+        lists += [("embed", step.embed), *step.kinds.items(), ("embed", step.finish)]
     for program, launches in lists:
         weights = {weight.name for weight in programs[program].weights}
         for launch in launches:
             bound = (
                 launch.arguments
                 if isinstance(launch, KernelLaunch)
-                else [getattr(launch, name) for name in type(launch).model_fields if name != "call"]
+                else [value for name, value in launch if name != "call" and value is not None]
             )
             for binding in bound:
                 known = {"buffer": buffers, "weight": weights}.get(binding.source)

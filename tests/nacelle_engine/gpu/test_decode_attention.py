@@ -77,7 +77,16 @@ CHOICES = [
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize("variant", [{}, {"window": 40}, {"soft_cap": 5.0}, {"norm_eps": 1e-5}])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"window": 40},
+        {"soft_cap": 5.0},
+        {"norm_eps": 1e-5},
+        {"norm_eps": 1e-5, "rotary_dim": 48},
+    ],
+)
 def test_every_variant_with_any_split(choice, variant):
     check(shape(6, 2, 64, **variant), choice, LENGTHS)
 

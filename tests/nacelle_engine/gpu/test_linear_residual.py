@@ -7,14 +7,16 @@ from linear_cases import ROUNDING, TILINGS, TOKENS, Guarded, activations, error,
 from nacelle_engine.ops.gpu import linear_residual
 
 
-def found(shape, tiling, a, weight, scale, x):
-    held = Guarded(*x.shape)
-    held.tensor.copy_(x)
+def found(shape, tiling, a, weight, scale, x, bias=None):
+    held = Guarded(a.shape[0], shape.rows)
+    if shape.residual:
+        held.tensor.copy_(x)
     given = {
         "a": a,
         "weight": weight,
         "scale": scale,
-        "x": held.tensor,
+        "bias": bias,
+        "x" if shape.residual else "out": held.tensor,
         "T": a.shape[0],
     }
     launch(linear_residual.kernel(shape, tiling), tiling, given, T=a.shape[0])
@@ -23,14 +25,18 @@ def found(shape, tiling, a, weight, scale, x):
 
 @pytest.mark.parametrize("tiling", TILINGS, ids=lambda tiling: tiling.name)
 @pytest.mark.parametrize("weight", ["fp8e4nv", "bf16"])
-@pytest.mark.parametrize(("rows", "width"), [(48, 64), (40, 96)])
-def test_the_formula(tiling, weight, rows, width):
-    shape = linear_residual.Shape(rows, width, weight)
+@pytest.mark.parametrize(
+    ("rows", "width", "bias", "residual"),
+    [(48, 64, False, True), (40, 96, True, True), (40, 64, False, False)],
+)
+def test_the_formula(tiling, weight, rows, width, bias, residual):
+    shape = linear_residual.Shape(rows, width, weight, bias, residual)
     for tokens in TOKENS:
-        a, x = activations(tokens, width), activations(tokens, rows)
+        a, x = activations(tokens, width), activations(tokens, rows) if residual else None
         matrix, scale = weights(rows, width, weight)
-        out = found(shape, tiling, a, matrix, scale, x)
-        assert error(out, linear_residual.reference(a, matrix, scale, x)) < ROUNDING
+        added = 3 * torch.randn(rows).bfloat16() if bias else None
+        out = found(shape, tiling, a, matrix, scale, x, added)
+        assert error(out, linear_residual.reference(a, matrix, scale, added, x)) < ROUNDING
 
 
 @pytest.mark.parametrize("tiling", TILINGS, ids=lambda tiling: tiling.name)

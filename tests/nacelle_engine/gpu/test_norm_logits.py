@@ -24,13 +24,15 @@ def found(shape, tiling, x, norm, weight, scale, logits_rows):
 
 @pytest.mark.parametrize("tiling", TILINGS, ids=lambda tiling: tiling.name)
 @pytest.mark.parametrize("weight", ["bf16", "fp8e4nv"])
-@pytest.mark.parametrize("rows", [[0], [4], [4, 0, 2], [1, 3] * 5])
-def test_the_formula(tiling, weight, rows):
-    shape = norm_logits.Shape(rows=77, width=96, eps=1e-5, weight=weight)
+@pytest.mark.parametrize(
+    ("rows", "cap"), [([0], 0.0), ([4], 3.0), ([4, 0, 2], 0.0), ([1, 3] * 5, 2.0)]
+)
+def test_the_formula(tiling, weight, rows, cap):
+    shape = norm_logits.Shape(rows=77, width=96, eps=1e-5, weight=weight, soft_cap=cap)
     x, norm, wanted = activations(5, 96), norm_of(96), torch.tensor(rows)
     matrix, scale = weights(77, 96, weight)
     logits = found(shape, tiling, x, norm, matrix, scale, wanted)
-    expected = norm_logits.reference(x, norm, matrix, scale, wanted, shape.eps)
+    expected = norm_logits.reference(x, norm, matrix, scale, wanted, shape.eps, cap)
     # float32 throughout, but blocks of tokens round x * norm to bfloat16.
     assert error(logits, expected) < (2e-6 if tiling.tokens == 1 else 2**-9)
 

@@ -56,7 +56,13 @@ def test_it_is_the_formula(heads, kv_heads, dim, fp8, lengths):
 
 
 @pytest.mark.parametrize(
-    "choice", [Choice(64, 64, 4, 2), Choice(32, 32, 4, 2, packed=False), Choice(16, 128, 4, 2)]
+    "choice",
+    [
+        Choice(64, 64, 4, 2),
+        Choice(32, 32, 4, 2, packed=False),
+        Choice(16, 128, 4, 2),
+        Choice(16, 32, 4, 2, masked=True),
+    ],
 )
 @pytest.mark.parametrize("variant", [{}, {"window": 20}, {"soft_cap": 3.0}, {"scale": 0.4}])
 def test_every_variant_with_any_tile(choice, variant):

@@ -16,10 +16,19 @@ STEPS = ([(1, 1)], [(17, 50), (1, 33), (5, 5)])
 @pytest.mark.parametrize("lengths", STEPS)
 @pytest.mark.parametrize("norm_eps", [None, 1e-5])
 @pytest.mark.parametrize("fp8", [False, True])
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(9, 3, 64), (8, 1, 128), (2, 2, 16)])
-def test_it_is_the_formula(heads, kv_heads, dim, fp8, norm_eps, lengths):
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim", "rotary"),
+    [(9, 3, 64, None), (8, 1, 128, 96), (2, 2, 16, None), (3, 1, 32, 2)],
+)
+def test_it_is_the_formula(heads, kv_heads, dim, rotary, fp8, norm_eps, lengths):
     model = AttentionShape(
-        heads, kv_heads, dim, fp8=fp8, norm_eps=norm_eps, architecture=Architecture.SM_89
+        heads,
+        kv_heads,
+        dim,
+        fp8=fp8,
+        norm_eps=norm_eps,
+        rotary_dim=rotary,
+        architecture=Architecture.SM_89,
     )
     inputs = step(model, lengths)
     kv = inputs["kv"].clone()

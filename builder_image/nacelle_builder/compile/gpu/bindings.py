@@ -60,9 +60,11 @@ _PLACES: Final[Mapping[str, Names]] = {
     "embed": {"table": weight("embedding")},
     "qkv": {"norm": weight("input_norm"), "out": buffer("qkv"), **_linear("qkv")},
     "decode_attention": {"out": buffer("attention")},
-    "dense": {"a": buffer("attention"), **_linear("dense")},
+    "dense": {"a": buffer("attention"), "out": buffer("delta"), **_linear("dense")},
+    "attention_residual": {"norm": weight("attention_out_norm")},
     "gate_up": {"norm": weight("post_norm"), "out": buffer("inner"), **_linear("gate_up")},
-    "down": {"a": buffer("inner"), **_linear("down")},
+    "down": {"a": buffer("inner"), "out": buffer("delta"), **_linear("down")},
+    "mlp_residual": {"norm": weight("mlp_out_norm")},
     "block_input": {"norm": weight("first_norm")},
     "block_qkv": {"out": buffer("qkv"), **_linear("qkv")},
     "block_attention": _ATTENTION_BLOCKS,
@@ -109,10 +111,11 @@ def launch_of(place: str, kernel: Kernel) -> KernelLaunch:
     return KernelLaunch(kernel=kernel.name, grid=kernel.grid, arguments=arguments)
 
 
-def matmul(codes: str, name: str, out: str, *, static: bool) -> MatmulLaunch:
+def matmul(codes: str, name: str, out: str, *, static: bool, bias: bool) -> MatmulLaunch:
     """The library's product of quantised activations with the weight of that name.
 
     static: one scale for the input and one for the weight, else one a token and one an output.
+    bias: the linear has one.
     """
     return MatmulLaunch(
         x=buffer(codes),
@@ -120,4 +123,5 @@ def matmul(codes: str, name: str, out: str, *, static: bool) -> MatmulLaunch:
         weight=weight(name),
         weight_scale=weight(f"{name}_factor" if static else f"{name}_scale"),
         out=buffer(out),
+        bias=weight(f"{name}_bias") if bias else None,
     )

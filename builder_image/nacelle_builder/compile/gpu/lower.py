@@ -1,10 +1,10 @@
 """The launch list of a model: which kernels and library calls a step of each size consists of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nacelle_builder.compile.gpu.bindings import buffer, launch_of, matmul
-from nacelle_builder.compile.gpu.places import Candidate, Chosen
+from nacelle_builder.compile.gpu.place import Candidate, Chosen
 from nacelle_builder.numerics import StepClasses, step_classes
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
@@ -17,13 +17,12 @@ from nacelle_engine.program.launch import (
     HeadRange,
     Launch,
     Launches,
+    NumericsClass,
     Size,
     StepRange,
     ZeroLaunch,
 )
 from nacelle_engine.recipe import Recipe
-
-KIND = "layer.full"
 
 
 @dataclass(frozen=True)
@@ -39,25 +38,39 @@ class Lowered:
 class Plan:
     """The candidate chosen for each place, found by a step's size."""
 
-    def __init__(self, chosen: Sequence[Chosen], *, static: bool) -> None:
+    def __init__(self, chosen: Sequence[Chosen], *, static: bool, biased: frozenset[str]) -> None:
+        """static: linears' inputs have static scales; biased: the linears that have a bias."""
         self._chosen = chosen
         self.static = static
+        self.biased = biased
+
+    def of_kind(self, kind: str) -> "Plan":
+        """The part of it that layers of a kind take."""
+        mine = [one for one in self._chosen if one.place.kind in (None, kind)]
+        return Plan(mine, static=self.static, biased=self.biased)
 
     def at(self, name: str, size: int) -> Candidate:
         """What was chosen at a place for steps of that size."""
-        return next(
-            one.candidate
-            for one in self._chosen
-            if one.place.name == name and one.place.first <= size <= one.place.last
-        )
+        return next(self._at(name, size))
 
     def launch(self, name: str, size: int) -> Launch:
         """The launch at a place."""
         return launch_of(name, self.at(name, size).kernel)
 
+    def maybe(self, name: str, size: int) -> Launches:
+        """The launch at a place; none where the model has no such place."""
+        return tuple(launch_of(name, candidate.kernel) for candidate in self._at(name, size))
+
+    def _at(self, name: str, size: int) -> Iterator[Candidate]:
+        return (
+            one.candidate
+            for one in self._chosen
+            if one.place.name == name and one.place.first <= size <= one.place.last
+        )
+
     def matmul(self, codes: str, name: str, out: str) -> Launch:
         """The library's product at a place."""
-        return matmul(codes, name, out, static=self.static)
+        return matmul(codes, name, out, static=self.static, bias=name in self.biased)
 
     def ends(self, *names: str) -> list[int]:
         """Where the choice at one of these places changes: the last sizes, ascending."""
@@ -69,17 +82,26 @@ class Plan:
         return tuple(one.candidate for one in self._chosen)
 
 
+# Each kind of layer's program, and what was chosen for it.
+Kinds = Mapping[str, Plan]
+
+
 def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     """The launches of every size of step that the recipe's limits allow."""
-    plan = Plan(chosen, static=recipe.quantization.algorithm == QuantizationAlgorithm.FP8)
+    biases = {"qkv": spec.qkv_bias, "dense": spec.dense_bias}
+    plan = Plan(
+        chosen,
+        static=recipe.quantization.algorithm == QuantizationAlgorithm.FP8,
+        biased=frozenset(name for name, has in biases.items() if has),
+    )
     kernels = {candidate.kernel.name: candidate.kernel for candidate in plan.candidates}
     limits = recipe.limits
     classes = step_classes(spec, recipe)
-    decode_ends = plan.ends("decode_attention", "block_attention", "qkv", "block_qkv")
-    steps = [
-        *_steps(plan, classes, decode_ends, limits.max_batch_size, decode=True),
-        *_steps(plan, classes, plan.ends("qkv"), limits.max_num_tokens, decode=False),
-    ]
+    kinds = {f"layer.{kind.name}": plan.of_kind(kind.name) for kind in spec.kinds}
+    steps = _steps(plan, kinds, classes, plan.ends("qkv"), limits.max_num_tokens, decode=False)
+    if ends := plan.ends("decode_attention", "block_attention"):
+        ends = sorted({*ends, *plan.ends("qkv", "block_qkv")})
+        steps = _steps(plan, kinds, classes, ends, limits.max_batch_size, decode=True) + steps
     heads = [
         HeadRange(
             min_rows=one.place.first,
@@ -95,27 +117,24 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
 
 
 def _steps(
-    plan: Plan, classes: StepClasses, ends: list[int], limit: int, *, decode: bool
+    plan: Plan, kinds: Kinds, classes: StepClasses, ends: list[int], limit: int, *, decode: bool
 ) -> list[StepRange]:
     """Ranges up to `limit` that end where a choice changes."""
     made, first = [], 1
     for end in sorted({min(end, limit) for end in (*ends, limit)}):
-        made.append(_step(plan, first, end, classes, decode=decode))
+        made.append(_step(plan, kinds, first, end, classes, decode=decode))
         first = end + 1
     return made
 
 
-def _step(plan: Plan, first: int, last: int, classes: StepClasses, *, decode: bool) -> StepRange:
+def _step(
+    plan: Plan, kinds: Kinds, first: int, last: int, classes: StepClasses, *, decode: bool
+) -> StepRange:
     numerics = classes.of(last, decode=decode)
     embed, finish = [plan.launch("embed", last)], []
     if numerics == "block":
-        layer = _block_layer(plan, last)
         embed.append(plan.launch("block_input", last))
-    else:
-        attention = _decode_attention if decode else _ragged_attention
-        whole = _fused_layer if numerics == "fused" else _quantised_layer
-        layer = whole(plan, last, attention)
-    if numerics == "quantised":
+    if numerics == "quantised" and not plan.maybe("mlp_residual", last):
         # A layer adds what the one before it left in delta: nothing before the first layer.
         embed.append(ZeroLaunch(out=buffer("delta")))
         finish.append(AddLaunch(x=buffer("x"), delta=buffer("delta")))
@@ -126,12 +145,20 @@ def _step(plan: Plan, first: int, last: int, classes: StepClasses, *, decode: bo
         numerics=numerics,
         query_tile=0 if decode else plan.at("prefill_attention", last).query_tile,
         embed=tuple(embed),
-        kinds={KIND: layer},
+        kinds={name: _layer(mine, last, numerics, decode=decode) for name, mine in kinds.items()},
         finish=tuple(finish),
     )
 
 
 _Attention = Callable[[Plan, int], Launches]
+
+
+def _layer(plan: Plan, size: int, numerics: NumericsClass, *, decode: bool) -> Launches:
+    if numerics == "block":
+        return _block_layer(plan, size)
+    attention = _decode_attention if decode else _ragged_attention
+    whole = _fused_layer if numerics == "fused" else _quantised_layer
+    return whole(plan, size, attention)
 
 
 def _decode_attention(plan: Plan, size: int) -> Launches:
@@ -147,8 +174,10 @@ def _fused_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
         plan.launch("qkv", size),
         *attention(plan, size),
         plan.launch("dense", size),
+        *plan.maybe("attention_residual", size),
         plan.launch("gate_up", size),
         plan.launch("down", size),
+        *plan.maybe("mlp_residual", size),
     )
 
 
@@ -164,10 +193,12 @@ def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
         *attention(plan, size),
         plan.launch("attention_quantise", size),
         plan.matmul("attention_codes", "dense", "delta"),
+        *plan.maybe("attention_residual", size),
         plan.launch("post_quantise", size),
         plan.matmul("hidden_codes", "gate_up", "gate_up"),
         plan.launch("act_quantise", size),
         plan.matmul("inner_codes", "down", "delta"),
+        *plan.maybe("mlp_residual", size),
     )
 
 
@@ -181,11 +212,10 @@ def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
         _buffer("attention", "bfloat16", tokens, spec.q_size),
         _buffer("inner", "bfloat16", Size(times=classes.fused), spec.intermediate_size),
     ]
+    if quantises or spec.output_norms:
+        made.append(_buffer("delta", "bfloat16", tokens, spec.hidden_size))
     if quantises:
-        made += [
-            _buffer("delta", "bfloat16", tokens, spec.hidden_size),
-            _buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size),
-        ]
+        made.append(_buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size))
         if not plan.static:
             made.append(_buffer("row_scale", "float32", tokens))
     if quantises or classes.block:

@@ -1,10 +1,13 @@
 """The places of a GPU's program where a kernel stands, each with what could serve it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
+import torch
+
+from nacelle_builder.compile.gpu.attention import attention_places, attention_shape
+from nacelle_builder.compile.gpu.place import Candidate, Place, invariant, ranges, step_ranges
 from nacelle_builder.numerics import attention_columns, step_classes
 from nacelle_engine.arch import Architecture
 from nacelle_engine.model.spec import ModelSpec
@@ -14,77 +17,39 @@ from nacelle_engine.ops.gpu import (
     block_input,
     block_linear,
     block_linear_residual,
-    decode_attention,
     embed,
     linear_residual,
     norm_gate_up,
     norm_linear,
     norm_logits,
     norm_quantise,
-    prefill_attention,
+    norm_residual,
     quantise,
     rope_append,
 )
-from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.fp8 import Output
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.tiling import WeightType
 from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
 from nacelle_engine.recipe import Recipe
 
-# Sizes of steps (and of batches, and of rows of logits) that kernels are chosen for.
-_ENDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One kernel for a place, and what it needs beside it.
-
-    query_tile  tokens a tile of queries covers, for attention over prompts
-    partial     float32 elements of workspace
-    counters    int32 elements of workspace that are 0 between launches
-    """
-
-    kernel: Kernel
-    query_tile: int = 0
-    partial: int = 0
-    counters: int = 0
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place of the program for steps of first to last tokens (or rows); the safe kernel first."""
-
-    name: str
-    first: int
-    last: int
-    candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A place and the candidate that serves it."""
-
-    place: Place
-    candidate: Candidate
-
-
-def ranges(limit: int, *, last: int = _ENDS[-1]) -> tuple[tuple[int, int], ...]:
-    """(first, last) of ranges that cover 1 to `limit` without a gap, finer for smaller steps."""
-    ends = [end for end in _ENDS if end < min(limit, last)] + [limit]
-    return tuple((before + 1, end) for before, end in pairwise([0, *ends]))
-
 
 def places(spec: ModelSpec, recipe: Recipe) -> tuple[Place, ...]:
-    """Every place of the program."""
-    return (
+    """Every place of the program.
+
+    BatchInvariant: one place for all sizes of step, with its safe kernel, which splits no sum.
+    """
+    made = (
         *_any_step(spec, recipe),
-        *_attention(spec, recipe),
+        *(place for kind in spec.kinds for place in attention_places(spec, kind, recipe)),
         *_fused(spec, recipe),
         *_block(spec, recipe),
         *_quantised(spec, recipe),
         *_logits(spec, recipe),
     )
+    if not invariant(recipe):
+        return made
+    return tuple(replace(place, candidates=place.candidates[:1]) for place in made)
 
 
 def weight_type(recipe: Recipe) -> WeightType:
@@ -93,54 +58,30 @@ def weight_type(recipe: Recipe) -> WeightType:
 
 
 def _any_step(spec: ModelSpec, recipe: Recipe) -> list[Place]:
-    shape = embed.Shape(spec.hidden_size, architecture=recipe.architecture)
+    multiplier = 1.0 if spec.embedding_scale is None else _rounded(spec.embedding_scale)
+    shape = embed.Shape(spec.hidden_size, multiplier, recipe.architecture)
     kernels = [embed.kernel(shape, choice) for choice in embed.choices(shape)]
-    return [_place("embed", 1, recipe.limits.max_num_tokens, kernels)]
-
-
-def _attention(spec: ModelSpec, recipe: Recipe) -> list[Place]:
-    shape = AttentionShape(
-        heads=spec.num_heads,
-        kv_heads=spec.num_kv_heads,
-        head_dim=spec.head_dim,
-        fp8=recipe.quantization.kv_cache == Fp8OrNone.FP8,
-        architecture=recipe.architecture,
-    )
-    limits, classes = recipe.limits, step_classes(spec, recipe)
-    made = []
-    for first, last in ranges(limits.max_batch_size):
-        blocks = classes.of(last, decode=True) == "block"
-        name = "block_attention" if blocks else "decode_attention"
-        made.append(Place(name, first, last, _decode(shape, last, blocks=blocks)))
-    prefill = tuple(
-        Candidate(
-            prefill_attention.kernel(shape, choice),
-            query_tile=prefill_attention.block_q(shape, choice),
-        )
-        for choice in prefill_attention.choices(shape)
-    )
-    append = [rope_append.kernel(shape, choice) for choice in rope_append.choices(shape)]
-    made.append(Place("prefill_attention", 1, limits.max_num_tokens, prefill))
-    made.append(_place("rope_append", 1, limits.max_num_tokens, append))
+    # Kinds differ in what is attended to, not in what is appended.
+    heads = attention_shape(spec, spec.kinds[0], recipe)
+    append = [rope_append.kernel(heads, choice) for choice in rope_append.choices(heads)]
+    last = recipe.limits.max_num_tokens
+    made = [_place("embed", 1, last, kernels), _place("rope_append", 1, last, append)]
+    if spec.output_norms:
+        rows = norm_residual.Shape(spec.hidden_size, spec.norm_eps, recipe.architecture)
+        added = [norm_residual.kernel(rows, choice) for choice in norm_residual.choices(rows)]
+        names = ("attention_residual", "mlp_residual")
+        made += [_place(name, 1, last, added) for name in names]
     return made
-
-
-def _decode(shape: AttentionShape, requests: int, *, blocks: bool) -> tuple[Candidate, ...]:
-    made = []
-    for choice in decode_attention.choices(shape, requests):
-        partial, counters = decode_attention.workspace(shape, choice, requests)
-        kernel = decode_attention.kernel(shape, choice, blocks=blocks)
-        made.append(Candidate(kernel, partial=partial, counters=counters))
-    return tuple(made)
 
 
 def _fused(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     kind, arch, eps = weight_type(recipe), recipe.architecture, spec.norm_eps
     hidden, inner = spec.hidden_size, spec.intermediate_size
-    qkv = norm_linear.Shape(spec.q_size + 2 * spec.kv_size, hidden, eps, kind)
-    dense = linear_residual.Shape(hidden, spec.q_size, kind)
+    qkv = norm_linear.Shape(spec.q_size + 2 * spec.kv_size, hidden, eps, kind, spec.qkv_bias)
+    added = not spec.output_norms
+    dense = linear_residual.Shape(hidden, spec.q_size, kind, spec.dense_bias, added)
     gate_up = norm_gate_up.Shape(inner, hidden, eps, kind, spec.activation)
-    down = linear_residual.Shape(hidden, inner, kind)
+    down = linear_residual.Shape(hidden, inner, kind, residual=added)
     linears: tuple[tuple[str, Any, Any, int], ...] = (
         ("qkv", norm_linear, qkv, qkv.rows),
         ("dense", linear_residual, dense, hidden),
@@ -149,7 +90,7 @@ def _fused(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     )
     return [
         Place(name, first, last, _tiled(op, shape, rows, last, arch))
-        for first, last in ranges(step_classes(spec, recipe).fused)
+        for first, last in step_ranges(recipe, step_classes(spec, recipe).fused)
         for name, op, shape, rows in linears
     ]
 
@@ -198,7 +139,8 @@ def _quantised(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     if first > last:
         return []
     output = Output(recipe.quantization.algorithm, recipe.architecture)
-    hidden = norm_quantise.Shape(spec.hidden_size, spec.norm_eps, output)
+    added = not spec.output_norms
+    hidden = norm_quantise.Shape(spec.hidden_size, spec.norm_eps, output, added)
     attention = quantise.Shape(spec.q_size, output)
     inner = act_quantise.Shape(spec.intermediate_size, output, spec.activation)
     normed = [norm_quantise.kernel(hidden, choice) for choice in norm_quantise.choices(hidden)]
@@ -214,12 +156,18 @@ def _quantised(spec: ModelSpec, recipe: Recipe) -> list[Place]:
 
 def _logits(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     kind: WeightType = "fp8e4nv" if recipe.quantization.lm_head == Fp8OrNone.FP8 else "bf16"
-    shape = norm_logits.Shape(spec.vocab_size, spec.hidden_size, spec.norm_eps, kind)
+    cap = spec.logits_soft_cap or 0.0
+    shape = norm_logits.Shape(spec.vocab_size, spec.hidden_size, spec.norm_eps, kind, soft_cap=cap)
     made = []
-    for first, last in ranges(recipe.limits.max_num_tokens, last=256):
+    for first, last in step_ranges(recipe, recipe.limits.max_num_tokens, last=256):
         candidates = _tiled(norm_logits, shape, spec.vocab_size, last, recipe.architecture)
         made.append(Place("logits", first, last, candidates))
     return made
+
+
+def _rounded(number: float) -> float:
+    """The number as bfloat16 holds it: so the families' code keeps its factor."""
+    return float(torch.tensor(number, dtype=torch.bfloat16))
 
 
 def _place(name: str, first: int, last: int, kernels: Sequence[Kernel]) -> Place:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nacelle_builder.compile.gpu.cubins import try_cubins
-from nacelle_builder.compile.gpu.places import Chosen, Place
+from nacelle_builder.compile.gpu.place import Chosen, Place
 from nacelle_builder.report import Report
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.frozen import Frozen

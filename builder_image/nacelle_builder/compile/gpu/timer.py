@@ -12,7 +12,7 @@ import torch
 
 from nacelle_builder.compile.gpu.bindings import launch_of
 from nacelle_builder.compile.gpu.lower import lower
-from nacelle_builder.compile.gpu.places import Candidate, Chosen, Place
+from nacelle_builder.compile.gpu.place import Candidate, Chosen, Place
 from nacelle_builder.compile.gpu.timed_step import timed_step
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.cells import Cells
@@ -59,7 +59,8 @@ class Timer:
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self._device, self._cells)
         self._buffers = _workspace(places, signature, spec, recipe, self._device)
-        self._state = {"rope": rope_tables(signature)[0].to(self._device)}
+        # Layers of all kinds are timed with the first one's table.
+        self._state = {"rope": [rope_tables(signature)[0].to(self._device)]}
         self._programs = {
             "embed": signature.embed,
             "block_input": signature.embed,

@@ -18,6 +18,7 @@ class AttentionShape:
     scale            what scores are multiplied with; 1 / sqrt(D) without
     soft_cap         scores become cap * tanh(score / cap); 0 = none
     window           a query sees this many positions, its own included; 0 = all
+    rotary_dim       E, the first dimensions of a head, which are rotated; D without
     """
 
     heads: int
@@ -28,6 +29,7 @@ class AttentionShape:
     scale: float | None = None
     soft_cap: float = 0.0
     window: int = 0
+    rotary_dim: int | None = None
     architecture: Architecture = Architecture.SM_90
 
     def __post_init__(self) -> None:
@@ -54,6 +56,11 @@ class AttentionShape:
         return self.head_dim**-0.5 if self.scale is None else self.scale
 
     @property
+    def rotary(self) -> int:
+        """E: how many of a head's dimensions are rotated."""
+        return self.head_dim if self.rotary_dim is None else self.rotary_dim
+
+    @property
     def kv_type(self) -> str:
         """Triton's type of a pointer into the cache."""
         return "*fp8e4nv" if self.fp8 else "*bf16"
@@ -66,6 +73,7 @@ class AttentionShape:
         parts += [] if self.scale is None else [f"scale{self.scale:g}"]
         parts += [f"cap{self.soft_cap:g}"] if self.soft_cap else []
         parts += [f"window{self.window}"] if self.window else []
+        parts += [f"rotary{self.rotary}"] if self.rotary != self.head_dim else []
         return "_".join(parts)
 
     def arguments(self, before: dict[str, str], *, norms: bool) -> dict[str, str]:

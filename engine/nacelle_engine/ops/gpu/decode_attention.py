@@ -5,7 +5,7 @@ g = h // (heads / kv_heads):
 q', k' = rope(norm(q)), rope(norm(k)) (rotation.py); k', v are kept in the cache at p;
 out[r, h] = sum over p - window < i <= p of softmax_i(cap(q' . k'_i * scale)) v_i.
 
-qkv bf16 [R, (heads + 2 kv_heads) D]; rope fp32 [S, D]; kv [B, 2, kv_heads, 32, D]; kv_scales
+qkv bf16 [R, (heads + 2 kv_heads) D]; rope fp32 [S, E]; kv [B, 2, kv_heads, 32, D]; kv_scales
 fp32 [2]; q_norm, k_norm bf16 [D]; block_table int32 [R, W]; seq_lens int32 [R]; out bf16
 [R, heads D], or instead a_codes FP8 [R, heads D] and a_scales fp32 [kv_heads, 256]
 (attention_output.py). seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
@@ -137,6 +137,7 @@ def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Ke
             "HEADS": shape.heads,
             "KV_HEADS": shape.kv_heads,
             "D": shape.head_dim,
+            "E": shape.rotary,
             "ROWS": max(16, triton.next_power_of_2(shape.group)),
             "EPS": shape.norm_eps or 0.0,
             "SCALE": shape.softmax_scale,
@@ -174,6 +175,7 @@ def decode_attention(
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     D: tl.constexpr,
+    E: tl.constexpr,
     ROWS: tl.constexpr,
     EPS: tl.constexpr,
     SCALE: tl.constexpr,
@@ -237,13 +239,13 @@ def decode_attention(
     # FP8 converts to fp16 exactly, and by an instruction of its own.
     TYPE: tl.constexpr = tl.bfloat16 if kv_scales is None else tl.float16  # type: ignore[assignment]
     k_scale = 1.0 if kv_scales is None else tl.load(kv_scales)
-    angles = rope + older * D
+    angles = rope + older * E
     token = qkv + request * ((HEADS + 2 * KV_HEADS) * D)
     heads = token + (kv_head * GROUP + row) * D
-    q = rotated(heads, live, column, q_norm, angles, EPS, D).to(TYPE)
+    q = rotated(heads, live, column, q_norm, angles, EPS, D, E).to(TYPE)
     # All splits load the newest position, so that it waits together with q; the last one keeps it.
     head = token + (HEADS + kv_head) * D + tl.arange(0, 1)[:, None]
-    new_k = kept(rotated(head, column >= 0, column, k_norm, angles, EPS, D), kv, kv_scales, 0)
+    new_k = kept(rotated(head, column >= 0, column, k_norm, angles, EPS, D, E), kv, kv_scales, 0)
     new_v = kept(tl.load(head + KV_HEADS * D + column).to(tl.float32), kv, kv_scales, 1)
     newest = tl.sum(q.to(tl.float32) * new_k.to(TYPE).to(tl.float32), 1)
     newest, base = capped(newest, SCALE * k_scale, CAP)

@@ -1,7 +1,8 @@
 """The last norm and the projection to the words, of the step's rows that are asked for.
 
-logits[l, v] = scale[v] * sum_k normed[logits_rows[l], k] * weight[v, k]
+logits[l, v] = cap(scale[v] * sum_k normed[logits_rows[l], k] * weight[v, k])
 normed[t, k] = x[t, k] * norm[k] / sqrt(mean_k(x[t, k]^2) + eps)
+cap(y) = soft_cap * tanh(y / soft_cap), or y where there is no soft_cap
 
 x [T, K], norm [K] bf16; weight [V, K] bf16, or FP8 with scale [V] fp32; logits_rows [L] int64,
 below T; logits [L, V] fp32. Many tokens are faster with their norm in a launch before: x is normed
@@ -19,6 +20,7 @@ from nacelle_engine.ops.gpu.candidates import tilings
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_products import row_products
+from nacelle_engine.ops.gpu.softmax_state import capped
 from nacelle_engine.ops.gpu.split_sum import add_parts, part_bounds
 from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
 from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
@@ -26,13 +28,17 @@ from nacelle_engine.ops.gpu.weight_tile import first_tile, prefetch_rows
 
 @dataclass(frozen=True)
 class Shape:
-    """`rows` words (V) of `width` inputs (K), which are `normed` before or not."""
+    """`rows` words (V) of `width` inputs (K), which are `normed` before or not.
+
+    soft_cap  logits become cap * tanh(logit / cap); 0 = none
+    """
 
     rows: int
     width: int
     eps: float
     weight: WeightType = "bf16"
     normed: bool = False
+    soft_cap: float = 0.0
 
 
 @triton.jit
@@ -49,6 +55,7 @@ def norm_logits(
     N: tl.constexpr,
     K: tl.constexpr,
     EPS: tl.constexpr,
+    CAP: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -79,6 +86,7 @@ def norm_logits(
         result *= tl.rsqrt(squares / K + EPS)[None, :]
     if scale is not None:
         result *= scales[:, None]
+    result, _ = capped(result, 1.0, CAP)
     pointers = logits + places.to(tl.int64)[None, :] * N + rows[:, None]
     present = (places < L)[None, :] & (rows < N)[:, None] & last
     tl.store(pointers, result, mask=present)
@@ -91,8 +99,9 @@ def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tili
 
 def kernel(shape: Shape, choice: Tiling) -> Kernel:
     """The kernel for this shape."""
+    cap = f"_cap{shape.soft_cap:g}" if shape.soft_cap else ""
     return choice.kernel(
-        f"norm_logits_{shape.weight}_n{shape.rows}k{shape.width}"
+        f"norm_logits_{shape.weight}_n{shape.rows}k{shape.width}{cap}"
         f"{'_normed' if shape.normed else f'e{shape.eps:g}'}",
         norm_logits,
         {
@@ -104,7 +113,7 @@ def kernel(shape: Shape, choice: Tiling) -> Kernel:
             "logits": "*fp32",
             "L": "i32",
         },
-        {"N": shape.rows, "K": shape.width, "EPS": shape.eps},
+        {"N": shape.rows, "K": shape.width, "EPS": shape.eps, "CAP": shape.soft_cap},
         symbol="L",
     )
 
@@ -116,10 +125,12 @@ def reference(
     scale: torch.Tensor | None,
     logits_rows: torch.Tensor,
     eps: float,
+    soft_cap: float = 0.0,
 ) -> torch.Tensor:
     """The formula in float32."""
     wide = x[logits_rows].float()
     if norm is not None:
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * norm.float()
     logits = wide @ weight.float().T
-    return logits if scale is None else logits * scale
+    logits = logits if scale is None else logits * scale
+    return soft_cap * torch.tanh(logits / soft_cap) if soft_cap else logits

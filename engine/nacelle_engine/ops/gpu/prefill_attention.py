@@ -33,7 +33,8 @@ from nacelle_engine.program.launch import ONE, Size
 @dataclass(frozen=True)
 class Choice:
     """rows: tokens x heads of a tile; keys: positions a step of its loop; packed: the group's
-    heads in one tile.
+    heads in one tile; masked: positions that all rows see take the loop of the others too, so that
+    a query goes through the same instructions wherever its tile begins.
     """
 
     rows: int
@@ -41,6 +42,7 @@ class Choice:
     warps: int
     stages: int
     packed: bool = True
+    masked: bool = False
 
 
 def choices(shape: AttentionShape) -> tuple[Choice, ...]:
@@ -75,6 +77,7 @@ def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
     """Grid (heads or KV heads, Q)."""
     heads = _heads(shape, choice)
     tile = f"r{choice.rows}_k{choice.keys}_h{heads}_w{choice.warps}_p{choice.stages}"
+    tile += "_masked" if choice.masked else ""
     return Kernel(
         name=f"prefill_attention_{shape.name}_{tile}",
         function=prefill_attention,
@@ -94,6 +97,7 @@ def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
             "SCALE": shape.softmax_scale,
             "CAP": shape.soft_cap,
             "WINDOW": shape.window,
+            "MASKED": choice.masked or shape.window > 0,
             "DEPENDENT": depends(shape.architecture),
         },
         grid=(Size(times=shape.heads // heads), Size(symbol="Q"), ONE),
@@ -124,6 +128,7 @@ def prefill_attention(
     SCALE: tl.constexpr,
     CAP: tl.constexpr,
     WINDOW: tl.constexpr,
+    MASKED: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """One tile of a request's queries over all positions that they see."""
@@ -154,7 +159,7 @@ def prefill_attention(
     # Positions before `clear` are seen by every row; those before `lowest` by none.
     end = before + tl.minimum(first + BLOCK_Q, after)
     lowest = tl.maximum(before + first - WINDOW + 1, 0) // KEYS * KEYS if WINDOW else 0
-    clear = lowest if WINDOW else (before + first + 1) // KEYS * KEYS
+    clear = lowest if MASKED else (before + first + 1) // KEYS * KEYS
     top = tl.full([ROWS], NEVER, tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     acc = tl.zeros([ROWS, D], tl.float32)

@@ -3,7 +3,7 @@
 q_out[t] = rope(norm(q[t])), and k = rope(norm(k[t])), v[t] are kept at slots[t] = block * 32 +
 place (rotation.py, paged_kv.py; the norm where q_norm is given).
 
-qkv bf16 [T, (heads + 2 kv_heads) D]; rope fp32 [S, D]; positions, slots int64 [T];
+qkv bf16 [T, (heads + 2 kv_heads) D]; rope fp32 [S, E]; positions, slots int64 [T];
 kv [B, 2, kv_heads, 32, D]; kv_scales fp32 [2]; q_norm, k_norm bf16 [D]; q_out bf16 [T, heads D].
 Padding has slots in block 0, which belongs to nobody.
 """
@@ -52,6 +52,7 @@ def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
             "HEADS": shape.heads,
             "KV_HEADS": shape.kv_heads,
             "D": shape.head_dim,
+            "E": shape.rotary,
             "EPS": shape.norm_eps or 0.0,
             "Q_ROWS": triton.next_power_of_2(shape.heads),
             "KV_ROWS": triton.next_power_of_2(shape.kv_heads),
@@ -77,6 +78,7 @@ def rope_append(
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     D: tl.constexpr,
+    E: tl.constexpr,
     EPS: tl.constexpr,
     Q_ROWS: tl.constexpr,
     KV_ROWS: tl.constexpr,
@@ -86,21 +88,21 @@ def rope_append(
     token = tl.program_id(0).to(tl.int64)
     if DEPENDENT:
         gdc_launch_dependents()
-    angles = rope + tl.load(positions + token) * D
+    angles = rope + tl.load(positions + token) * E
     slot = tl.load(slots + token)
     if DEPENDENT:
         gdc_wait()
     column = tl.arange(0, D)[None, :]
     heads = qkv + token * ((HEADS + 2 * KV_HEADS) * D)
     row = tl.arange(0, Q_ROWS)[:, None]
-    q = rotated(heads + row * D, row < HEADS, column, q_norm, angles, EPS, D)
+    q = rotated(heads + row * D, row < HEADS, column, q_norm, angles, EPS, D, E)
     place = q_out + token * (HEADS * D) + row * D + column
     tl.store(place, q.to(tl.bfloat16), mask=row < HEADS)
 
     row = tl.arange(0, KV_ROWS)[:, None]
     live = row < KV_HEADS
     heads += HEADS * D + row * D
-    k = rotated(heads, live, column, k_norm, angles, EPS, D)
+    k = rotated(heads, live, column, k_norm, angles, EPS, D, E)
     v = tl.load(heads + KV_HEADS * D + column, mask=live, other=0.0).to(tl.float32)
     place = kv + (slot // 32) * (2 * KV_HEADS * 32 * D) + slot % 32 * D + row * (32 * D) + column
     tl.store(place, kept(k, kv, kv_scales, 0), mask=live)

@@ -1,0 +1,66 @@
+"""A place of a GPU's program where a kernel stands, and what could serve it there."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.precision import Determinism
+from nacelle_engine.recipe import Recipe
+
+# Sizes of steps (and of batches, and of rows of logits) that kernels are chosen for.
+_ENDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kernel for a place, and what it needs beside it.
+
+    query_tile  tokens a tile of queries covers, for attention over prompts
+    partial     float32 elements of workspace
+    counters    int32 elements of workspace that are 0 between launches
+    """
+
+    kernel: Kernel
+    query_tile: int = 0
+    partial: int = 0
+    counters: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place of the program for steps of first to last tokens (or rows); the safe kernel first.
+
+    kind  the kind of layer that it is for; none where all kinds share it
+    """
+
+    name: str
+    first: int
+    last: int
+    candidates: tuple[Candidate, ...]
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A place and the candidate that serves it."""
+
+    place: Place
+    candidate: Candidate
+
+
+def ranges(limit: int, *, last: int = _ENDS[-1]) -> tuple[tuple[int, int], ...]:
+    """(first, last) of ranges that cover 1 to `limit` without a gap, finer for smaller steps."""
+    ends = [end for end in _ENDS if end < min(limit, last)] + [limit]
+    return tuple((before + 1, end) for before, end in pairwise([0, *ends]))
+
+
+def invariant(recipe: Recipe) -> bool:
+    """True where every step must compute a token alike."""
+    return recipe.determinism == Determinism.BATCH_INVARIANT
+
+
+def step_ranges(
+    recipe: Recipe, limit: int, *, last: int = _ENDS[-1]
+) -> tuple[tuple[int, int], ...]:
+    """The ranges of a recipe's steps (or rows of logits): one where it is BatchInvariant."""
+    return ((1, limit),) if invariant(recipe) else ranges(limit, last=last)
