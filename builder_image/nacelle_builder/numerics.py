@@ -10,13 +10,12 @@ from nacelle_engine.precision import Determinism, QuantizationAlgorithm
 from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.recipe import Recipe
 
-# Up to here a GPU's step reads weights at the memory's speed whatever it does with them, so
-# activations stay bfloat16; above, FP8 products are the faster ones.
-FUSED_TOKENS: Final = 128
-# Microseconds of a layer's four projections in decode steps of 8, 16, 32, 64 and 128 tokens (an
-# 8B model on an H200): 72, 72, 81, 86, 124 as blocks; 84, 90, 109, 140, 266 fused. One token takes
-# 59 fused, and more than 128 take nine launches with the library's products.
-BLOCK_TOKENS: Final = 128
+# Microseconds of a layer's four projections in steps of 8, 32, 64 and 128 tokens (an 8B model on an
+# H200): 84, 109, 140 and 266 with activations left as they are; 67, 72, 88 and more than 120 as
+# blocks; 64, 65, 66 and 75 by the library, with about 10 more for the launches that quantise. One
+# token takes 59 with its activations as they are.
+FUSED_TOKENS: Final = 16
+BLOCK_TOKENS: Final = 64
 # Columns that share a scale; the attention's output has one a group of query heads instead.
 BLOCK_COLUMNS: Final = 128
 
@@ -59,6 +58,11 @@ def step_classes(spec: ModelSpec, recipe: Recipe) -> StepClasses:
     )
     most = min(BLOCK_TOKENS, recipe.limits.max_batch_size)
     return StepClasses(fused=min(FUSED_TOKENS, limit), block=most if blocks and most > 1 else 0)
+
+
+def quantises(spec: ModelSpec, recipe: Recipe) -> bool:
+    """Whether there are steps that quantise activations on their way."""
+    return step_classes(spec, recipe).fused < recipe.limits.max_num_tokens
 
 
 def attention_columns(spec: ModelSpec) -> int:

@@ -39,7 +39,7 @@ def _facts(one: StepRange, launches: LaunchList, signature: Signature) -> StepFa
         decode=one.decode,
         numerics=one.numerics,
         layer={name: len(made) for name, made in one.kinds.items()},
-        step=len(one.embed) + layers + len(one.finish) + len(head.launches),
+        step=len(one.embed) + layers + len(head.launches),
         launches={name: _names(made) for name, made in one.kinds.items()},
     )
 

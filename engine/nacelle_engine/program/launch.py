@@ -94,41 +94,25 @@ class MatmulLaunch(Frozen):
     out[t, n] = x_scale[t] * w_scale[n] * sum_k x[t, k] weight[n, k] + bias[n].
 
     x FP8 [T, K], weight FP8 [N, K], out bfloat16 [T, N]. Scales are float32: x_scale [T] with
-    weight_scale [N], or both [1]. bias bfloat16 [N], where the linear has one.
+    weight_scale [N], both [1], or none, which counts as 1. bias bfloat16 [N], where the linear has
+    one.
     """
 
     call: Literal["scaled_mm"] = "scaled_mm"
     x: Binding
-    x_scale: Binding
     weight: Binding
-    weight_scale: Binding
     out: Binding
+    x_scale: Binding | None = None
+    weight_scale: Binding | None = None
     bias: Binding | None = None
 
 
-class ZeroLaunch(Frozen):
-    """out[t] = 0 for the tokens of the step."""
-
-    call: Literal["zero"] = "zero"
-    out: Binding
-
-
-class AddLaunch(Frozen):
-    """x[t] += delta[t] for the tokens of the step, rounded to x's type."""
-
-    call: Literal["add"] = "add"
-    x: Binding
-    delta: Binding
-
-
-Launch = Annotated[
-    KernelLaunch | MatmulLaunch | ZeroLaunch | AddLaunch, Field(discriminator="call")
-]
+Launch = Annotated[KernelLaunch | MatmulLaunch, Field(discriminator="call")]
 Launches = tuple[Launch, ...]
 
 
 class StepRange(Frozen):
-    """The launches of steps with min_tokens <= T <= max_tokens: embed, each layer's kind, finish.
+    """The launches of steps with min_tokens <= T <= max_tokens: embed, and each kind of layer.
 
     decode      only for steps of exactly one token a request
     query_tile  tokens that a tile of queries covers (tiles.py); 0: no launch takes tiles
@@ -141,7 +125,6 @@ class StepRange(Frozen):
     query_tile: int = 0
     embed: Launches
     kinds: dict[str, Launches]
-    finish: Launches = ()
 
 
 class HeadRange(Frozen):

@@ -17,7 +17,6 @@ from nacelle_engine.program.launch import (
     MatmulLaunch,
     StepRange,
     Symbol,
-    ZeroLaunch,
 )
 
 Sizes = dict[Symbol, int]
@@ -79,6 +78,7 @@ class Binder:
         self._state = state
         self._cells = cells
         self._stream = stream
+        self._one: torch.Tensor | None = None
 
     def step(
         self, chosen: StepRange, embed: Scope, layers: Sequence[tuple[str, Scope]]
@@ -88,7 +88,6 @@ class Binder:
         self._add(made, chosen.embed, embed)
         for kind, scope in layers:
             self._add(made, chosen.kinds[kind], scope)
-        self._add(made, chosen.finish, embed)
         return made
 
     def launches(self, launches: Launches, scope: Scope) -> Sequenced:
@@ -106,14 +105,8 @@ class Binder:
             cells = [self._cell(binding, scope) for binding in launch.arguments]
             function = self._functions[launch.kernel]
             made.kernel(PreparedLaunch(function, cells, self._stream), launch.grid)
-        elif isinstance(launch, MatmulLaunch):
-            made.library(self._matmul(launch, scope))
-        elif isinstance(launch, ZeroLaunch):
-            out = self._tensor(launch.out, scope)
-            made.library(lambda tokens: _ignore(out[:tokens].zero_()))
         else:
-            x, delta = self._tensor(launch.x, scope), self._tensor(launch.delta, scope)
-            made.library(lambda tokens: _ignore(x[:tokens].add_(delta[:tokens])))
+            made.library(self._matmul(launch, scope))
 
     def _cell(self, binding: Binding, scope: Scope) -> int:
         if binding.source == "size":
@@ -134,11 +127,10 @@ class Binder:
         return places[binding.source][binding.name]
 
     def _matmul(self, launch: MatmulLaunch, scope: Scope) -> Callable[[int], None]:
-        x, x_scale, out = (
-            self._tensor(binding, scope) for binding in (launch.x, launch.x_scale, launch.out)
-        )
+        x, out = self._tensor(launch.x, scope), self._tensor(launch.out, scope)
         columns = self._tensor(launch.weight, scope).t()
-        weight_scale = self._tensor(launch.weight_scale, scope)
+        x_scale = self._scale(launch.x_scale, scope, x.device)
+        weight_scale = self._scale(launch.weight_scale, scope, x.device)
         by_token = weight_scale.numel() > 1
         by_channel = weight_scale[None, :] if by_token else weight_scale
         bias = None if launch.bias is None else self._tensor(launch.bias, scope)
@@ -157,6 +149,10 @@ class Binder:
 
         return call
 
-
-def _ignore(_result: torch.Tensor) -> None:
-    """A call in place has done its work; its result is its own argument."""
+    def _scale(self, binding: Binding | None, scope: Scope, device: torch.device) -> torch.Tensor:
+        """The scales of a product's side; 1 where it has none."""
+        if binding is not None:
+            return self._tensor(binding, scope)
+        if self._one is None:
+            self._one = torch.ones(1, device=device)
+        return self._one

@@ -11,7 +11,7 @@ from nacelle_builder.compile.gpu.place import ranges
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
-from nacelle_builder.numerics import BLOCK_TOKENS, numerics
+from nacelle_builder.numerics import BLOCK_TOKENS, FUSED_TOKENS, numerics
 from nacelle_engine.limits import Limits
 from nacelle_engine.model.family import read_spec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
@@ -59,7 +59,7 @@ def test_every_size_of_step_has_its_launches(architecture, algorithm):
             chosen = launches.steps[launches.step_index(tokens, decode)]
             assert chosen.min_tokens <= tokens <= chosen.max_tokens
             assert chosen.decode == decode
-            quantised = has_quantised and tokens > 128
+            quantised = has_quantised and tokens > FUSED_TOKENS
             assert chosen.numerics == ("quantised" if quantised else "fused")
         assert launches.head_index(tokens) >= 0
     told = numerics(SPEC, recipe)
@@ -88,12 +88,12 @@ def test_decode_batches_are_five_launches_over_blocks(architecture):
         assert len(chosen.kinds[KIND]) == (5 if tokens <= BLOCK_TOKENS else 9)
         assert len(chosen.embed) == (1 if tokens == 1 else 2)
         mixed = launches.steps[launches.step_index(tokens, decode=False)]
-        assert mixed.numerics == ("fused" if tokens <= 128 else "quantised")
+        assert mixed.numerics == ("fused" if tokens <= FUSED_TOKENS else "quantised")
     told = numerics(BLOCK_SPEC, recipe)
     assert [(one.min_tokens, one.max_tokens, one.decode) for one in told] == [
         (2, BLOCK_TOKENS, True),
-        (1, 128, False),
-        (129, 700, False),
+        (1, FUSED_TOKENS, False),
+        (FUSED_TOKENS + 1, 700, False),
     ]
     assert "per token and block of 128" in told[0].activations
 
@@ -145,11 +145,38 @@ def test_static_scales_are_one_number_on_both_sides_of_a_product():
     assert numerics(SPEC, recipe)[1].activations == "float8_e4m3fn static"
 
 
+def test_scales_of_tokens_and_outputs_are_left_to_who_reads_the_product():
+    found = {}
+    for name, spec in (("llama", SPEC), ("biased", BIASED), ("gemma", GEMMA)):
+        launches = as_list(lowered(recipe_of(), spec))
+        layer = launches.steps[launches.step_index(150, decode=True)].kinds[KIND]
+        products = [launch for launch in layer if isinstance(launch, MatmulLaunch)]
+        found[name] = {one.weight.name: one.x_scale is None for one in products}
+        assert all((one.x_scale is None) == (one.weight_scale is None) for one in products)
+        kernels = [launch.kernel for launch in layer if isinstance(launch, KernelLaunch)]
+        assert sum("_raw_" in kernel for kernel in kernels) == (3 if name == "llama" else 0)
+    raw = {"qkv": False, "dense": True, "gate_up": True, "down": True}
+    never = dict.fromkeys(raw, False)
+    assert found == {"llama": raw, "biased": never, "gemma": never}
+
+
+def test_each_layer_quantises_with_the_scale_of_the_linear_after_it():
+    signature = signature_of(SPEC, recipe_of(algorithm=STATIC))
+    weights = {spec.name: spec for spec in signature.kinds[0].weights}
+    following = weights["next_qkv_input_scale"]
+    (first,) = [spec for spec in signature.embed.weights if spec.name == "first_qkv_input_scale"]
+    inputs = [weights["qkv_input_scale"].names(layer, last=False) for layer in range(2)]
+    assert first.names(0, last=False) == inputs[0]
+    assert following.names(0, last=False) == inputs[1]
+    assert following.names(1, last=True) == inputs[0]
+
+
 def test_an_fp8_cache_is_in_the_signature():
     signature = signature_of(SPEC, recipe_of(kv_cache="FP8"))
     (kv,) = signature.kinds[0].state
     assert kv.dtype == "float8_e4m3fn"
-    assert signature.kinds[0].weights[-1].sources == (
+    (scales,) = [one for one in signature.kinds[0].weights if one.name == "kv_scales"]
+    assert scales.sources == (
         "transformer.layers.{layer}.attention.k_cache_scaling_factor",
         "transformer.layers.{layer}.attention.v_cache_scaling_factor",
     )
@@ -171,7 +198,7 @@ def test_batch_invariant_steps_are_all_the_same_launches(architecture, spec):
     (step,) = launches.steps
     assert (step.min_tokens, step.max_tokens, step.decode) == (1, 700, False)
     assert step.numerics == "fused" and step.query_tile
-    calls = [*step.embed, *(one for layer in step.kinds.values() for one in layer), *step.finish]
+    calls = [*step.embed, *(one for layer in step.kinds.values() for one in layer)]
     assert all(isinstance(call, KernelLaunch) for call in calls)
     assert all(kernel.constants.get("SPLIT", 1) == 1 for kernel in made.kernels)
     (told,) = numerics(spec, recipe)
@@ -201,10 +228,9 @@ def test_output_norms_are_a_launch_each():
             len(layer)
             for layer in launches.steps[launches.step_index(tokens, decode)].kinds.values()
         }
-        for tokens, decode in ((1, True), (20, True), (150, False))
+        for tokens, decode in ((1, True), (10, True), (20, True), (150, False))
     }
-    assert counts == {(1, True): {7}, (20, True): {7}, (150, False): {12}}
-    assert not any(step.finish for step in launches.steps)
+    assert counts == {(1, True): {7}, (10, True): {7}, (20, True): {11}, (150, False): {12}}
 
 
 def test_biases_are_added_by_the_product():
@@ -240,7 +266,7 @@ def test_every_name_that_a_launch_binds_is_there(algorithm, kv_cache, spec):
     }
     lists = [("head", head.launches) for head in one.heads]
     for step in one.steps:
-        lists += [("embed", step.embed), *step.kinds.items(), ("embed", step.finish)]
+        lists += [("embed", step.embed), *step.kinds.items()]
     for program, launches in lists:
         weights = {weight.name for weight in programs[program].weights}
         for launch in launches:

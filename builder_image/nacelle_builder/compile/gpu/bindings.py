@@ -28,6 +28,11 @@ def _static(name: str) -> dict[str, Binding]:
     return {"static_scale": weight(f"{name}_input_scale")}
 
 
+def _stream(norm: str, linear: str) -> dict[str, Binding]:
+    """What the residual stream becomes before that linear."""
+    return {"norm": weight(norm), "out": buffer("hidden_codes"), **_static(linear)}
+
+
 def _linear(name: str) -> dict[str, Binding]:
     return {
         "weight": weight(name),
@@ -78,23 +83,17 @@ _PLACES: Final[Mapping[str, Names]] = {
     },
     "rope_append": {"q_out": buffer("q")},
     "prefill_attention": {"q": buffer("q"), "out": buffer("attention")},
-    "input_quantise": {
-        "norm": weight("input_norm"),
-        "out": buffer("hidden_codes"),
-        **_static("qkv"),
-    },
+    "first_quantise": _stream("first_norm", "first_qkv"),
     "attention_quantise": {
         "x": buffer("attention"),
         "out": buffer("attention_codes"),
         **_static("dense"),
     },
-    "post_quantise": {
-        "norm": weight("post_norm"),
-        "out": buffer("hidden_codes"),
-        **_static("gate_up"),
-    },
+    "post_quantise": {"delta_scale": weight("dense_scale"), **_stream("post_norm", "gate_up")},
+    "next_quantise": {"delta_scale": weight("down_scale"), **_stream("next_norm", "next_qkv")},
     "act_quantise": {
         "gate_up": buffer("gate_up"),
+        "gate_up_scale": weight("gate_up_scale"),
         "out": buffer("inner_codes"),
         **_static("down"),
     },
@@ -111,17 +110,18 @@ def launch_of(place: str, kernel: Kernel) -> KernelLaunch:
     return KernelLaunch(kernel=kernel.name, grid=kernel.grid, arguments=arguments)
 
 
-def matmul(codes: str, name: str, out: str, *, static: bool, bias: bool) -> MatmulLaunch:
+def matmul(codes: str, name: str, out: str, *, static: bool, raw: bool, bias: bool) -> MatmulLaunch:
     """The library's product of quantised activations with the weight of that name.
 
     static: one scale for the input and one for the weight, else one a token and one an output.
-    bias: the linear has one.
+    raw: whoever reads the product scales it. bias: the linear has one.
     """
-    return MatmulLaunch(
-        x=buffer(codes),
-        x_scale=weight(f"{name}_input_scale") if static else buffer("row_scale"),
-        weight=weight(name),
-        weight_scale=weight(f"{name}_factor" if static else f"{name}_scale"),
-        out=buffer(out),
-        bias=weight(f"{name}_bias") if bias else None,
-    )
+    product = MatmulLaunch(x=buffer(codes), weight=weight(name), out=buffer(out))
+    if raw:
+        return product
+    scales = {
+        "x_scale": weight(f"{name}_input_scale") if static else buffer("row_scale"),
+        "weight_scale": weight(f"{name}_factor" if static else f"{name}_scale"),
+        "bias": weight(f"{name}_bias") if bias else None,
+    }
+    return product.model_copy(update=scales)

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nacelle_builder.compile.gpu.bindings import buffer, launch_of, matmul
+from nacelle_builder.compile.gpu.bindings import launch_of, matmul
 from nacelle_builder.compile.gpu.place import Candidate, Chosen
-from nacelle_builder.numerics import StepClasses, step_classes
+from nacelle_builder.compile.gpu.places import raw_products
+from nacelle_builder.numerics import StepClasses, quantises, step_classes
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.launch import (
-    AddLaunch,
     Buffer,
     BufferDtype,
     HeadRange,
@@ -20,7 +20,6 @@ from nacelle_engine.program.launch import (
     NumericsClass,
     Size,
     StepRange,
-    ZeroLaunch,
 )
 from nacelle_engine.recipe import Recipe
 
@@ -38,16 +37,26 @@ class Lowered:
 class Plan:
     """The candidate chosen for each place, found by a step's size."""
 
-    def __init__(self, chosen: Sequence[Chosen], *, static: bool, biased: frozenset[str]) -> None:
-        """static: linears' inputs have static scales; biased: the linears that have a bias."""
+    def __init__(
+        self,
+        chosen: Sequence[Chosen],
+        *,
+        static: bool,
+        raw: Callable[[int], bool],
+        biased: frozenset[str],
+    ) -> None:
+        """static: linears' inputs have static scales; raw: whether products in steps of that size
+        are scaled by who reads them; biased: the linears that have a bias.
+        """
         self._chosen = chosen
         self.static = static
+        self.raw = raw
         self.biased = biased
 
     def of_kind(self, kind: str) -> "Plan":
         """The part of it that layers of a kind take."""
         mine = [one for one in self._chosen if one.place.kind in (None, kind)]
-        return Plan(mine, static=self.static, biased=self.biased)
+        return Plan(mine, static=self.static, raw=self.raw, biased=self.biased)
 
     def at(self, name: str, size: int) -> Candidate:
         """What was chosen at a place for steps of that size."""
@@ -68,9 +77,10 @@ class Plan:
             if one.place.name == name and one.place.first <= size <= one.place.last
         )
 
-    def matmul(self, codes: str, name: str, out: str) -> Launch:
-        """The library's product at a place."""
-        return matmul(codes, name, out, static=self.static, bias=name in self.biased)
+    def matmul(self, codes: str, name: str, out: str, size: int = 0) -> Launch:
+        """The library's product at a place; size: of the step, where its reader can scale it."""
+        raw = size > 0 and self.raw(size)
+        return matmul(codes, name, out, static=self.static, raw=raw, bias=name in self.biased)
 
     def ends(self, *names: str) -> list[int]:
         """Where the choice at one of these places changes: the last sizes, ascending."""
@@ -92,15 +102,17 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     plan = Plan(
         chosen,
         static=recipe.quantization.algorithm == QuantizationAlgorithm.FP8,
+        raw=lambda size: raw_products(spec, recipe, size),
         biased=frozenset(name for name, has in biases.items() if has),
     )
     kernels = {candidate.kernel.name: candidate.kernel for candidate in plan.candidates}
     limits = recipe.limits
     classes = step_classes(spec, recipe)
     kinds = {f"layer.{kind.name}": plan.of_kind(kind.name) for kind in spec.kinds}
-    steps = _steps(plan, kinds, classes, plan.ends("qkv"), limits.max_num_tokens, decode=False)
+    any_step = plan.ends("qkv", "act_quantise")
+    steps = _steps(plan, kinds, classes, any_step, limits.max_num_tokens, decode=False)
     if ends := plan.ends("decode_attention", "block_attention"):
-        ends = sorted({*ends, *plan.ends("qkv", "block_qkv")})
+        ends = sorted({*ends, *plan.ends("block_qkv"), *any_step})
         steps = _steps(plan, kinds, classes, ends, limits.max_batch_size, decode=True) + steps
     heads = [
         HeadRange(
@@ -131,13 +143,11 @@ def _step(
     plan: Plan, kinds: Kinds, first: int, last: int, classes: StepClasses, *, decode: bool
 ) -> StepRange:
     numerics = classes.of(last, decode=decode)
-    embed, finish = [plan.launch("embed", last)], []
+    embed = [plan.launch("embed", last)]
     if numerics == "block":
         embed.append(plan.launch("block_input", last))
-    if numerics == "quantised" and not plan.maybe("mlp_residual", last):
-        # A layer adds what the one before it left in delta: nothing before the first layer.
-        embed.append(ZeroLaunch(out=buffer("delta")))
-        finish.append(AddLaunch(x=buffer("x"), delta=buffer("delta")))
+    if numerics == "quantised":
+        embed.append(plan.launch("first_quantise", last))
     return StepRange(
         min_tokens=first,
         max_tokens=last,
@@ -146,7 +156,6 @@ def _step(
         query_tile=0 if decode else plan.at("prefill_attention", last).query_tile,
         embed=tuple(embed),
         kinds={name: _layer(mine, last, numerics, decode=decode) for name, mine in kinds.items()},
-        finish=tuple(finish),
     )
 
 
@@ -188,23 +197,23 @@ def _block_layer(plan: Plan, size: int) -> Launches:
 
 def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
     return (
-        plan.launch("input_quantise", size),
         plan.matmul("hidden_codes", "qkv", "qkv"),
         *attention(plan, size),
         plan.launch("attention_quantise", size),
-        plan.matmul("attention_codes", "dense", "delta"),
+        plan.matmul("attention_codes", "dense", "delta", size),
         *plan.maybe("attention_residual", size),
         plan.launch("post_quantise", size),
-        plan.matmul("hidden_codes", "gate_up", "gate_up"),
+        plan.matmul("hidden_codes", "gate_up", "gate_up", size),
         plan.launch("act_quantise", size),
-        plan.matmul("inner_codes", "down", "delta"),
+        plan.matmul("inner_codes", "down", "delta", size),
         *plan.maybe("mlp_residual", size),
+        plan.launch("next_quantise", size),
     )
 
 
 def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
     tokens, classes = Size(symbol="T"), step_classes(spec, recipe)
-    quantises = classes.fused < recipe.limits.max_num_tokens
+    quantising = quantises(spec, recipe)
     made = [
         _buffer("x", "bfloat16", tokens, spec.hidden_size),
         _buffer("qkv", "bfloat16", tokens, spec.q_size + 2 * spec.kv_size),
@@ -212,13 +221,13 @@ def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
         _buffer("attention", "bfloat16", tokens, spec.q_size),
         _buffer("inner", "bfloat16", Size(times=classes.fused), spec.intermediate_size),
     ]
-    if quantises or spec.output_norms:
+    if quantising or spec.output_norms:
         made.append(_buffer("delta", "bfloat16", tokens, spec.hidden_size))
-    if quantises:
+    if quantising:
         made.append(_buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size))
         if not plan.static:
             made.append(_buffer("row_scale", "float32", tokens))
-    if quantises or classes.block:
+    if quantising or classes.block:
         made += [
             _buffer("hidden_codes", "float8_e4m3fn", tokens, spec.hidden_size),
             _buffer("attention_codes", "float8_e4m3fn", tokens, spec.q_size),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from nacelle_builder.compile.cpu import signature as cpu
-from nacelle_builder.numerics import step_classes
+from nacelle_builder.numerics import quantises, step_classes
 from nacelle_engine.model.scales import (
     ACTIVATION,
     K_CACHE,
@@ -26,8 +26,10 @@ def signature_of(spec: ModelSpec, recipe: Recipe) -> Signature:
     whole = cpu.signature_of(spec, recipe)
     embed = _program(whole.embed, whole.embed.weights)
     kinds = [_layer(kind, recipe.quantization) for kind in whole.kinds]
-    if step_classes(spec, recipe).block:
+    if step_classes(spec, recipe).block or quantises(spec, recipe):
         embed, kinds = _with_norms_after(embed, kinds, whole)
+    if quantises(spec, recipe) and recipe.quantization.algorithm == QuantizationAlgorithm.FP8:
+        embed, kinds = _with_scales_after(embed, kinds)
     return whole.model_copy(
         update={
             "form": "launches",
@@ -47,7 +49,7 @@ def _program(program: ProgramSpec, weights: tuple[WeightSpec, ...]) -> ProgramSp
 def _with_norms_after(
     embed: ProgramSpec, kinds: list[ProgramSpec], whole: Signature
 ) -> tuple[ProgramSpec, list[ProgramSpec]]:
-    """The programs, each with the norm that reads the stream next: FP8 blocks are made for it."""
+    """The programs, each with the norm that reads the stream next: FP8 codes are made for it."""
     (final,) = [spec for spec in whole.head.weights if spec.name == "final_norm"]
     (inner,) = {spec for kind in kinds for spec in kind.weights if spec.name == "input_norm"}
     first = inner.model_copy(update={"name": "first_norm", "sources": inner.names(0, last=False)})
@@ -56,6 +58,24 @@ def _with_norms_after(
             "name": "next_norm",
             "sources": tuple(name.replace("{layer}", "{next}") for name in inner.sources),
             "last_sources": final.sources,
+        }
+    )
+    return _and(embed, first), [_and(kind, following) for kind in kinds]
+
+
+def _with_scales_after(
+    embed: ProgramSpec, kinds: list[ProgramSpec]
+) -> tuple[ProgramSpec, list[ProgramSpec]]:
+    """The programs, each with the static scale of the linear that reads the stream next."""
+    (inner,) = {spec for kind in kinds for spec in kind.weights if spec.name == "qkv_input_scale"}
+    entry = inner.names(0, last=False)
+    first = inner.model_copy(update={"name": "first_qkv_input_scale", "sources": entry})
+    following = inner.model_copy(
+        update={
+            "name": "next_qkv_input_scale",
+            "sources": tuple(name.replace("{layer}", "{next}") for name in inner.sources),
+            # After the last layer nothing reads the codes: any scale will do.
+            "last_sources": entry,
         }
     )
     return _and(embed, first), [_and(kind, following) for kind in kinds]

@@ -64,6 +64,7 @@ class Timer:
         self._programs = {
             "embed": signature.embed,
             "block_input": signature.embed,
+            "first_quantise": signature.embed,
             "logits": signature.head,
         }
         self._scopes: dict[str, list[Scope]] = {}
