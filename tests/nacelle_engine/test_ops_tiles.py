@@ -8,7 +8,7 @@ from nacelle_engine.ops.kernels import bfloat16_kernel, eager_kernels, load_kern
 from nacelle_engine.ops.norm_gate_up import SILU
 
 OPS = torch.ops.nacelle
-OURS, ATEN = [1, 0], [1, 1]
+FUSED, ATEN = [1, 0], [1, 1]
 EMULATED = "NACELLE_EMULATED_TILES"
 TOKENS = (1, 2, 3, 5, 8, 17, 33)
 # One row, a tile and one, odd rows of several blocks; widths that end within a tile of 32.
@@ -48,9 +48,9 @@ def results(tokens, rows, width):
     x, residual, norm, weight = inputs(tokens, 2 * rows, width)
     mixed = torch.randn(tokens, width).to(torch.bfloat16)
     return (
-        OPS.linear(mixed, weight, None, OURS),
-        OPS.norm_linear(mixed, residual, norm, weight, None, 1e-5, OURS)[0],
-        OPS.norm_gate_up(mixed, residual, norm, weight, 1e-5, SILU, OURS)[0],
+        OPS.linear(mixed, weight, None, FUSED),
+        OPS.norm_linear(mixed, residual, norm, weight, None, 1e-5, FUSED)[0],
+        OPS.norm_gate_up(mixed, residual, norm, weight, 1e-5, SILU, FUSED)[0],
         OPS.norm_logits(mixed, residual, norm, weight, 1e-5, 0.0),
     )
 
@@ -70,23 +70,23 @@ def test_what_lies_around_a_weight_is_left_out(tiles, rows, width):
     for tokens in TOKENS:
         x, _, _, weight = inputs(tokens, rows, width)
         around[32 : rows + 32] = weight
-        found = OPS.linear(x, around[32 : rows + 32], None, OURS)
-        assert torch.equal(found, OPS.linear(x, weight, None, OURS))
+        found = OPS.linear(x, around[32 : rows + 32], None, FUSED)
+        assert torch.equal(found, OPS.linear(x, weight, None, FUSED))
 
 
 @pytest.mark.parametrize("tokens", [2, 8, 16, 17, 33, 67])
 @pytest.mark.parametrize(("rows", "width"), SHAPES)
 def test_a_row_is_the_same_in_any_batch_and_thread(tiles, tokens, rows, width):
     x, residual, norm, weight = inputs(tokens, 2 * rows, width)
-    together = OPS.linear(x, weight, None, OURS)
-    gated, _ = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, SILU, OURS)
+    together = OPS.linear(x, weight, None, FUSED)
+    gated, _ = OPS.norm_gate_up(x, residual, norm, weight, 1e-5, SILU, FUSED)
     threads = torch.get_num_threads()
     torch.set_num_threads(3 - min(threads, 2))
     try:
         for row in range(tokens):
             one = slice(row, row + 1)
-            assert torch.equal(OPS.linear(x[one], weight, None, OURS)[0], together[row])
-            alone, _ = OPS.norm_gate_up(x[one], residual[one], norm, weight, 1e-5, SILU, OURS)
+            assert torch.equal(OPS.linear(x[one], weight, None, FUSED)[0], together[row])
+            alone, _ = OPS.norm_gate_up(x[one], residual[one], norm, weight, 1e-5, SILU, FUSED)
             assert torch.equal(alone[0], gated[row])
     finally:
         torch.set_num_threads(threads)
@@ -94,18 +94,18 @@ def test_a_row_is_the_same_in_any_batch_and_thread(tiles, tokens, rows, width):
 
 def test_an_element_that_is_not_a_number_stays_in_its_row(tiles):
     x, _, _, weight = inputs(5, 40, 576)
-    expected = OPS.linear(x, weight, None, OURS)
+    expected = OPS.linear(x, weight, None, FUSED)
     x[3, 7] = torch.nan
-    found = OPS.linear(x, weight, None, OURS)
+    found = OPS.linear(x, weight, None, FUSED)
     assert found[3].isnan().all()
     assert torch.equal(found[[0, 1, 2, 4]], expected[[0, 1, 2, 4]])
 
 
 def test_torchs_own_tiles_may_be_used_between(tiles):
     x, _, _, weight = inputs(33, 101, 576)
-    ours, aten = OPS.linear(x, weight, None, OURS), OPS.linear(x, weight, None, ATEN)
+    ours, aten = OPS.linear(x, weight, None, FUSED), OPS.linear(x, weight, None, ATEN)
     for _ in range(3):
-        assert torch.equal(OPS.linear(x, weight, None, OURS), ours)
+        assert torch.equal(OPS.linear(x, weight, None, FUSED), ours)
         assert torch.equal(OPS.linear(x, weight, None, ATEN), aten)
 
 

@@ -12,7 +12,7 @@
 namespace nacelle {
 
 // The kernels a tactic chooses from; the numbers are part of the ops' schema.
-enum Candidate : int64_t { kOurs = 0, kAten = 1 };
+enum Candidate : int64_t { kFused = 0, kAten = 1 };
 
 // tactic = {first M, candidate, next first M, candidate, ...}, ascending from M = 1.
 struct Tactic {
@@ -20,7 +20,7 @@ struct Tactic {
   int64_t count;
 
   Candidate of(int64_t tokens) const {
-    int64_t chosen = kOurs;
+    int64_t chosen = kFused;
     for (int64_t i = 0; i + 1 < count && values[i] <= tokens; i += 2) chosen = values[i + 1];
     return static_cast<Candidate>(chosen);
   }
