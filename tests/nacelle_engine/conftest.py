@@ -1,5 +1,6 @@
 """The kernels' library for this machine, compiled once for each state of its sources."""
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from nacelle_engine.ops.kernels import eager_kernels
 @pytest.fixture(scope="session")
 def library_of(tmp_path_factory):
     """Path of kernels.so compiled with these macros."""
-    return lambda *defines: _library(tmp_path_factory.mktemp("kernels"), defines)
+    return functools.cache(lambda *defines: _library(tmp_path_factory.mktemp("kernels"), defines))
 
 
 @pytest.fixture(scope="module")

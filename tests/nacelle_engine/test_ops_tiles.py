@@ -23,9 +23,9 @@ def real_tiles(library_of):
     return library
 
 
-@pytest.fixture(scope="module", params=["emulated", "real"])
+@pytest.fixture(params=["emulated", "real"])
 def tiles(request, library_of):
-    """torch.ops.nacelle runs on tiles while the module's tests last."""
+    """torch.ops.nacelle runs on tiles while the test lasts."""
     library = library_of(EMULATED) if request.param == "emulated" else real_tiles(library_of)
     with eager_kernels(library):
         yield request.param
