@@ -17,6 +17,7 @@ from nacelle_engine.bundle import check_target, read_bundle
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.machine import this_machine
+from nacelle_engine.program.cpu import CpuProgram
 from nacelle_engine.program.program import open_program
 
 # Flags that decide how fast bfloat16 and int8 products can be, weakest first.
@@ -45,6 +46,7 @@ def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
         from nacelle_bench.gpu import bench_gpu
 
         return bench_gpu(program, bundle.manifest.key, settings)
+    assert isinstance(program, CpuProgram)
     cases = [
         _engine_case(Driver(program, streams, settings.prompt, settings.tokens))
         for streams in (1, settings.streams)
@@ -60,7 +62,7 @@ def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
             case.seconds.append(case.run())
     bandwidth = max(bandwidths)
     rows = [_row(case, settings.tokens, bandwidth) for case in cases]
-    return Table({**_facts(bandwidth), **_ratios(rows)}, rows)
+    return Table({**_facts(program, bandwidth), **_ratios(rows)}, rows)
 
 
 def check_settings(settings: Settings, hf: Path | None, limits: Limits, *, on_gpu: bool) -> None:
@@ -115,10 +117,11 @@ def _row(case: _Case, tokens: int, bandwidth: float) -> dict[str, Any]:
     }
 
 
-def _facts(bandwidth: float) -> dict[str, Any]:
+def _facts(program: CpuProgram, bandwidth: float) -> dict[str, Any]:
     flags = cpu_flags()
     return {
         "isa": " ".join(flag for flag in _ISA if flag in flags),
+        "kernel": program.matrix_kernel,
         "threads": torch.get_num_threads(),
         "read GB/s": bandwidth / 1e9,
     }

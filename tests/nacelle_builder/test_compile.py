@@ -39,8 +39,8 @@ RECIPE = Recipe(architecture=Architecture.X86_64_V3, limits=LIMITS)
 
 def timings(*pairs):
     return [
-        Timing(linear="qkv", tokens=tokens, microseconds={"fma": fma, "aten": aten})
-        for tokens, fma, aten in pairs
+        Timing(linear="qkv", tokens=tokens, microseconds={"fused": fused, "aten": aten})
+        for tokens, fused, aten in pairs
     ]
 
 
@@ -123,12 +123,13 @@ def needed(library):
     return set(re.findall(r"NEEDED.*\[(.*)\]", text))
 
 
-def uses_512_bits(library):
-    """Whether its code touches a 512-bit register."""
+def functions_of_512_bits(library):
+    """Its functions whose code touches a 512-bit register."""
     text = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", library], capture_output=True, text=True, check=True
     ).stdout
-    return "%zmm" in text
+    parts = re.split(r"^[0-9a-f]+ <(.*)>:$", text, flags=re.MULTILINE)
+    return {name for name, code in zip(parts[1::2], parts[2::2], strict=True) if "%zmm" in code}
 
 
 @pytest.mark.slow
@@ -137,7 +138,13 @@ def test_every_library_is_of_its_level_and_brings_no_openmp(tmp_path, level):
     recipe = RECIPE.model_copy(update={"architecture": level})
     compile_programs(SPEC, recipe, tmp_path / "rank0", lambda *_: None)
     kernels = tmp_path / "rank0" / "kernels.so"
-    assert uses_512_bits(kernels) == (level == Architecture.X86_64_V4)
+    # At any level these are only called where there are tiles, and so 512-bit registers.
+    wide = {
+        name
+        for name in functions_of_512_bits(kernels)
+        if not any(tiled in name for tiled in ("pack_tokens", "dot_block", "transpose"))
+    }
+    assert bool(wide) == (level == Architecture.X86_64_V4)
     for library in (tmp_path / "rank0").glob("*.so"):
         names = needed(library)
         assert not any("gomp" in name or "omp" in name.lower() for name in names)
@@ -145,5 +152,5 @@ def test_every_library_is_of_its_level_and_brings_no_openmp(tmp_path, level):
             assert any(name.startswith("nacelle-kernels-") for name in names) or (
                 library.name == "embed.so"
             )
-        if level == Architecture.X86_64_V3:
-            assert not uses_512_bits(library)
+        if level == Architecture.X86_64_V3 and library != kernels:
+            assert not functions_of_512_bits(library)

@@ -110,7 +110,7 @@ def test_untimed_tactics_have_no_times(tmp_path):
 def test_a_cpu_has_a_row_for_each_number_of_tokens_timed(tmp_path):
     choices = read_tactics(cpu_bundle(tmp_path / "bundle") / "rank0").choices
     qkv = [(c.first, c.last, c.chosen) for c in choices if c.place == "qkv"]
-    assert qkv == [(1, 15, "fma"), (16, None, "aten")]
+    assert qkv == [(1, 15, "fused"), (16, None, "aten")]
     assert choices[0].time.microseconds == 10 and choices[0].runner_up.microseconds == 101
     assert choices[1].time.microseconds == 116 and choices[1].runner_up.microseconds == 160
 
@@ -118,7 +118,7 @@ def test_a_cpu_has_a_row_for_each_number_of_tokens_timed(tmp_path):
 def test_a_cpu_without_timings_has_a_row_for_each_range(tmp_path):
     choices = read_tactics(cpu_bundle(tmp_path / "bundle", timed=False) / "rank0").choices
     assert [(c.first, c.last, c.chosen, c.times) for c in choices if c.place == "down"] == [
-        (1, 15, "fma", ()),
+        (1, 15, "fused", ()),
         (16, None, "aten", ()),
     ]
 

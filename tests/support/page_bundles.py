@@ -55,7 +55,7 @@ def cpu_bundle(root, *, timed=True, name="tiny", accuracy=ACCURACY):
     (root / "rank0").mkdir(parents=True)
     timings = [
         cpu_tactics.Timing(
-            linear=linear, tokens=tokens, microseconds={"fma": 10 * tokens, "aten": 100 + tokens}
+            linear=linear, tokens=tokens, microseconds={"fused": 10 * tokens, "aten": 100 + tokens}
         )
         for linear in cpu_tactics.LINEARS
         for tokens in (1, 16)

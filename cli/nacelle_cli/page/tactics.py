@@ -9,7 +9,7 @@ from nacelle_engine.errors import CorruptBundle
 from nacelle_engine.program.signature import TACTICS
 
 # What the numbers in a CPU's tactics stand for.
-_CPU_CANDIDATES: Final = ("fma", "aten")
+_CPU_CANDIDATES: Final = ("fused", "aten")
 
 
 @dataclass(frozen=True)

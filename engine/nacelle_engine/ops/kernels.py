@@ -29,6 +29,14 @@ def load_kernels(library: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(library.resolve()))
 
 
+def bfloat16_kernel(kernels: ctypes.CDLL) -> str:
+    """What bfloat16 products run on in this process: "amx-bf16" (tiles) or "fma"."""
+    name = kernels.nacelle_bfloat16_kernel
+    name.restype = ctypes.c_char_p
+    found: bytes = name()
+    return found.decode()
+
+
 @contextlib.contextmanager
 def eager_kernels(library: Path) -> Iterator[None]:
     """Let eager calls of torch.ops.nacelle use this library's kernels; one library at a time."""

@@ -1,16 +1,18 @@
-// Rows made ready (converted, or normed), times a weight, with an finish on the sums: the shape
-// that every linear op shares, as our FMA kernel or as ATen's linear.
+// Rows made ready (converted, or normed), times a weight, with a finish on the sums: the shape that
+// every linear op shares, as our kernel or as ATen's linear. Ours is that of tiles for bfloat16 where
+// this process may use them, for any number of tokens; else the FMA kernel.
 #pragma once
 
 #include <omp.h>
 
 #include "matmul.h"
 #include "tensor.h"
+#include "tile_matmul.h"
 
 namespace nacelle {
 
 // The kernels a tactic chooses from; the numbers are part of the ops' schema.
-enum Candidate : int64_t { kFma = 0, kAten = 1 };
+enum Candidate : int64_t { kFused = 0, kAten = 1 };
 
 // tactic = {first M, candidate, next first M, candidate, ...}, ascending from M = 1.
 struct Tactic {
@@ -18,7 +20,7 @@ struct Tactic {
   int64_t count;
 
   Candidate of(int64_t tokens) const {
-    int64_t chosen = kFma;
+    int64_t chosen = kFused;
     for (int64_t i = 0; i + 1 < count && values[i] <= tokens; i += 2) chosen = values[i + 1];
     return static_cast<Candidate>(chosen);
   }
@@ -30,8 +32,8 @@ constexpr int64_t kOwnRows = 16 * 1024;
 // prepare(token, row, publish) fills a float row [k]; publish is true in exactly one thread.
 // finish(token, first row, count, sums of part 0, sums of the last part).
 template <int PARTS, class T, class Prepare, class Finish>
-void project(const T* weight, int64_t m, int64_t n, int64_t k, const Prepare& prepare,
-             const Finish& finish) {
+void project_fma(const T* weight, int64_t m, int64_t n, int64_t k, const Prepare& prepare,
+                 const Finish& finish) {
   const bool own = m * k <= kOwnRows;
   float* const shared = own ? nullptr : scratch(m * k);
 #pragma omp parallel num_threads(static_cast<int>(torch::stable::get_num_threads()))
@@ -51,6 +53,44 @@ void project(const T* weight, int64_t m, int64_t n, int64_t k, const Prepare& pr
     const int64_t end = std::min(n, units * (id + 1) / threads * 24);
     dot_all<PARTS>(weight, n, begin, end, x, m, k, finish);
   }
+}
+
+// The same with tiles, whose rows are rounded to bfloat16; one group of tokens every thread packs by
+// itself.
+template <int PARTS, class Prepare, class Finish>
+void project_tiles(const bf16* weight, int64_t m, int64_t n, int64_t k, const Prepare& prepare,
+                   const Finish& finish) {
+  const int64_t groups = groups_of(m);
+  float* const shared = groups == 1 ? nullptr : scratch(packed_size(m, k));
+#pragma omp parallel num_threads(static_cast<int>(torch::stable::get_num_threads()))
+  {
+    const int64_t id = omp_get_thread_num(), threads = omp_get_num_threads();
+    float* const work = scratch<1>(packing_size(k));
+    float* x = shared;
+    if (groups == 1) {
+      x = scratch(packed_size(m, k));
+      pack_tokens(prepare, 0, m, k, id == 0, work, x);
+    } else {
+#pragma omp for schedule(static)
+      for (int64_t group = 0; group < groups; ++group)
+        pack_tokens(prepare, group * kTileTokens, m, k, true, work,
+                    x + packed_size(group * kTileTokens, k));
+    }
+    constexpr int64_t step = kBlockRows / PARTS;
+    const int64_t units = (n + step - 1) / step;
+    const int64_t begin = units * id / threads * step;
+    const int64_t end = std::min(n, units * (id + 1) / threads * step);
+    dot_all_tiles<PARTS>(weight, n, begin, end, x, m, k, finish);
+  }
+}
+
+template <int PARTS, class T, class Prepare, class Finish>
+void project(const T* weight, int64_t m, int64_t n, int64_t k, const Prepare& prepare,
+             const Finish& finish) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    if (kTiles) return project_tiles<PARTS>(weight, m, n, k, prepare, finish);
+  }
+  project_fma<PARTS>(weight, m, n, k, prepare, finish);
 }
 
 // The same rows in the compute type, for ATen.

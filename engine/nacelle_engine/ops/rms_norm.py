@@ -4,6 +4,7 @@ sum = hidden + residual
 normed[t, k] = sum[t, k] / sqrt(mean over k of sum[t, k]^2 + eps) * norm[k]
 
 hidden [T, K], norm [K] in the compute type; residual and sum [T, K] float32.
+normed stays float32 in the FMA kernel; tiles and ATen take it rounded to the compute type.
 """
 
 import torch

@@ -126,7 +126,8 @@ inline AOTITorchError guarded(const char* name, const Kernel& kernel) {
   }
 }
 
-// A float buffer of this thread that lives on between calls, and only grows.
+// A float buffer of this thread that lives on between calls, and only grows; one for each number.
+template <int NUMBER = 0>
 inline float* scratch(int64_t count) {
   struct Buffer {
     float* data = nullptr;

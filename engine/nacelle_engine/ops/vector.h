@@ -22,17 +22,17 @@ inline float to_float(bf16 value) {
   return result;
 }
 
-inline void store(float* to, float value) { *to = value; }
-// Rounds to the nearest, ties to even; a NaN stays one.
-inline void store(bf16* to, float value) {
+// The bits of the nearest bfloat16, ties to even; a NaN stays one.
+inline uint16_t rounded(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
-  if ((bits & 0x7fffffffu) > 0x7f800000u) {
-    to->bits = static_cast<uint16_t>((bits >> 16) | 0x40u);
-    return;
-  }
-  to->bits = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  const uint32_t nearest = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return static_cast<uint16_t>((nan ? bits | 0x400000u : nearest) >> 16);
 }
+
+inline void store(float* to, float value) { *to = value; }
+inline void store(bf16* to, float value) { to->bits = rounded(value); }
 
 #if defined(__AVX512F__)
 struct Vec {

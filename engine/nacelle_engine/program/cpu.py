@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from nacelle_engine.errors import CorruptBundle
-from nacelle_engine.ops.kernels import load_kernels
+from nacelle_engine.ops.kernels import bfloat16_kernel, load_kernels
+from nacelle_engine.precision import ComputeType
 from nacelle_engine.program.check import check_step
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import KERNELS, WEIGHTS, ProgramSpec, Signature
@@ -23,18 +24,25 @@ class CpuProgram:
     def __init__(self, rank: Path, signature: Signature) -> None:
         self.signature = signature
         self._dtype = DTYPES[signature.compute_type]
-        kernels = _kernels(rank)
+        self._kernels = _kernels(rank)
         self._embed = _open(rank, signature.embed)
         self._head = _open(rank, signature.head)
         kinds = {kind.name: _open(rank, kind) for kind in signature.kinds}
         self._layers = [(kinds[layer.program], layer.group) for layer in signature.layers]
-        weights = Dequantised(rank / WEIGHTS, kernels)
+        weights = Dequantised(rank / WEIGHTS, self._kernels)
         self._embed_inputs = [weights.get(spec) for spec in signature.embed.weights]
         self._embed_inputs += rope_tables(signature)
         self._head_inputs = [weights.get(spec) for spec in signature.head.weights]
         self._layer_inputs = layer_weights(weights, signature)
         weights.finish()
         self._kv: list[torch.Tensor] = []
+
+    @property
+    def matrix_kernel(self) -> str:
+        """What its own products run on in this process: "amx-bf16" or "fma"."""
+        if self.signature.compute_type == ComputeType.BFLOAT16:
+            return bfloat16_kernel(self._kernels)
+        return "fma"
 
     @property
     def kv_bytes_per_block(self) -> int:

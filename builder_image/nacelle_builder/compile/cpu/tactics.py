@@ -4,8 +4,8 @@ Timed is the CPU time of one thread: builder pods share their node, and a wall c
 the neighbours.
 
 A tactic is {first T, candidate, next first T, candidate, ...}, baked into the layer's program.
-Candidate 0 ("fma") is our kernel, which never lets a row depend on its batch; 1 ("aten") is
-torch's linear (oneDNN, MKL), which may win where matrix instructions are.
+Candidate 0 ("fused") is our kernel, which never lets a row depend on its batch: in bfloat16 that of
+tiles where the machine has AMX, else the FMA kernel; 1 ("aten") is torch's linear (oneDNN, MKL).
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from nacelle_engine.precision import ComputeType, Determinism
 from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.recipe import Recipe
 
-FMA, ATEN = 0, 1
-CANDIDATES = ("fma", "aten")
+FUSED, ATEN = 0, 1
+CANDIDATES = ("fused", "aten")
 LINEARS = ("qkv", "dense", "gate_up", "down")
 _FIRST_TOKENS = (1, 2, 4, 8, 16, 32, 64, 256)
 # Our kernel is kept unless the other is this much faster: it fuses what surrounds the product.
@@ -53,9 +53,9 @@ class Tactics(Frozen):
 
 def choose_tactics(spec: ModelSpec, recipe: Recipe, kernels: Path) -> Tactics:
     """Time the candidates where there is a choice and this machine can run them."""
-    fixed = dict.fromkeys(LINEARS, (1, FMA))
+    fixed = dict.fromkeys(LINEARS, (1, FUSED))
     if not may_choose(recipe):
-        return Tactics(reason="only fma keeps a row's result apart from its batch", chosen=fixed)
+        return Tactics(reason="only fused keeps a row's result apart from its batch", chosen=fixed)
     if missing_flags(Architecture(recipe.architecture), cpu_flags()):
         return Tactics(reason="this machine cannot run the target's code", chosen=fixed)
     with eager_kernels(kernels), _one_thread():
@@ -80,7 +80,7 @@ def may_choose(recipe: Recipe) -> bool:
 def decide(timings: Sequence[Timing]) -> tuple[int, ...]:
     """The tactic from timings in ascending tokens; equal neighbours are joined."""
     choices = [
-        (t.tokens, ATEN if t.microseconds["fma"] > _MARGIN * t.microseconds["aten"] else FMA)
+        (t.tokens, ATEN if t.microseconds["fused"] > _MARGIN * t.microseconds["aten"] else FUSED)
         for t in timings
     ]
     joined = [next(group) for _, group in itertools.groupby(choices, key=lambda choice: choice[1])]

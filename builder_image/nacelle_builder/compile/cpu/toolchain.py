@@ -48,10 +48,14 @@ exec {compiler} "$@" -march={level}
 
 @dataclass(frozen=True)
 class Toolchain:
-    """One CPU level's compiler, with a folder for its intermediate files."""
+    """One CPU level's compiler, with a folder for its intermediate files.
+
+    defines: macros that the kernels are compiled with; an engine's have none.
+    """
 
     level: Architecture
     work: Path
+    defines: tuple[str, ...] = ()
 
     def compile_kernels(self, library: Path) -> None:
         """Build kernels.so from the ops' sources; its soname tells the sources' digest."""
@@ -69,7 +73,7 @@ class Toolchain:
     @property
     def soname(self) -> str:
         """The name under which programs find the kernels they were compiled with."""
-        digest = hashlib.sha256(" ".join([self.level, *_FLAGS]).encode())
+        digest = hashlib.sha256(" ".join(self._flags).encode())
         for file in (*headers(), *sources()):
             digest.update(file.read_bytes())
         return f"nacelle-kernels-{digest.hexdigest()[:16]}.so"
@@ -84,7 +88,11 @@ class Toolchain:
         return path
 
     def _compile(self) -> list[str]:
-        return [COMPILER, *_FLAGS, f"-march={self.level}", f"-I{_TORCH / 'include'}"]
+        return [COMPILER, *self._flags, f"-I{_TORCH / 'include'}"]
+
+    @property
+    def _flags(self) -> list[str]:
+        return [*_FLAGS, f"-march={self.level}", *(f"-D{name}" for name in self.defines)]
 
 
 def _run_all(commands: Iterable[list[str]]) -> None:
