@@ -5,20 +5,20 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nacelle_runtime.batch import Batch, Produced
+from nacelle_runtime.batch import Batch, Drawn, Produced
 from nacelle_runtime.connections import Connections
 from nacelle_runtime.request import Ending, Request, Sampling
-from nacelle_runtime.scheduler import Scheduler
+from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refused, Submit, ToCore
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The parts of a running core; `run` gives a token id for each draw of a batch."""
+    """The parts of a running core; `run` computes what a batch asks for."""
 
     scheduler: Scheduler
-    run: Callable[[Batch], list[int]]
+    run: Callable[[Batch], Drawn]
     connections: Connections
     stats: CoreStats
     ready: Ready
@@ -35,8 +35,8 @@ class Loop:
         if batch is None:
             return
         began = time.monotonic()
-        tokens = self.run(batch)
-        produced = self.scheduler.commit(batch, tokens)
+        drawn = self.run(batch)
+        produced = self.scheduler.commit(batch, drawn)
         self.stats.stepped(produced, began, time.monotonic())
         self._hand_out(produced)
 

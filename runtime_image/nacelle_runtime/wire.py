@@ -91,8 +91,10 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     kv_blocks_used: int
     kv_blocks_idle: int
     prompt_tokens: int
+    prefix_asked_tokens: int
     prefix_hit_tokens: int
     generated_tokens: int
+    preemptions: int
     steps: int
     finished: dict[str, int]
     time_to_first_token: Histogram
