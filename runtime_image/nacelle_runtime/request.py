@@ -46,7 +46,7 @@ class Logprob(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn; the defaults change nothing. sampler.py has the formulas.
+    """How a token is drawn; the defaults change nothing. sampling/ has the formulas.
 
     temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 keep every token. `logprobs` counts the
     likeliest ids told beside the chosen one; None: nothing is told.
@@ -63,6 +63,11 @@ class Sampling:
     logit_bias: dict[int, float] = field(default_factory=dict)
     bad_words: tuple[tuple[int, ...], ...] = ()
     logprobs: int | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """True when unlikely tokens are cut."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
     @property
     def penalised(self) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from nacelle_engine.program.step import StepInput
 from nacelle_runtime.batch import Batch, Drawn
 from nacelle_runtime.block_tables import BlockTables
-from nacelle_runtime.sampler import sample
+from nacelle_runtime.sampling.sampler import sample
 
 Step = Callable[[StepInput], torch.Tensor]
 
@@ -27,7 +27,7 @@ class Runner:
         """One step of the program; one token id for each draw of the batch."""
         with torch.inference_mode():
             logits = self._run(self.step_input(batch))
-            return Drawn(sample(logits, batch.draws))
+            return sample(logits, batch)
 
     def step_input(self, batch: Batch) -> StepInput:
         """The tensors of a batch; every KV group uses the same block table."""
