@@ -161,6 +161,13 @@ def test_a_request_that_the_pool_can_never_hold_is_refused():
     assert refusal.message == "13 tokens do not fit the cache's 3 blocks"
 
 
+def test_more_prompt_log_probabilities_than_a_message_holds_are_refused():
+    scheduler = make(blocks=8000, input_len=25_000, sequence_len=26_000)
+    asked = Request((0, 1), [5] * 24_000, Sampling(), Ending(3), prompt_logprobs=20)
+    message = "prompt_logprobs gives 504000 values; the limit is 500000"
+    assert scheduler.submit(asked).message == message
+
+
 def test_bad_words_ban_their_last_token_after_the_others():
     scheduler = make()
     words = ((9,), (7, 8), (5, 7, 7))

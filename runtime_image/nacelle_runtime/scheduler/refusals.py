@@ -5,7 +5,8 @@ from collections.abc import Callable
 from nacelle_runtime.request import Refusal, RefusalCode, Request
 from nacelle_runtime.scheduler.bounds import Bounds
 
-# A frontend's connection is cut when so much more is unread: ids and numbers of one answer.
+# They go to the frontend in one message of about 14 bytes a value, and a connection that leaves
+# 16 MiB unread is cut.
 MOST_PROMPT_LOGPROBS = 500_000
 MOST_LOGPROBS = 20
 

@@ -151,15 +151,16 @@ class Scheduler:
             for r in self.running
             if r.left == 1 and r.computed == len(r.blocks) * size and not self._ledger.owed(r)
         ]
-        if len(growing) <= self._ledger.free:
-            return False
-        # The best first: who is put back had no block taken for nothing.
-        for request in sorted(growing, key=standing):
+        short = len(growing) > self._ledger.free
+        if short:
+            # The best first: who is put back had no block taken for nothing.
+            growing.sort(key=standing)
+        for request in growing:
             while request.reserved and self._ledger.free == 0:
                 self._put_back(max(self.running, key=standing))
             if request.reserved:
                 self._ledger.take(request)
-        return True
+        return short
 
     def _with_prompts(self, decodes: list[Chunk], prompts: list[Request]) -> list[Chunk]:
         """The step's chunks with as much of the prompts as it takes."""
