@@ -61,13 +61,15 @@ class Core:
         prefixes = PrefixCache(pool, "k", 32) if caching else None
         self.scheduler = Scheduler(Bounds(**(values | bounds)), pool, prefixes)
         self.runner = Runner(program.run, groups=1, tokens_per_block=32)
-        self.answers = {}
+        self.answers, self.prompts = {}, {}
 
     def step(self):
         batch = self.scheduler.schedule()
         if batch is not None:
             for item in self.scheduler.commit(batch, self.runner.run(batch)):
-                self.answers.setdefault(item.request[1], []).append(item.token)
+                self.answers.setdefault(item.request[1], []).append((item.token, item.logprob))
+                if item.prompt_logprobs is not None:
+                    self.prompts[item.request[1]] = item.prompt_logprobs
         self.scheduler.check()
 
     def finish(self):
@@ -92,15 +94,19 @@ def requests(seed, count):
     ]
     for number in range(count):
         prompt = walk.choice(stems)[: walk.randrange(1, 70)] + ids(walk.randrange(9))
-        sampling = Sampling(**walk.choice(kinds), seed=number)
+        told = walk.choice([None, None, 2])
+        sampling = Sampling(**walk.choice(kinds), seed=number, logprobs=told)
         ending = Ending(walk.randrange(1, 120), frozenset({EOS}), walk.randrange(3))
-        yield Request((0, number), prompt, sampling, ending, priority=walk.randrange(2))
+        priority = walk.randrange(2)
+        yield Request(
+            (0, number), prompt, sampling, ending, priority=priority, prompt_logprobs=told
+        )
 
 
 @pytest.mark.parametrize("policy", Policy)
 @pytest.mark.parametrize(("caching", "chunked"), [(True, True), (False, False)])
 def test_answers_in_any_mix_are_those_of_lone_runs(program, policy, caching, chunked):
-    count, walk = 50, random.Random(9)
+    count, walk = 36, random.Random(9)
     core = Core(program, 12, caching, policy=policy, chunked=chunked, sequence_len=200, tokens=130)
     for request in requests(3, count):
         assert core.scheduler.submit(request) is None
@@ -109,10 +115,13 @@ def test_answers_in_any_mix_are_those_of_lone_runs(program, policy, caching, chu
     core.finish()
     assert (core.scheduler.preemptions > 0) == (policy is Policy.MAX_UTILIZATION)
     assert (core.scheduler.hit_tokens > 0) == caching
-    alone = {}
+    alone, prompts = {}, {}
     for request in requests(3, count):
         lone = Core(program, 9, caching=False, tokens=256, prefill_tokens=256)
         lone.scheduler.submit(request)
         lone.finish()
         alone |= lone.answers
+        prompts |= lone.prompts
     assert core.answers == alone
+    assert core.prompts == prompts
+    assert len(prompts) > 5
