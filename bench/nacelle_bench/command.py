@@ -1,4 +1,4 @@
-"""`nacelle bench`: an engine's speed beside its ceiling and its peer, and what compiling costs."""
+"""`nacelle bench`: speed beside its ceiling and its peer, and what compiling and the core cost."""
 
 import argparse
 from pathlib import Path
@@ -44,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     compiling.add_argument("--json", action="store_true", help="print JSON instead of a table")
     plot = kinds.add_parser("plot", help="draw the figures kept in a folder")
     plot.add_argument("folder", type=Path, help="where the JSON files are, and the charts go")
+    scheduler = kinds.add_parser("scheduler", help="what the core's own work costs a step")
+    scheduler.add_argument("--running", type=int, nargs="+", default=[1, 64, 512], help="requests")
+    scheduler.add_argument("--context", type=int, default=1000, help="prompt tokens of each")
+    scheduler.add_argument("--steps", type=int, default=300, help="steps measured of each row")
+    scheduler.add_argument("--json", action="store_true", help="print JSON instead of a table")
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
@@ -69,6 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
             ceilings=Ceilings(arguments.read_gb_s, arguments.matrix_tflops),
         )
         result = bench_engine(arguments.bundle, arguments.hf, settings)
+    elif arguments.benchmark == "scheduler":
+        from nacelle_bench.scheduler import bench_scheduler
+
+        result = bench_scheduler(arguments.running, arguments.context, arguments.steps)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     else:

@@ -1,28 +1,51 @@
-"""What one step runs: a ragged batch of chunks, one a request."""
+"""What one step runs: a ragged batch of chunks, one a request; and what came of it.
 
-from dataclasses import dataclass
+Named tuples, for hundreds are made in every step.
+"""
 
-from nacelle_runtime.request import FinishReason, RequestId, Sampling
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from nacelle_runtime.request import FinishReason, Logprob, RequestId, Sampling, Seen
 
 
-@dataclass(frozen=True)
-class Draw:
-    """A token to be drawn after a chunk: how, its place in the answer, and ids not allowed yet."""
+class Draw(NamedTuple):
+    """A token to be drawn after a chunk: how, its place in the answer, and ids not allowed now.
+
+    `seen` is there when penalties are; it holds until the drawn token is committed.
+    """
 
     sampling: Sampling
     position: int
     banned: frozenset[int]
+    seen: Seen | None = None
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive tokens of one request: the first one's position, and the request's blocks."""
+class Score(NamedTuple):
+    """Prompt tokens whose log-probabilities are wanted: row `first` of the chunk gives targets[0].
+
+    `top` counts the likeliest ids told beside each.
+    """
+
+    first: int
+    targets: tuple[int, ...]
+    top: int
+
+
+class Chunk(NamedTuple):
+    """Consecutive tokens of one request: the first one's position, and the request's blocks.
+
+    `place` is the request's row among the running ones. `blocks` is the request's own list: it
+    only grows, and a request admitted anew has another.
+    """
 
     request: RequestId
-    tokens: tuple[int, ...]
+    place: int
+    tokens: Sequence[int]
     start: int
-    blocks: tuple[int, ...]
+    blocks: Sequence[int]
     draw: Draw | None
+    score: Score | None = None
 
     @property
     def end(self) -> int:
@@ -30,11 +53,10 @@ class Chunk:
         return self.start + len(self.tokens)
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """The chunks of one step; a token is drawn for each chunk that reaches its sequence's end."""
 
-    chunks: tuple[Chunk, ...]
+    chunks: Sequence[Chunk]
 
     @property
     def tokens(self) -> int:
@@ -42,16 +64,31 @@ class Batch:
         return sum(len(chunk.tokens) for chunk in self.chunks)
 
     @property
-    def draws(self) -> tuple[Draw, ...]:
+    def draws(self) -> list[Draw]:
         """The draws, in the order of their chunks."""
-        return tuple(chunk.draw for chunk in self.chunks if chunk.draw is not None)
+        return [chunk.draw for chunk in self.chunks if chunk.draw is not None]
 
 
-@dataclass(frozen=True)
-class Produced:
-    """One token of a request's answer, and the reason when it is the last one."""
+class Drawn(NamedTuple):
+    """What a step computed: one id for each draw, and the log-probabilities that were wanted.
+
+    `logprobs` goes by the draw's number, `scores` by the chunk's.
+    """
+
+    tokens: Sequence[int]
+    logprobs: Mapping[int, Logprob] = {}
+    scores: Mapping[int, Sequence[Logprob]] = {}
+
+
+class Produced(NamedTuple):
+    """One token of a request's answer, and the reason when it is the last one.
+
+    `prompt_logprobs` comes with the first token, when it was wanted.
+    """
 
     request: RequestId
     token: int
     position: int
     finish: FinishReason | None
+    logprob: Logprob | None = None
+    prompt_logprobs: list[Logprob] | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from nacelle_runtime.request import Ending, Sampling
 from nacelle_runtime.wire import (
     AskStats,
     BadFrame,
@@ -44,13 +45,10 @@ class Generation:
     """A request as a frontend asks for it: prompt ids, and how the answer is drawn and ends."""
 
     prompt: list[int]
-    max_tokens: int
-    stop_ids: tuple[int, ...] = ()
-    min_tokens: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
+    sampling: Sampling
+    ending: Ending
+    priority: int = 0
+    prompt_logprobs: int | None = None
     salt: str = ""
 
 
@@ -148,13 +146,10 @@ class CoreClient:
             Submit(
                 number=number,
                 prompt=g.prompt,
-                max_tokens=g.max_tokens,
-                min_tokens=g.min_tokens,
-                stop_ids=list(g.stop_ids),
-                temperature=g.temperature,
-                top_k=g.top_k,
-                top_p=g.top_p,
-                seed=g.seed,
+                sampling=g.sampling,
+                ending=g.ending,
+                priority=g.priority,
+                prompt_logprobs=g.prompt_logprobs,
                 salt=g.salt,
                 arrived=time.monotonic(),
             )

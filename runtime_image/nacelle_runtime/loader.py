@@ -17,7 +17,8 @@ from nacelle_runtime.machine import available_memory
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
 from nacelle_runtime.runner import Runner
-from nacelle_runtime.scheduler import Bounds, Scheduler
+from nacelle_runtime.scheduler.bounds import Bounds, Policy
+from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.settings import CoreSettings
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import Ready
@@ -77,15 +78,19 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
     size = manifest.tokens_per_block
     # A cache too small for the longest sequence lowers the longest sequence.
     sequence_len = min(limits.max_seq_len, pool.total * size)
+    # Without chunks a prompt has to fit one step.
+    whole = limits.max_input_len if settings.chunked_prefill else limits.max_num_tokens
     bounds = Bounds(
         requests=requests,
         tokens=limits.max_num_tokens,
         prefill_tokens=min(settings.chunked_prefill_tokens, limits.max_num_tokens),
-        input_len=min(limits.max_input_len, sequence_len - 1),
+        input_len=min(limits.max_input_len, sequence_len - 1, whole),
         sequence_len=sequence_len,
         vocabulary=manifest.vocab_size,
         queue=settings.queue_limit,
         tokens_per_block=size,
+        policy=Policy(settings.scheduler_policy),
+        chunked=settings.chunked_prefill,
     )
     prefixes = PrefixCache(pool, manifest.key, size) if settings.prefix_caching else None
     return Scheduler(bounds, pool, prefixes)
@@ -94,7 +99,8 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
 def _warm_up(scheduler: Scheduler, runner: Runner) -> None:
     """Run a prompt of the largest chunk and a decode, so that the first request waits for none."""
     bounds = scheduler.bounds
-    length = min(bounds.prefill_tokens, bounds.input_len, bounds.sequence_len - 2)
+    largest = bounds.prefill_tokens if bounds.chunked else bounds.tokens
+    length = min(largest, bounds.input_len, bounds.sequence_len - 2)
     request = Request((-1, 0), [0] * max(length, 1), Sampling(temperature=0.5), Ending(2))
     scheduler.submit(request)
     while (batch := scheduler.schedule()) is not None:

@@ -5,20 +5,20 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nacelle_runtime.batch import Batch, Produced
+from nacelle_runtime.batch import Batch, Drawn, Produced
 from nacelle_runtime.connections import Connections
-from nacelle_runtime.request import Ending, Request, Sampling
-from nacelle_runtime.scheduler import Scheduler
+from nacelle_runtime.request import Request
+from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refused, Submit, ToCore
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The parts of a running core; `run` gives a token id for each draw of a batch."""
+    """The parts of a running core; `run` computes what a batch asks for."""
 
     scheduler: Scheduler
-    run: Callable[[Batch], list[int]]
+    run: Callable[[Batch], Drawn]
     connections: Connections
     stats: CoreStats
     ready: Ready
@@ -35,8 +35,8 @@ class Loop:
         if batch is None:
             return
         began = time.monotonic()
-        tokens = self.run(batch)
-        produced = self.scheduler.commit(batch, tokens)
+        drawn = self.run(batch)
+        produced = self.scheduler.commit(batch, drawn)
         self.stats.stepped(produced, began, time.monotonic())
         self._hand_out(produced)
 
@@ -65,10 +65,12 @@ class Loop:
         request = Request(
             id=(connection, message.number),
             prompt=message.prompt,
-            sampling=Sampling(message.temperature, message.top_k, message.top_p, message.seed),
-            ending=Ending(message.max_tokens, frozenset(message.stop_ids), message.min_tokens),
+            sampling=message.sampling,
+            ending=message.ending,
             salt=message.salt,
             arrived=message.arrived,
+            priority=message.priority,
+            prompt_logprobs=message.prompt_logprobs,
         )
         refusal = self.scheduler.submit(request)
         if refusal is None:
@@ -87,6 +89,8 @@ class Loop:
         outputs: dict[int, list[Output]] = defaultdict(list)
         for item in produced:
             connection, number = item.request
-            outputs[connection].append(Output(number, item.token, item.finish))
+            outputs[connection].append(
+                Output(number, item.token, item.finish, item.logprob, item.prompt_logprobs)
+            )
         for connection, items in outputs.items():
             self.connections.send(connection, Outputs(items, []))

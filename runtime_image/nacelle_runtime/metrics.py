@@ -36,9 +36,13 @@ class _Snapshot(Collector):
         yield self._gauge("kv_blocks_idle", "Blocks kept for their content alone", s.kv_blocks_idle)
         yield self._counter("prompt_tokens", "Prompt tokens taken in", s.prompt_tokens)
         yield self._counter(
-            "prefix_hit_tokens", "Prompt tokens found in the cache", s.prefix_hit_tokens
+            "prefix_asked_tokens", "Prompt tokens of admitted requests", s.prefix_asked_tokens
+        )
+        yield self._counter(
+            "prefix_hit_tokens", "Of these, tokens found in the cache", s.prefix_hit_tokens
         )
         yield self._counter("generated_tokens", "Tokens drawn", s.generated_tokens)
+        yield self._counter("preemptions", "Times a request was put back", s.preemptions)
         yield self._counter("steps", "Steps of the engine", s.steps)
         yield self._finished()
         yield self._histogram(

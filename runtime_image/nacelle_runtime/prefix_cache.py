@@ -21,12 +21,14 @@ class PrefixCache:
         self._format = struct.Struct(f"<{tokens_per_block}i")
 
     def match(self, request: Request) -> list[int]:
-        """The blocks that hold the longest known prefix of a prompt, never all of its tokens.
+        """The blocks that hold the longest known prefix of a sequence, never all of its tokens.
 
-        At least one token is left to compute: its logits are wanted.
+        At least one token is left to compute: its logits are wanted. So are those of every prompt
+        token whose log-probabilities are owed.
         """
         blocks: list[int] = []
-        for index in range((len(request.prompt) - 1) // self._size):
+        most = len(request.scores) if request.unscored else len(request.tokens) - 1
+        for index in range(most // self._size):
             block = self._pool.find(self._key(request, index))
             if block is None:
                 break

@@ -11,6 +11,8 @@ class CoreSettings(msgspec.Struct, frozen=True):
     bundle: str
     threads: int
     max_batch_size: int | None = None
+    scheduler_policy: str = "GUARANTEED_NO_EVICT"
+    chunked_prefill: bool = True
     chunked_prefill_tokens: int = 512
     kv_cache_free_memory_percent: int = 90
     kv_cache_blocks: int | None = None

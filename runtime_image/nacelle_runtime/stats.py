@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from nacelle_runtime.batch import Produced
 from nacelle_runtime.request import Request, RequestId
-from nacelle_runtime.scheduler import Scheduler
+from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.wire import Histogram, Stats
 
 # Seconds.
@@ -80,8 +80,10 @@ class CoreStats:
             kv_blocks_used=scheduler.pool.used,
             kv_blocks_idle=scheduler.pool.idle,
             prompt_tokens=self._prompt_tokens,
+            prefix_asked_tokens=scheduler.asked_tokens,
             prefix_hit_tokens=scheduler.hit_tokens,
             generated_tokens=self._generated,
+            preemptions=scheduler.preemptions,
             steps=self._steps,
             finished=dict(self._finished),
             time_to_first_token=self._first_token.snapshot(),

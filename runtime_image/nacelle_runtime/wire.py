@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from nacelle_runtime.request import Ending, Logprob, Sampling
+
 MAX_FRAME: Final = 64 << 20
 _LENGTH = struct.Struct(">I")
 
@@ -18,13 +20,10 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag=0):
 
     number: int
     prompt: list[int]
-    max_tokens: int
-    min_tokens: int
-    stop_ids: list[int]
-    temperature: float
-    top_k: int
-    top_p: float
-    seed: int
+    sampling: Sampling
+    ending: Ending
+    priority: int
+    prompt_logprobs: int | None
     salt: str
     arrived: float
 
@@ -40,11 +39,16 @@ class AskStats(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True):
-    """One token of a request's answer; finish is "stop", "length" or, while it goes on, None."""
+    """One token of a request's answer; finish is "stop", "length" or, while it goes on, None.
+
+    The log-probabilities of the prompt, from its second token on, come with the first token.
+    """
 
     number: int
     token: int
     finish: str | None
+    logprob: Logprob | None = None
+    prompt_logprobs: list[Logprob] | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True):
@@ -91,8 +95,10 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     kv_blocks_used: int
     kv_blocks_idle: int
     prompt_tokens: int
+    prefix_asked_tokens: int
     prefix_hit_tokens: int
     generated_tokens: int
+    preemptions: int
     steps: int
     finished: dict[str, int]
     time_to_first_token: Histogram

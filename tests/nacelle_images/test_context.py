@@ -46,7 +46,7 @@ def test_what_python_leaves_behind_changes_no_tag(checkout):
     ("changed", "operator_changes", "runtime_changes"),
     [
         ("operator/nacelle_operator/plan.py", True, False),
-        ("runtime_image/nacelle_runtime/scheduler.py", False, True),
+        ("runtime_image/nacelle_runtime/loop.py", False, True),
         ("engine/nacelle_engine/limits.py", True, True),
         ("requirements/runtime.txt", False, True),
         ("operator/Dockerfile", True, False),

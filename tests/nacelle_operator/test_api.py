@@ -112,7 +112,6 @@ ONE_VALUE = {
     "ModelSource.oci",
     "ModelSource.s3",
     "InferenceDeploymentSpec.autoscaling",
-    "Runtime.chunked_prefill",
     "Runtime.speculative",
     "Frontends.triton",
     "OpenAIFrontend.enabled",

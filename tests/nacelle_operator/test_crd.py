@@ -156,8 +156,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"replicas": -1}, "spec.replicas"),
     (SERVE, {"autoscaling": {"provider": "KEDA"}}, "autoscaling is not built yet"),
     (SERVE, {"runtime": {"speculative": {"method": "ngram"}}}, "speculative is not built yet"),
-    (SERVE, {"runtime": {"schedulerPolicy": "MAX_UTILIZATION"}}, "MAX_UTILIZATION is not built"),
-    (SERVE, {"runtime": {"chunkedPrefill": False}}, "runtime.chunkedPrefill false is not built"),
     (SERVE, {"frontends": {"triton": {"enabled": True}}}, "triton is not built yet"),
     (SERVE, {"frontends": {"openai": {"enabled": False}}}, "openai.enabled cannot be false"),
     (SERVE, {"frontends": {"openai": {"tlsSecretRef": {"name": "t"}}}}, "tlsSecretRef is not"),
@@ -172,6 +170,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     *((plural, {}) for plural in BASES),
+    (SERVE, {"runtime": {"schedulerPolicy": "MAX_UTILIZATION", "chunkedPrefill": False}}),
     (BUILD, {"model": {"persistentVolumeClaim": None, "huggingFace": HUB}}),
     (BUILD, {"model": {"persistentVolumeClaim": {"path": "a/b..c"}}}),
     (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),

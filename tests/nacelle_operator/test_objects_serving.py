@@ -103,6 +103,8 @@ ARGUMENTS = {
             "queueLimit": 9,
             "kvCacheFreeMemoryPercent": 50,
             "prefixCaching": False,
+            "schedulerPolicy": "MAX_UTILIZATION",
+            "chunkedPrefill": False,
         },
         {"port": 9000, "apiKeysSecretRef": {"name": "keys", "key": "list"}},
         [
@@ -115,6 +117,7 @@ ARGUMENTS = {
             "--api-keys-file",
             "/etc/nacelle/api-keys/keys",
             "--no-prefix-caching",
+            "--no-chunked-prefill",
         ],
     ),
 }
@@ -134,6 +137,8 @@ def test_arguments_are_the_runtimes_own(case: str) -> None:
     assert parsed.model_name == "smollm2"
     assert parsed.port == openai.get("port", 8000)
     assert parsed.no_prefix_caching is not runtime.get("prefixCaching", True)
+    assert parsed.no_chunked_prefill is not runtime.get("chunkedPrefill", True)
+    assert parsed.scheduler_policy == runtime.get("schedulerPolicy", "GUARANTEED_NO_EVICT")
 
 
 def test_api_keys_come_from_the_secret() -> None:

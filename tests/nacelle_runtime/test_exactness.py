@@ -14,10 +14,12 @@ from serving import serve_engine
 from nacelle_engine.bundle import read_bundle
 from nacelle_runtime.client import CoreClient, Generation
 from nacelle_runtime.frontends.tokenizer import Tokenizer
+from nacelle_runtime.request import Ending, Sampling
 
 pytestmark = pytest.mark.slow
 PROMPTS = Path(__file__).with_name("prompts.txt")
 LENGTH = 64
+GREEDY = Sampling(temperature=0)
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +69,12 @@ async def answers(server, engine, prompts, at_once, walk):
     client, places = CoreClient(), asyncio.Semaphore(at_once)
     connection = asyncio.create_task(client.run(server.core_socket()))
     await client.ready
-    stop_ids = read_bundle(engine).manifest.eos_token_ids
+    ending = Ending(LENGTH, frozenset(read_bundle(engine).manifest.eos_token_ids))
 
     async def ask(prompt):
         async with places:
             await asyncio.sleep(walk.random() * 0.3 * (at_once > 1))
-            answer, tokens = client.submit(Generation(prompt, LENGTH, stop_ids, temperature=0)), []
+            answer, tokens = client.submit(Generation(prompt, GREEDY, ending)), []
             while True:
                 outputs = await answer.read()
                 tokens += [output.token for output in outputs]

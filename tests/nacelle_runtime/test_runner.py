@@ -1,15 +1,18 @@
 """Scheduler and runner over a real paged model: the same answers as with no cache and no batch."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from tiny_program import TinyProgram
 
+from nacelle_runtime.batch import Drawn
 from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
 from nacelle_runtime.runner import Runner
-from nacelle_runtime.scheduler import Bounds, Scheduler
+from nacelle_runtime.scheduler.bounds import Bounds, Policy
+from nacelle_runtime.scheduler.scheduler import Scheduler
 
 MODEL = TinyProgram()
 BOUNDS = Bounds(
@@ -23,11 +26,13 @@ BOUNDS = Bounds(
 )
 
 
-def engine(blocks, caching=True):
+def engine(blocks, caching=True, **bounds):
     pool = BlockPool(blocks)
     MODEL.allocate_kv(blocks)
     prefixes = PrefixCache(pool, "k", 32) if caching else None
-    return Scheduler(BOUNDS, pool, prefixes), Runner(MODEL.run, groups=1, tokens_per_block=32)
+    return Scheduler(replace(BOUNDS, **bounds), pool, prefixes), Runner(
+        MODEL.run, groups=1, tokens_per_block=32
+    )
 
 
 def step(scheduler, runner, answers):
@@ -78,3 +83,40 @@ def test_a_seed_gives_the_same_answer_alone_and_among_others():
 
     assert run(others=0) == run(others=5)
     assert len(set(run(others=0))) > 10
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_sampled_answer_is_the_same_when_its_request_was_put_back(chunked):
+    def run(blocks, policy):
+        scheduler, runner = engine(
+            blocks, caching=False, policy=policy, chunked=chunked, tokens=100, sequence_len=200
+        )
+        answers = {}
+        for number in range(6):
+            sampling = Sampling(0.9, 40, 0.95, seed=number)
+            scheduler.submit(Request((0, number), [number] * 30, sampling, Ending(100)))
+        while not scheduler.idle:
+            step(scheduler, runner, answers)
+        return answers, scheduler.preemptions
+
+    undisturbed, none = run(60, Policy.GUARANTEED_NO_EVICT)
+    tight, some = run(14, Policy.MAX_UTILIZATION)
+    assert (none, some > 2) == (0, True)
+    assert tight == undisturbed
+
+
+def test_the_tables_of_a_step_hold_each_requests_blocks_and_zeros_after_them():
+    walk = random.Random(1)
+    scheduler, runner = engine(blocks=30, policy=Policy.MAX_UTILIZATION)
+    for number in range(12):
+        prompt = [walk.randrange(260) for _ in range(walk.randrange(1, 150))]
+        scheduler.submit(Request((0, number), prompt, Sampling(), Ending(100)))
+    while (batch := scheduler.schedule()) is not None:
+        made = runner.step_input(batch)
+        (table,) = made.block_tables
+        width = max(len(chunk.blocks) for chunk in batch.chunks)
+        assert table.tolist() == [
+            [*chunk.blocks, *[0] * (width - len(chunk.blocks))] for chunk in batch.chunks
+        ]
+        scheduler.commit(batch, Drawn([5] * len(batch.draws)))
+    assert scheduler.preemptions > 0

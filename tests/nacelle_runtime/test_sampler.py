@@ -1,25 +1,53 @@
-"""The sampler against the formula in its docstring, exactly and by statistics."""
+"""The sampler against the formulas in its docstrings, exactly and by statistics.
+
+Statistics: chi squared over the tokens that are expected at least five times (the rest as one),
+with fixed seeds; a test fails when chance alone would do so once in a million runs.
+"""
+
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from nacelle_runtime.batch import Draw
-from nacelle_runtime.request import Sampling
-from nacelle_runtime.sampler import sample
+from nacelle_runtime.batch import Batch, Chunk, Draw, Score
+from nacelle_runtime.request import Sampling, Seen
+from nacelle_runtime.sampling.sampler import draw_tokens, sample
 
 GREEDY = Sampling(temperature=0)
+FALSE_ALARM = 1e-6
+DRAWS = 4000
+PROMPT, ANSWER = frozenset({1, 2, 5}), Counter({2: 3, 4: 1})
 
 
-def draw(sampling=GREEDY, position=0, banned=()):
-    return Draw(sampling, position, frozenset(banned))
+def draw(sampling=GREEDY, position=0, banned=(), seen=None):
+    return Draw(sampling, position, frozenset(banned), seen)
 
 
-def expected(logits, sampling):
-    """The distribution by the formula, in float64: softmax, top-k, renormalise, top-p."""
-    p = torch.softmax(logits.double() / sampling.temperature, dim=-1)
+def transformed(logits, sampling, banned=(), seen=None):
+    """Step 1 of the sampler's docstring, one id after another in float64."""
+    result = logits.double().tolist()
+    for i in range(len(result)):
+        if i in banned:
+            result[i] = -np.inf
+        result[i] += sampling.logit_bias.get(i, 0)
+        if seen is None:
+            continue
+        if i in seen.prompt or i in seen.answer:
+            r = sampling.repetition_penalty
+            result[i] = result[i] / r if result[i] > 0 else result[i] * r
+        if i in seen.answer:
+            result[i] -= sampling.frequency_penalty * seen.answer[i] + sampling.presence_penalty
+    return torch.tensor(result, dtype=torch.float64)
+
+
+def expected(logits, sampling, banned=(), seen=None):
+    """The distribution by the formulas: softmax, min_p, top_k, renormalise, top_p."""
+    p = torch.softmax(transformed(logits, sampling, banned, seen) / sampling.temperature, dim=-1)
     order = sorted(range(len(p)), key=lambda i: (-p[i].item(), i))
-    kept = order[: sampling.top_k or len(order)]
+    kept = [i for i in order if p[i] >= sampling.min_p * p.max()]
+    kept = kept[: sampling.top_k or len(kept)]
     total, reached, nucleus = sum(p[i].item() for i in kept), 0.0, []
     for i in kept:
         if reached >= sampling.top_p * total:
@@ -32,59 +60,174 @@ def expected(logits, sampling):
     return result
 
 
+def check_distribution(tokens, p):
+    """Chi squared of drawn tokens against probabilities [vocab]."""
+    counts = np.bincount(tokens, minlength=len(p))
+    assert counts[p == 0].sum() == 0, "a token that is cut or banned was drawn"
+    likely = p * len(tokens) >= 5
+    groups = [(counts[i], p[i] * len(tokens)) for i in np.flatnonzero(likely)]
+    rare = p[~likely].sum() * len(tokens)
+    if rare >= 5:
+        groups.append((counts[~likely].sum(), rare))
+    statistic = sum((found - wanted) ** 2 / wanted for found, wanted in groups)
+    freedom = len(groups) - 1
+    if freedom == 0:
+        return
+    half = torch.tensor([freedom / 2, statistic / 2], dtype=torch.float64)
+    chance = torch.special.gammaincc(half[0], half[1]).item()
+    assert chance > FALSE_ALARM, f"chi squared {statistic:.1f} at {freedom} degrees of freedom"
+
+
+def drawn(logits, sampling, banned=(), seen=None):
+    draws = [draw(replace(sampling, seed=n), n % 7, banned, seen) for n in range(DRAWS)]
+    return draw_tokens(logits.expand(DRAWS, -1).clone(), draws)
+
+
 def test_greedy_takes_the_first_largest_and_heeds_bans():
     logits = torch.tensor([[1.0, 3.0, 3.0], [5.0, 4.0, 1.0]])
-    assert sample(logits, [draw(), draw(banned=[0])]) == [1, 1]
+    assert draw_tokens(logits, [draw(), draw(banned=[0])]) == [1, 1]
 
 
-@pytest.mark.parametrize("vocabulary", [7, 3000])
-@pytest.mark.parametrize(
-    "sampling",
-    [
-        Sampling(temperature=1.0),
-        Sampling(temperature=0.5),
-        Sampling(temperature=2.0, top_k=3),
-        Sampling(temperature=1.0, top_p=0.7),
-        Sampling(temperature=1.5, top_k=5, top_p=0.9),
-        Sampling(temperature=8.0, top_p=0.999),
-        Sampling(temperature=8.0, top_k=2000, top_p=0.9),
-    ],
-)
+CUTS = [
+    Sampling(),
+    Sampling(temperature=0.5),
+    Sampling(temperature=2.0, top_k=3),
+    Sampling(top_p=0.7),
+    Sampling(min_p=0.2),
+    Sampling(temperature=1.5, top_k=5, top_p=0.9),
+    Sampling(temperature=1.5, top_k=5, top_p=0.9, min_p=0.05),
+    Sampling(temperature=3, top_p=0.8, min_p=0.1),
+    Sampling(temperature=8.0, top_p=0.999),
+    Sampling(temperature=8.0, min_p=0.01),
+    Sampling(temperature=8.0, top_p=0.9, min_p=0.001),
+    Sampling(temperature=8.0, top_k=1200, top_p=0.9),
+]
+
+
+@pytest.mark.parametrize("vocabulary", [7, 1500])
+@pytest.mark.parametrize("sampling", CUTS)
 def test_the_drawn_tokens_follow_the_formula(sampling, vocabulary):
-    draws, total = 4000, 0.0
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(3)) * 3
-    p = expected(logits, sampling)
-    seeds = [
-        Sampling(sampling.temperature, sampling.top_k, sampling.top_p, s) for s in range(draws)
-    ]
-    tokens = sample(logits.expand(draws, -1).clone(), [draw(s) for s in seeds])
-    counts = np.bincount(tokens, minlength=vocabulary)
-    assert counts[p == 0].sum() == 0, "a token outside of top-k or top-p was drawn"
-    likely = p * draws >= 5
-    rare_p, rare = p[~likely].sum(), counts[~likely].sum()
-    total = ((counts[likely] - p[likely] * draws) ** 2 / (p[likely] * draws)).sum()
-    if rare_p * draws >= 5:
-        total += (rare - rare_p * draws) ** 2 / (rare_p * draws)
-    freedom = max(int(likely.sum()), 1)
-    assert total < freedom + 4.5 * np.sqrt(2 * freedom) + 6, "chi squared is too large"
+    check_distribution(drawn(logits, sampling), expected(logits, sampling))
+
+
+CHANGES = [
+    ({"repetition_penalty": 1.7}, ()),
+    ({"repetition_penalty": 0.6}, ()),
+    ({"presence_penalty": 1.5}, ()),
+    ({"presence_penalty": -1.0}, ()),
+    ({"frequency_penalty": 0.8}, ()),
+    ({"logit_bias": {0: 2.5, 3: -1.5, 6: -100.0}}, ()),
+    ({}, (2, 3)),
+    ({"repetition_penalty": 1.3, "presence_penalty": 0.4, "frequency_penalty": -0.3}, (0,)),
+    (
+        {
+            "repetition_penalty": 1.2,
+            "presence_penalty": 0.5,
+            "frequency_penalty": 0.2,
+            "logit_bias": {5: 1.0, 0: -0.5, 2: 2.0},
+            "temperature": 1.4,
+            "top_k": 6,
+            "top_p": 0.95,
+            "min_p": 0.02,
+        },
+        (3,),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "banned"), CHANGES)
+def test_each_change_of_logits_follows_the_formula(fields, banned):
+    logits = torch.tensor([0.5, -0.3, 0.8, -0.6, 0.2, -0.2, 0.9, -0.9])
+    sampling, seen = Sampling(**fields), Seen(PROMPT, ANSWER)
+    wanted = expected(logits, sampling, banned, seen)
+    plain = expected(logits, Sampling())
+    assert np.abs(wanted - plain).sum() > 0.1, "the field changes too little to be seen"
+    check_distribution(drawn(logits, sampling, banned, seen), wanted)
+
+
+@pytest.mark.parametrize(("fields", "banned"), CHANGES)
+def test_greedy_takes_the_largest_after_the_changes(fields, banned):
+    seen = Seen(PROMPT, ANSWER)
+    sampling = Sampling(**(fields | {"temperature": 0}))
+    logits = torch.randn(50, 8, generator=torch.Generator().manual_seed(6)) * 2
+    wanted = [int(transformed(row, sampling, banned, seen).argmax()) for row in logits]
+    assert draw_tokens(logits.clone(), [draw(sampling, 0, banned, seen)] * 50) == wanted
+    assert wanted != logits.argmax(-1).tolist(), "the changes change no choice"
+
+
+def test_the_test_of_distributions_can_fail():
+    logits = torch.randn(7, generator=torch.Generator().manual_seed(3))
+    tokens = drawn(logits, Sampling(temperature=1.5))
+    with pytest.raises(AssertionError, match="chi squared"):
+        check_distribution(tokens, expected(logits, Sampling()))
 
 
 def test_a_row_gets_the_same_token_in_every_batch():
-    logits = torch.randn(6, 500, generator=torch.Generator().manual_seed(1))
-    samplings = [
-        Sampling(0.9, seed=1),
-        Sampling(0.9, top_p=0.5, seed=2),
-        GREEDY,
-        Sampling(1.1, top_k=4, seed=3),
-        Sampling(0.7, top_k=40, top_p=0.95, seed=4),
-        Sampling(1.0, seed=1),
+    logits = torch.randn(9, 500, generator=torch.Generator().manual_seed(1))
+    seen = Seen(frozenset({3}), Counter({7: 2}))
+    draws = [
+        draw(Sampling(0.9, seed=1), 0),
+        draw(Sampling(0.9, top_p=0.5, seed=2), 1),
+        draw(GREEDY, 2),
+        draw(Sampling(1.1, top_k=4, seed=3), 3, banned=[5]),
+        draw(Sampling(0.7, top_k=40, top_p=0.95, seed=4), 4),
+        draw(Sampling(1.0, seed=1), 5),
+        draw(Sampling(1.0, min_p=0.1, seed=6, repetition_penalty=1.5), 6, seen=seen),
+        draw(Sampling(2.0, seed=7, frequency_penalty=1.0), 7, seen=seen),
+        draw(Sampling(0.0, logit_bias={9: 8.0}), 8),
     ]
-    draws = [draw(s, position) for position, s in enumerate(samplings)]
-    together = sample(logits.clone(), draws)
-    alone = [sample(logits[i : i + 1].clone(), [d])[0] for i, d in enumerate(draws)]
+    together = draw_tokens(logits.clone(), draws)
+    alone = [draw_tokens(logits[i : i + 1].clone(), [d])[0] for i, d in enumerate(draws)]
     assert together == alone
+
+
+def test_seeds_and_positions_give_numbers_of_their_own():
+    logits = torch.zeros(1, 1000)
+    tokens = {
+        (seed, position): draw_tokens(logits.clone(), [draw(Sampling(seed=seed), position)])[0]
+        for seed in (0, 1, -1, 2**63 - 1)
+        for position in (0, 1, 2**33)
+    }
+    assert len(set(tokens.values())) == len(tokens)
 
 
 def test_a_tiny_temperature_is_greedy_and_not_a_number_never():
     logits = torch.tensor([[100.0, 99.0, -100.0]])
-    assert sample(logits, [draw(Sampling(temperature=1e-6, seed=9))]) == [0]
+    assert draw_tokens(logits, [draw(Sampling(temperature=1e-6, seed=9))]) == [0]
+
+
+def test_log_probabilities_are_the_models_own_and_ranked():
+    logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(2))
+    own = torch.log_softmax(logits.double(), -1)
+    biased = Sampling(temperature=0, logit_bias={17: 100.0}, logprobs=5)
+    draws = [draw(biased), draw(GREEDY), draw(Sampling(temperature=0, logprobs=0))]
+    chunks = [Chunk((0, n), n, [1], 0, [1], one) for n, one in enumerate(draws)]
+    found = sample(logits.clone(), Batch(chunks))
+    assert found.tokens[0] == 17
+    assert set(found.logprobs) == {0, 2}
+    first, last = found.logprobs[0], found.logprobs[2]
+    order = own[0].argsort(descending=True).tolist()
+    assert first.value == pytest.approx(own[0, 17].item(), abs=1e-5)
+    assert first.rank == order.index(17) + 1
+    assert first.ids == order[:5]
+    assert first.values == pytest.approx(own[0, order[:5]].tolist(), abs=1e-5)
+    assert (last.rank, last.ids) == (1, [])
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 150])
+def test_prompts_are_scored_row_by_row(count):
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(1 + count, 30, generator=generator)
+    targets = tuple(torch.randint(30, (count,), generator=generator).tolist())
+    chunks = [
+        Chunk((0, 0), 0, [1], 0, [1], draw()),
+        Chunk((0, 1), 1, [1] * count, 0, [1], None, Score(0, targets, 2)),
+    ]
+    found = sample(logits.clone(), Batch(chunks)).scores
+    own = torch.log_softmax(logits[1:].double(), -1)
+    assert set(found) == {1}
+    assert [s.value for s in found[1]] == pytest.approx(
+        [own[n, t].item() for n, t in enumerate(targets)], abs=1e-5
+    )
+    assert [s.ids for s in found[1]] == own.topk(2).indices.tolist()

@@ -1,56 +1,17 @@
-"""The scheduler under random walks: nothing lost, nothing starved, every bound kept."""
-
-import random
+"""The scheduler under GUARANTEED_NO_EVICT: what a step holds, and who gets in."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scheduling import SIZE, STOP, make, request, run_dry, step
 
-from nacelle_runtime.kv_blocks import BlockPool
-from nacelle_runtime.prefix_cache import PrefixCache
-from nacelle_runtime.request import Ending, FinishReason, RefusalCode, Request, Sampling
-from nacelle_runtime.scheduler import Bounds, Scheduler
-
-SIZE = 4
-STOP = 1
-
-
-def make(blocks=20, caching=True, **bounds):
-    values = {
-        "requests": 4,
-        "tokens": 16,
-        "prefill_tokens": 8,
-        "input_len": 40,
-        "sequence_len": 60,
-        "vocabulary": 100,
-        "queue": 6,
-        "tokens_per_block": SIZE,
-    } | bounds
-    pool = BlockPool(blocks)
-    prefixes = PrefixCache(pool, "engine", values["tokens_per_block"]) if caching else None
-    return Scheduler(Bounds(**values), pool, prefixes)
-
-
-def request(number, prompt, max_tokens=3, salt="", min_tokens=0):
-    ending = Ending(max_tokens, frozenset({STOP}), min_tokens)
-    return Request((0, number), list(prompt), Sampling(), ending, salt)
-
-
-def step(scheduler, token=lambda draw: 7):
-    batch = scheduler.schedule()
-    if batch is None:
-        return None, []
-    return batch, scheduler.commit(batch, [token(draw) for draw in batch.draws])
-
-
-def run_dry(scheduler):
-    produced = []
-    while not scheduler.idle:
-        batch, out = step(scheduler)
-        assert batch is not None, "requests wait but nothing runs"
-        scheduler.check()
-        produced += out
-    return produced
+from nacelle_runtime.batch import Drawn
+from nacelle_runtime.request import (
+    Ending,
+    FinishReason,
+    Logprob,
+    RefusalCode,
+    Request,
+    Sampling,
+)
 
 
 def test_a_long_prompt_is_run_in_chunks_beside_decodes():
@@ -160,45 +121,98 @@ def test_a_cancelled_request_frees_its_blocks_wherever_it_stands():
     assert scheduler.pool.available == scheduler.pool.total
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    seed=st.integers(0, 2**32),
-    blocks=st.integers(16, 40),
-    caching=st.booleans(),
-    requests=st.integers(1, 5),
+def test_whole_prompts_are_never_split_and_hold_up_answers_for_one_step():
+    scheduler = make(chunked=False, tokens=16, prefill_tokens=4)
+    scheduler.submit(request(1, [5] * 3, max_tokens=9))
+    step(scheduler)
+    scheduler.submit(request(2, range(10, 26)))
+    scheduler.submit(request(3, range(30, 46)))
+    scheduler.submit(request(4, range(50, 54), max_tokens=1))
+    sizes = []
+    for _ in range(5):
+        batch, _ = step(scheduler)
+        sizes.append([len(chunk.tokens) for chunk in batch.chunks])
+    assert sizes == [[16], [1, 1], [16], [1, 1, 1, 4], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        (Sampling(top_p=0), "top_p is out of range"),
+        (Sampling(temperature=-1), "temperature is out of range"),
+        (Sampling(repetition_penalty=0), "repetition_penalty is out of range"),
+        (Sampling(logprobs=21), "logprobs is out of range"),
+        (Sampling(logit_bias={100: 1}), "logit_bias: token ids must lie in 0 to 99"),
+        (Sampling(bad_words=((5, -1),)), "bad_words: token ids must lie in 0 to 99"),
+        (Sampling(bad_words=((),)), "bad_words: a word has no tokens"),
+        (
+            Sampling(bad_words=tuple((i,) for i in range(2, 100))),
+            "bad_words and stop_token_ids leave no token to draw",
+        ),
+    ],
 )
-def test_random_walks_lose_no_block_and_no_request(seed, blocks, caching, requests):
-    walk = random.Random(seed)
-    scheduler = make(blocks=blocks, caching=caching, requests=requests, tokens=max(requests, 9))
-    stems = [[walk.randrange(2, 100) for _ in range(30)] for _ in range(3)]
-    alive, finished, number = set(), set(), 0
-    for _ in range(120):
-        action = walk.random()
-        if action < 0.35:
-            prompt = walk.choice(stems)[: walk.randrange(1, 30)]
-            prompt = prompt + [walk.randrange(2, 100) for _ in range(walk.randrange(0, 5))]
-            number += 1
-            if scheduler.submit(request(number, prompt, walk.randrange(1, 20))) is None:
-                alive.add(number)
-        elif action < 0.45 and alive:
-            gone = walk.choice(sorted(alive))
-            assert scheduler.cancel([(0, gone)]) == 1
-            alive.discard(gone)
-        else:
-            batch, out = step(scheduler, lambda draw: walk.choice([STOP, 7, 8, 9]))
-            assert (batch is None) == (not alive)
-            if batch is not None:
-                assert batch.tokens <= scheduler.bounds.tokens
-                for chunk in batch.chunks:
-                    assert len(chunk.blocks) * SIZE >= chunk.end
-            for item in out:
-                assert item.request[1] in alive, "an answer for a request that is gone"
-                if item.finish:
-                    alive.discard(item.request[1])
-                    finished.add(item.request[1])
-        scheduler.check()
+def test_sampling_that_cannot_be_is_refused(sampling, message):
+    asked = Request((0, 1), [5], sampling, Ending(3, frozenset({0, STOP})))
+    assert make().submit(asked).message == message
+
+
+def test_a_request_that_the_pool_can_never_hold_is_refused():
+    refusal = make(blocks=4).submit(request(1, [5] * 10, max_tokens=4))
+    assert refusal.message == "13 tokens do not fit the cache's 3 blocks"
+
+
+def test_more_prompt_log_probabilities_than_a_message_holds_are_refused():
+    scheduler = make(blocks=8000, input_len=25_000, sequence_len=26_000)
+    asked = Request((0, 1), [5] * 24_000, Sampling(), Ending(3), prompt_logprobs=20)
+    message = "prompt_logprobs gives 504000 values; the limit is 500000"
+    assert scheduler.submit(asked).message == message
+
+
+def test_bad_words_ban_their_last_token_after_the_others():
+    scheduler = make()
+    words = ((9,), (7, 8), (5, 7, 7))
+    asked = Request((0, 1), [5, 7], Sampling(bad_words=words), Ending(4))
+    scheduler.submit(asked)
+    answers, banned = iter([7, 5, 7, 6]), []
+    while not scheduler.idle:
+        batch, _ = step(scheduler, lambda draw: next(answers))
+        banned += [set(draw.banned) for draw in batch.draws]
+    assert banned == [{9}, {9, 8}, {9}, {9, 8, 7}]
+
+
+def test_penalties_see_the_prompt_and_count_the_answer():
+    scheduler = make()
+    asked = Request((0, 1), [5, 6], Sampling(presence_penalty=1), Ending(4))
+    scheduler.submit(asked)
+    answers, seen = iter([7, 5, 7, 6]), []
+    while not scheduler.idle:
+        batch = scheduler.schedule()
+        seen += [dict(draw.seen.answer) for draw in batch.draws]
+        assert batch.draws[0].seen.prompt == {5, 6}
+        scheduler.commit(batch, Drawn([next(answers)]))
+    assert seen == [{}, {7: 1}, {7: 1, 5: 1}, {7: 2, 5: 1}]
+
+
+def test_the_prompts_log_probabilities_are_asked_for_once_in_order():
+    scheduler = make()
+    prompt = list(range(10, 30))
+    scheduler.submit(request(1, prompt))
     run_dry(scheduler)
-    scheduler.check()
-    assert scheduler.pool.available == scheduler.pool.total
-    if not caching:
-        assert scheduler.pool.idle == 0
+    asked = Request((0, 2), prompt, Sampling(), Ending(2), prompt_logprobs=0)
+    scheduler.submit(asked)
+    targets = []
+    while not scheduler.idle:
+        batch = scheduler.schedule()
+        (chunk,) = batch.chunks
+        scores = {}
+        if chunk.score is not None:
+            assert chunk.score.first == 0
+            targets += chunk.score.targets
+            scores[0] = [Logprob(-float(t), 1, [], []) for t in chunk.score.targets]
+        out = scheduler.commit(batch, Drawn([7] * len(batch.draws), scores=scores))
+        for item in out:
+            told = item.prompt_logprobs
+            assert (told is None) == (item.position > 0)
+            if told is not None:
+                assert [-t.value for t in told] == prompt[1:]
+    assert targets == prompt[1:]

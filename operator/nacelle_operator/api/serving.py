@@ -11,17 +11,7 @@ from nacelle_operator.api.schema import ApiModel, Foreign, Name, Rule, not_built
 class Runtime(ApiModel):
     """Settings of the serving process."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        not_built("speculative", "leave it out"),
-        Rule(
-            "!has(self.schedulerPolicy) || self.schedulerPolicy == 'GUARANTEED_NO_EVICT'",
-            "runtime.schedulerPolicy MAX_UTILIZATION is not built yet: use GUARANTEED_NO_EVICT",
-        ),
-        Rule(
-            "!has(self.chunkedPrefill) || self.chunkedPrefill",
-            "runtime.chunkedPrefill false is not built yet: leave it true",
-        ),
-    )
+    rules: ClassVar[tuple[Rule, ...]] = (not_built("speculative", "leave it out"),)
 
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Requests in a step, at most; left out: what the engine was built for."""
@@ -33,13 +23,16 @@ class Runtime(ApiModel):
     """Requests that may wait, at most; more are answered 429. Left out: 256."""
 
     scheduler_policy: Literal["GUARANTEED_NO_EVICT", "MAX_UTILIZATION"] = "GUARANTEED_NO_EVICT"
-    """GUARANTEED_NO_EVICT: a request starts only when it can be finished without being put back."""
+    """GUARANTEED_NO_EVICT: a request starts only when it can be finished without being put back.
+    MAX_UTILIZATION: it starts when its tokens so far fit; when the KV cache is full, the youngest
+    of the lowest priority is put back and computed again later, with the same answer."""
 
     prefix_caching: bool = True
     """Keep the KV blocks of finished prompts and reuse them for prompts that begin alike."""
 
     chunked_prefill: bool = True
-    """Split long prompts over steps, so that running requests go on meanwhile."""
+    """Split long prompts over steps, so that running requests go on meanwhile. If not, a prompt is
+    at most the engine's maxNumTokens long."""
 
     speculative: Foreign | None = None
     """Not built yet: refused."""

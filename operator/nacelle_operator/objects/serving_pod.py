@@ -112,6 +112,8 @@ def arguments(resource: InferenceDeployment, engine: Engine) -> list[str]:
     given = [text for flag, value in flags.items() if value is not None for text in (flag, value)]
     if not runtime.prefix_caching:
         given.append("--no-prefix-caching")
+    if not runtime.chunked_prefill:
+        given.append("--no-chunked-prefill")
     return ["serve", f"{_STORE}/{engine.spec.path}", *map(str, given)]
 
 

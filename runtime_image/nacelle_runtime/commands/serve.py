@@ -13,6 +13,7 @@ from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_file
 from nacelle_engine.errors import InvalidRequest, NacelleError
 from nacelle_engine.machine import this_machine
 from nacelle_runtime.machine import usable_processors
+from nacelle_runtime.scheduler.bounds import Policy
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
 from nacelle_runtime.supervisor import Server, listen, supervise
 from nacelle_runtime.termination import leave_failure
@@ -53,9 +54,17 @@ def _configure_engine(parser: argparse.ArgumentParser) -> None:
         "--kv-cache-blocks", type=_at_least(2), help="the KV cache in blocks of 32 tokens instead"
     )
     parser.add_argument(
-        "--scheduler-policy", choices=["GUARANTEED_NO_EVICT"], default="GUARANTEED_NO_EVICT"
+        "--scheduler-policy",
+        choices=[policy.value for policy in Policy],
+        default=Policy.GUARANTEED_NO_EVICT.value,
+        help="whether a request starts only when its longest answer fits the KV cache",
     )
     parser.add_argument("--no-prefix-caching", action="store_true")
+    parser.add_argument(
+        "--no-chunked-prefill",
+        action="store_true",
+        help="run every prompt whole; none may then be longer than a step of the engine",
+    )
     parser.add_argument(
         "--chunked-prefill-tokens",
         type=_at_least(1),
@@ -115,6 +124,8 @@ def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettin
         bundle=str(arguments.bundle),
         threads=arguments.threads or usable_processors(),
         max_batch_size=arguments.max_batch_size,
+        scheduler_policy=arguments.scheduler_policy,
+        chunked_prefill=not arguments.no_chunked_prefill,
         chunked_prefill_tokens=arguments.chunked_prefill_tokens,
         kv_cache_free_memory_percent=arguments.kv_cache_free_memory_percent,
         kv_cache_blocks=arguments.kv_cache_blocks,

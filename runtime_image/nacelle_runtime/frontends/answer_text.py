@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from nacelle_runtime.client import Answer
 from nacelle_runtime.frontends.detokenizer import Detokenizer
 from nacelle_runtime.frontends.stop_strings import StopStrings
+from nacelle_runtime.request import Logprob
 from nacelle_runtime.wire import Output
 
 
 @dataclass(frozen=True)
 class Piece:
-    """More text, the tokens of the answer so far, and at its end the reason."""
+    """More text, the tokens of the answer so far, and at its end the reason.
+
+    `told` holds the ids since the piece before and their log-probabilities, when they are wanted.
+    """
 
     text: str
     tokens: int
     finish: str | None
+    told: tuple[tuple[int, Logprob], ...] = ()
 
 
 class AnswerText:
@@ -25,22 +30,34 @@ class AnswerText:
         self._detokenizer = Detokenizer(decode)
         self._stops = StopStrings(stops)
         self._tokens = 0
+        self._told: list[tuple[int, Logprob]] = []
+        self.prompt_logprobs: list[Logprob] | None = None
 
     def add(self, outputs: Sequence[Output]) -> Piece:
         """The piece that some tokens give."""
         shown = ""
         for output in outputs:
             self._tokens += 1
+            self.prompt_logprobs = self.prompt_logprobs or output.prompt_logprobs
             # The id that ends an answer is not part of its text.
             if output.finish != "stop":
                 shown += self._stops.add(self._detokenizer.add(output.token))
+                if output.logprob is not None:
+                    self._told.append((output.token, output.logprob))
             if output.finish is not None and not self._stops.found:
                 shown += self._stops.add(self._detokenizer.rest())
             if self._stops.found:
-                return Piece(shown, self._tokens, "stop")
+                return self._piece(shown, "stop")
             if output.finish is not None:
-                return Piece(shown + self._stops.rest(), self._tokens, output.finish)
-        return Piece(shown, self._tokens, None)
+                return self._piece(shown + self._stops.rest(), output.finish)
+        return self._piece(shown, None)
+
+    def _piece(self, text: str, finish: str | None) -> Piece:
+        """A piece; what is told waits until there is text to tell it of."""
+        if not text and finish is None:
+            return Piece("", self._tokens, None)
+        told, self._told = tuple(self._told), []
+        return Piece(text, self._tokens, finish, told)
 
 
 async def pieces(answer: Answer, text: AnswerText) -> AsyncIterator[Piece]:

@@ -18,6 +18,8 @@ class Defaults:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 class Tokenizer:
@@ -48,6 +50,17 @@ class Tokenizer:
         text: str = self._rust.decode(ids, skip_special_tokens=True)
         return text
 
+    def token_text(self, token: int) -> str:
+        """The text of one token alone, special ones included."""
+        text: str = self._rust.decode([token], skip_special_tokens=False)
+        return text
+
+    def word_ids(self, word: str) -> tuple[tuple[int, ...], ...]:
+        """The ids of a word as it begins a text, and as it goes on after a space."""
+        bare = word.strip() or word
+        forms = (self.encode(form, special=False) for form in (bare, f" {bare}"))
+        return tuple(dict.fromkeys(tuple(ids) for ids in forms if ids))
+
 
 def _chat_template(folder: Path, config: dict[str, Any]) -> ChatTemplate | None:
     """chat_template.jinja, or the one in tokenizer_config.json; its named form has a default."""
@@ -68,6 +81,8 @@ def _defaults(generation: dict[str, Any]) -> Defaults:
         temperature=float(generation.get("temperature") or 1.0),
         top_p=float(generation.get("top_p") or 1.0),
         top_k=int(generation.get("top_k") or 0),
+        min_p=float(generation.get("min_p") or 0.0),
+        repetition_penalty=float(generation.get("repetition_penalty") or 1.0),
     )
 
 

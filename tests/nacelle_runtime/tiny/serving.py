@@ -26,7 +26,7 @@ class Server:
         with self.errors.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [*command, "--port", "0", "--termination-log", str(self.log)],
-                env=os.environ | {"PYTHONPATH": str(HERE)},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *_path()])},
                 stderr=stderr,
             )
 
@@ -97,6 +97,11 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def _path():
+    """Where this process looks for code: the server is to run the same."""
+    return filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
 
 def launch(bundle, folder, flags):

@@ -11,14 +11,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 
 from nacelle_runtime.client import CoreLost, RequestRefused
-from nacelle_runtime.frontends.openai.errors import ApiError, json_response
+from nacelle_runtime.frontends.openai.errors import ApiError, json_response, refused
 from nacelle_runtime.frontends.openai.frontend import Frontend
 from nacelle_runtime.frontends.openai.generate import respond
 from nacelle_runtime.frontends.openai.gone import ClientGone
 from nacelle_runtime.frontends.openai.prompts import chat_generation, completion_generation
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest, parse
 from nacelle_runtime.metrics import exposition
-from nacelle_runtime.request import RefusalCode
 
 # How long /metrics waits for the core: far longer than a step (s).
 _STATS_DEADLINE = 5.0
@@ -107,10 +106,8 @@ def _add_errors(app: FastAPI) -> None:
         return error.response()
 
     @app.exception_handler(RequestRefused)
-    async def refused(_request: Request, error: RequestRefused) -> Response:
-        if error.code == RefusalCode.QUEUE_FULL:
-            return ApiError(429, str(error), code="queue_full").response()
-        return ApiError(400, str(error)).response()
+    async def not_taken(_request: Request, error: RequestRefused) -> Response:
+        return refused(error.code, str(error)).response()
 
     @app.exception_handler(CoreLost)
     async def core_lost(_request: Request, error: CoreLost) -> Response:

@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from nacelle_runtime.request import RefusalCode
+
 _TYPES = {401: "authentication_error", 429: "rate_limit_error", 500: "server_error"}
 
 
@@ -31,6 +33,13 @@ class ApiError(Exception):
         """The error as an answer; where trying again helps, it says when."""
         headers = {"Retry-After": "1"} if self.status in (429, 503) else None
         return json_response(self.body(), self.status, headers)
+
+
+def refused(code: str, message: str) -> ApiError:
+    """The answer to a request that the core did not take in; `code` is a RefusalCode's value."""
+    if code == RefusalCode.QUEUE_FULL:
+        return ApiError(429, message, code="queue_full")
+    return ApiError(400, message)
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

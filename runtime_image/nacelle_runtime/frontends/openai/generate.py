@@ -3,19 +3,24 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nacelle_runtime.client import Answer, CoreLost, Generation
-from nacelle_runtime.frontends.answer_text import AnswerText, Piece, pieces
+from nacelle_runtime.client import CoreLost, Generation, RequestRefused
+from nacelle_runtime.frontends.answer_text import AnswerText, Piece
 from nacelle_runtime.frontends.openai.answers import Shape, event
-from nacelle_runtime.frontends.openai.errors import ApiError, json_response
+from nacelle_runtime.frontends.openai.choices import Choices
+from nacelle_runtime.frontends.openai.errors import ApiError, json_response, refused
 from nacelle_runtime.frontends.openai.frontend import Frontend
 from nacelle_runtime.frontends.openai.gone import EventStream, unless_gone
+from nacelle_runtime.frontends.openai.logprobs import prompt_logprobs
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_Pieces = AsyncIterator[tuple[int, Piece]]
 
 
 async def respond(
@@ -26,49 +31,62 @@ async def respond(
 ) -> Response:
     """The answer, whole or as a stream; the core forgets it as soon as the client has gone."""
     frontend.serving()
+    tokenizer = frontend.model.tokenizer
     shape = Shape(
         chat=isinstance(parsed, ChatRequest),
         model=frontend.model.name,
         prompt_tokens=len(generation.prompt),
+        told=generation.sampling.logprobs is not None,
+        text_of=tokenizer.token_text,
         include_usage=parsed.include_usage,
     )
     headers = {"x-request-id": _request_id(request, shape)}
-    text = AnswerText(frontend.model.tokenizer.decode, parsed.stops)
+    text = partial(AnswerText, tokenizer.decode, parsed.stops)
     with ExitStack() as stack:
-        answer = frontend.core.submit(generation)
-        stack.callback(answer.close)
+        choices = Choices(frontend.core, generation, parsed.n or 1, text)
+        stack.callback(choices.close)
         if not parsed.stream:
-            body = await unless_gone(_whole(answer, text, shape), request.receive)
+            body = await unless_gone(_whole(choices, shape, generation), request.receive)
             return json_response(body, headers=headers)
-        rest = pieces(answer, text)
+        rest = choices.pieces()
         # Nothing is sent before the first piece: until then an error can still be a status.
         first = await unless_gone(_first(rest), request.receive)
         return EventStream(_events(shape, first, rest), headers, stack.pop_all().close)
     raise AssertionError("an ExitStack passes errors on")
 
 
-async def _whole(answer: Answer, text: AnswerText, shape: Shape) -> object:
-    parts = [piece async for piece in pieces(answer, text)]
-    return shape.whole("".join(piece.text for piece in parts), parts[-1])
+async def _whole(choices: Choices, shape: Shape, generation: Generation) -> dict[str, Any]:
+    parts: list[list[Piece]] = [[] for _ in choices.texts]
+    async for index, piece in choices.pieces():
+        parts[index].append(piece)
+    body = shape.whole(parts)
+    if generation.prompt_logprobs is not None:
+        found = choices.texts[0].prompt_logprobs or []
+        told = prompt_logprobs(generation.prompt, found, shape.text_of)
+        for choice in body["choices"]:
+            choice["prompt_logprobs"] = told
+    return body
 
 
-async def _first(rest: AsyncIterator[Piece]) -> Piece:
+async def _first(rest: _Pieces) -> tuple[int, Piece]:
     return await anext(rest)
 
 
-async def _events(shape: Shape, first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
-    """The stream's events; when the core goes amid an answer, the last one says so."""
+async def _events(shape: Shape, first: tuple[int, Piece], rest: _Pieces) -> AsyncIterator[bytes]:
+    """The stream's events; when an answer cannot go on, the last one says so."""
     try:
         async for body in shape.events(_chain(first, rest)):
             yield body
     except CoreLost as error:
         yield event(ApiError(503, str(error), code="core_lost").body())
+    except RequestRefused as error:
+        yield event(refused(error.code, str(error)).body())
 
 
-async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+async def _chain(first: tuple[int, Piece], rest: _Pieces) -> _Pieces:
     yield first
-    async for piece in rest:
-        yield piece
+    async for item in rest:
+        yield item
 
 
 def _request_id(request: Request, shape: Shape) -> str:

@@ -2,13 +2,14 @@
 
 import asyncio
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nacelle_runtime.client import Generation
 from nacelle_runtime.frontends.chat_template import TemplateRefused
 from nacelle_runtime.frontends.openai.errors import ApiError
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
 from nacelle_runtime.frontends.tokenizer import Tokenizer
+from nacelle_runtime.request import Ending, Sampling
 from nacelle_runtime.wire import Ready
 
 # OpenAI's default for completions; a chat's answer goes as far as there is room.
@@ -95,22 +96,33 @@ def _generation(
     stop_ids = tuple({*eos, *(request.stop_token_ids or ())})
     if any(i >= core.vocabulary for i in stop_ids):
         raise ApiError(400, f"token ids end at {core.vocabulary - 1}", param="stop_token_ids")
-    generation = Generation(ids, tokens, stop_ids, request.min_tokens or 0)
-    return _sampled(generation, request, model)
+    if any(i < 0 or i >= core.vocabulary for i in request.logit_bias or ()):
+        raise ApiError(400, f"token ids end at {core.vocabulary - 1}", param="logit_bias")
+    return Generation(
+        prompt=ids,
+        sampling=_sampling(request, model),
+        ending=Ending(tokens, frozenset(stop_ids), request.min_tokens or 0),
+        priority=request.priority or 0,
+        prompt_logprobs=request.prompt_logprobs,
+    )
 
 
-def _sampled(
-    generation: Generation, request: ChatRequest | CompletionRequest, model: Model
-) -> Generation:
+def _sampling(request: ChatRequest | CompletionRequest, model: Model) -> Sampling:
     """The request's sampling, the model's defaults where it says nothing, a seed of our own."""
-    defaults = model.tokenizer.defaults
+    tokenizer, defaults = model.tokenizer, model.tokenizer.defaults
     top_k = defaults.top_k if request.top_k is None else request.top_k
-    return replace(
-        generation,
+    return Sampling(
         temperature=_or(request.temperature, defaults.temperature),
         top_p=_or(request.top_p, defaults.top_p),
         top_k=max(top_k, 0),
+        min_p=_or(request.min_p, defaults.min_p),
         seed=secrets.randbits(63) if request.seed is None else request.seed,
+        repetition_penalty=_or(request.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        logit_bias=request.logit_bias or {},
+        bad_words=tuple(ids for w in request.bad_words or () for ids in tokenizer.word_ids(w)),
+        logprobs=request.told,
     )
 
 

@@ -8,19 +8,9 @@ from nacelle_runtime.frontends.openai.errors import ApiError
 
 # Fields of OpenAI's API that are not built; the values listed ask for nothing and are let through.
 NOT_BUILT: dict[str, tuple[Any, ...]] = {
-    "n": (None, 1),
     "best_of": (None, 1),
     "echo": (None, False),
     "suffix": (None,),
-    "logprobs": (None, False),
-    "top_logprobs": (None,),
-    "prompt_logprobs": (None,),
-    "logit_bias": (None, {}),
-    "frequency_penalty": (None, 0, 0.0),
-    "presence_penalty": (None, 0, 0.0),
-    "repetition_penalty": (None, 1, 1.0),
-    "min_p": (None, 0, 0.0),
-    "bad_words": (None, []),
     "tools": (None, []),
     "tool_choice": (None, "none", "auto"),
     "parallel_tool_calls": (None, False, True),
@@ -47,6 +37,9 @@ Natural = Annotated[int, msgspec.Meta(ge=0)]
 Seed = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=16)]
+Top = Annotated[int, msgspec.Meta(ge=0, le=20)]
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +86,15 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     top_p: Fraction | None = None
     top_k: Annotated[int, msgspec.Meta(ge=-1)] | None = None
     seed: Seed | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None
+    logit_bias: Annotated[dict[int, Bias], msgspec.Meta(max_length=1024)] | None = None
+    bad_words: Annotated[list[Stop], msgspec.Meta(max_length=256)] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    prompt_logprobs: Top | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] | None = None
     stop: Stop | Stops | None = None
     stop_token_ids: list[Natural] | None = None
     ignore_eos: bool | None = None
@@ -116,12 +118,25 @@ class ChatRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
     max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Top | None = None
+
+    @property
+    def told(self) -> int | None:
+        """How many of the likeliest ids are told beside each of the answer; None: no id is told."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 class CompletionRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/completions; a prompt is a text or token ids, and there is one of it."""
 
     prompt: str | list[Any]
+    logprobs: Top | Literal[False] | None = None
+
+    @property
+    def told(self) -> int | None:
+        """How many of the likeliest ids are told beside each of the answer; None: no id is told."""
+        return None if self.logprobs is False else self.logprobs
 
 
 AnyRequest = TypeVar("AnyRequest", ChatRequest, CompletionRequest)
@@ -142,11 +157,15 @@ def parse(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
                 400, f"{name} is not supported: leave it out", param=name, code="unsupported_field"
             )
     try:
-        request = msgspec.convert(fields, kind)
+        request = msgspec.convert(fields, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise ApiError(400, str(error), param=_field(str(error))) from error
     if request.stream_options is not None and not request.stream:
         raise ApiError(400, "stream_options needs stream: true", param="stream_options")
+    if request.prompt_logprobs is not None and request.stream:
+        raise ApiError(400, "prompt_logprobs needs stream: false", param="prompt_logprobs")
+    if isinstance(request, ChatRequest) and request.top_logprobs and not request.logprobs:
+        raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     return request
 
 

@@ -1,0 +1,63 @@
+"""A request's share of a step."""
+
+from nacelle_runtime.batch import Chunk, Draw, Score
+from nacelle_runtime.request import Request
+
+_NONE: frozenset[int] = frozenset()
+
+
+def decode(request: Request) -> Chunk:
+    """The last token of an answer that goes on, and a draw: what most chunks are."""
+    sampling, ending, tokens = request.sampling, request.ending, request.tokens
+    position = len(tokens) - len(request.prompt)
+    if position < ending.min_tokens or sampling.bad_words or request.unscored:
+        return chunk(request, 1)
+    draw = Draw(sampling, position, _NONE, request.seen)
+    start = request.computed
+    return Chunk(request.id, request.place, tokens[-1:], start, request.blocks, draw, None)
+
+
+def chunk(request: Request, count: int) -> Chunk:
+    """The request's next tokens, whose blocks are there; a draw when they are its last."""
+    start, tokens = request.computed, request.tokens
+    end = start + count
+    return Chunk(
+        request.id,
+        request.place,
+        tokens[start:end],
+        start,
+        request.blocks,
+        _draw(request) if end == len(tokens) else None,
+        _score(request, end) if request.unscored else None,
+    )
+
+
+def _draw(request: Request) -> Draw:
+    sampling, ending = request.sampling, request.ending
+    position = len(request.tokens) - len(request.prompt)
+    banned = ending.stop_ids if position < ending.min_tokens else _NONE
+    if sampling.bad_words:
+        banned = banned.union(_word_ends(request))
+    return Draw(sampling, position, banned, request.seen)
+
+
+def _word_ends(request: Request) -> set[int]:
+    """The ids that would complete a bad word; only the answer counts, not the prompt before it."""
+    tokens, produced = request.tokens, request.produced
+    return {
+        word[-1]
+        for word in request.sampling.bad_words
+        if len(word) - 1 <= produced and tuple(tokens[len(tokens) - len(word) + 1 :]) == word[:-1]
+    }
+
+
+def _score(request: Request, end: int) -> Score | None:
+    """The prompt's tokens whose log-probabilities the chunk up to `end` gives for the first time.
+
+    Position p gives those of token p + 1; scores[0] is token 1's.
+    """
+    first = max(len(request.scores), request.computed)
+    targets = request.prompt[first + 1 : end + 1]
+    if not targets or request.prompt_logprobs is None:
+        return None
+    return Score(first - request.computed, tuple(targets), request.prompt_logprobs)
