@@ -18,7 +18,7 @@ DEVELOPED := operator builder runtime dev
 # Images take the versions of dev.txt. torch's wheel asks for triton, which the builder alone holds.
 IN_IMAGES := -c requirements/dev.txt
 NO_TRITON := --no-emit-package triton
-# Two processes take each other's tests when theirs are done. There is one cluster: its tests run alone.
+# Two processes, which take each other's tests when their own are done. The cluster's tests run alone.
 IN_TWO := -n 2 --dist worksteal
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 

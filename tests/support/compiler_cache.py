@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kept import kept
+
 BIN = Path(__file__).resolve().parent / "bin"
 
 
@@ -62,17 +64,16 @@ def main(arguments: Sequence[str]) -> int:
     if found is None:
         os.execv(command, [command, *arguments])
     source, made, flags = found
-    root = Path(os.environ.get("NACELLE_CACHE") or Path.home() / ".cache" / "nacelle")
-    kept = root / "tests" / "objects" / f"{key(command, source, flags)}.o"
-    if kept.exists():
-        shutil.copyfile(kept, made)
+    known = kept("objects") / f"{key(command, source, flags)}.o"
+    if known.exists():
+        shutil.copyfile(known, made)
         return 0
     ended = subprocess.run([command, *arguments], check=False).returncode
     if ended == 0:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        ours = kept.with_suffix(f".{os.getpid()}")
+        known.parent.mkdir(parents=True, exist_ok=True)
+        ours = known.with_suffix(f".{os.getpid()}")
         shutil.copyfile(made, ours)
-        ours.replace(kept)
+        ours.replace(known)
     return ended
 
 
