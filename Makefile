@@ -18,6 +18,8 @@ DEVELOPED := operator builder runtime dev
 # Images take the versions of dev.txt. torch's wheel asks for triton, which the builder alone holds.
 IN_IMAGES := -c requirements/dev.txt
 NO_TRITON := --no-emit-package triton
+# Two processes, which take each other's tests when their own are done. The cluster's tests run alone.
+IN_TWO := -n 2 --dist worksteal
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets
@@ -32,10 +34,11 @@ demo-down: $(READY) ## take the demo and its cluster down
 test: verify e2e ## everything: verify, then the end-to-end tests
 
 unit: $(READY) ## unit tests, under a minute
-	@$(BIN)/pytest -q -m "not e2e and not slow"
+	@$(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow"
 
-e2e: $(READY) ## tests on a real cluster, and those that build a real engine
-	@$(BIN)/pytest -q -m "e2e or slow"
+e2e: $(READY) ## tests that build a real engine, then those on a real cluster
+	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e"
+	@$(BIN)/pytest -q -m e2e
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

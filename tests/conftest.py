@@ -1,11 +1,19 @@
-"""Triton interprets its kernels on the CPU in every test: it reads this when it is imported."""
+"""What every test runs under: Triton interprets, and compilers keep what they made."""
 
 import os
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
+# Triton reads it when it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
+# Two test processes share the cores: threads that wait must sleep. torch reads it when imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Subprocesses of tests compile too: they find the keeping g++ of support/bin on the PATH.
+os.environ["NACELLE_TEST_PYTHON"] = sys.executable
+os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from interpreted_gpu import open_interpreted
-from tiny_llama import SPEC, random_model, write_weights
+from tiny_llama import CONFIG, random_model, write_weights
 
 from nacelle_bench import gpu
 from nacelle_bench.gpu_machine import driver_version
@@ -15,8 +15,11 @@ from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
 from nacelle_engine.limits import Limits
+from nacelle_engine.model.family import read_spec
 from nacelle_engine.recipe import Recipe
 
+ONE_LAYER = {**CONFIG, "num_hidden_layers": 1}
+SPEC = read_spec(ONE_LAYER)
 # Interpreted kernels know no dependent launch: an architecture without.
 RECIPE = Recipe(
     architecture="sm_89",
@@ -29,7 +32,7 @@ def program(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
     monkeypatch.setattr(gpu, "gpu_read_bandwidth", lambda device: 2e9)
     monkeypatch.setattr(gpu, "matrix_rate", lambda device: (3e12, "FP8"))
-    write_weights(random_model(), RECIPE.quantization, tmp_path)
+    write_weights(random_model(ONE_LAYER), RECIPE.quantization, tmp_path, ONE_LAYER)
     chosen, _ = decide(places(SPEC, RECIPE), {}, "no GPU")
     lowered = lower(SPEC, RECIPE, chosen)
     return open_interpreted(monkeypatch, tmp_path, signature_of(SPEC, RECIPE), lowered)
@@ -45,7 +48,7 @@ def test_rows_and_facts(program):
     (row,) = found["rows"]
     assert (row["batch"], row["context"], row["launches_per_layer"]) == (1, 4, 5)
     # The weights' bytes, and 4 tokens' of the cache, at 2 GB/s.
-    bytes_read = program.signature.weight_bytes_per_step + 512 * 4.5
+    bytes_read = program.signature.weight_bytes_per_step + 256 * 4.5
     assert row["floor_ms"] == round(1000 * bytes_read / 2e9, 4)
     assert row["percent_of_floor"] <= 100 and row["step_ms"] >= row["floor_ms"]
     (prefill,) = found["prefill"]
@@ -55,7 +58,8 @@ def test_rows_and_facts(program):
     assert "prefill:" in table.text()
 
 
-def test_ceilings_that_are_given_are_not_measured(program):
+def test_ceilings_that_are_given_are_not_measured(program, monkeypatch):
+    monkeypatch.setattr(gpu, "_BATCHES", ())
     settings = Settings(prompt=2, tokens=2, rounds=1, ceilings=Ceilings(1000.0, 100.0))
     facts = gpu.bench_gpu(program, "key", settings).facts
     assert (facts["read_gb_s"], facts["read_by"]) == (1000.0, "stated")

@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from nacelle_builder.source.generation import eos_token_ids
 from nacelle_builder.stages import convert as convert_stage
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import sweep
+from nacelle_cli.main import main
 from nacelle_engine.errors import (
     InvalidModel,
     InvalidRequest,
@@ -252,9 +254,12 @@ def test_a_job_leaves_its_failure_for_the_operator(model, tmp_path):
         ({REQUEST_VARIABLE: '{"modelName": 3}'}, "modelName"),
     ],
 )
-def test_a_job_without_a_good_request_says_so(tmp_path, environment, message):
-    done = run_job(environment, tmp_path / "result.json")
-    assert done.returncode == 65
+def test_a_job_without_a_good_request_says_so(tmp_path, monkeypatch, environment, message):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    log = tmp_path / "result.json"
+    assert main(["build", "--request-env", "--termination-log", str(log)]) == 65
     failure = json.loads((tmp_path / "result.json").read_text())["failure"]
     assert failure["code"] == "InvalidRequest"
     assert message in failure["message"]

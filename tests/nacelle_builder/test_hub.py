@@ -33,6 +33,7 @@ class Hub:
     token: str | None = None
     status: int | None = None
     hang: bool = False
+    ends: threading.Event = field(default_factory=threading.Event)
     endpoint: str = ""
     requests: list = field(default_factory=list)
     tokens: set = field(default_factory=set)
@@ -55,11 +56,12 @@ def serve(hub):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield hub
     finally:
+        hub.ends.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -70,7 +72,7 @@ def answer(request, hub):
     given = request.headers.get("Authorization", "").removeprefix("Bearer ") or None
     hub.tokens.add(given)
     if hub.hang:
-        threading.Event().wait(1)
+        hub.ends.wait(0.3)
         return
     if hub.status is not None:
         send(request, hub.status, b"{}")

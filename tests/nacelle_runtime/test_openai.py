@@ -4,6 +4,7 @@ import json
 
 import openai
 import pytest
+from serving import start_server
 from tiny_bundle import EOS
 from tiny_program import TinyProgram
 
@@ -293,28 +294,37 @@ def test_fields_that_ask_for_nothing_are_let_through(client):
     assert chat.usage.completion_tokens == 2
 
 
-def test_a_body_that_is_too_large(serve):
-    server = serve("--max-body-bytes", "1000")
-    answer = server.http.post("/v1/completions", content=b" " * 1001)
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server that asks for keys and takes small bodies only."""
+    folder = tmp_path_factory.mktemp("guarded")
+    keys = folder / "keys"
+    keys.write_text("# ours\nfirst-key\n\nsecond-key\n")
+    flags = ("--api-keys-file", str(keys), "--max-body-bytes", "1000")
+    server = start_server(folder / "server", flags, {})
+    yield server
+    server.kill()
+
+
+def test_a_body_that_is_too_large(guarded):
+    key = {"Authorization": "Bearer first-key"}
+    answer = guarded.http.post("/v1/completions", content=b" " * 1001, headers=key)
     assert answer.status_code == 413
     assert "larger than 1000 bytes" in answer.json()["error"]["message"]
 
 
-def test_api_keys(serve, tmp_path):
-    keys = tmp_path / "keys"
-    keys.write_text("# ours\nfirst-key\n\nsecond-key\n")
-    server = serve("--api-keys-file", str(keys))
+def test_api_keys(guarded):
     body = {"model": "tiny", "prompt": "x" * 200, "max_tokens": 2}
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "first-key"}):
-        answer = server.http.post("/v1/completions", json=body, headers=headers)
+        answer = guarded.http.post("/v1/completions", json=body, headers=headers)
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "invalid_api_key"
-    assert server.http.get("/health/ready").status_code == 200
+    assert guarded.http.get("/health/ready").status_code == 200
     hits = []
     for key in ("first-key", "second-key", "first-key"):
-        answer = server.http.post(
+        answer = guarded.http.post(
             "/v1/completions", json=body, headers={"Authorization": f"Bearer {key}"}
         )
         assert answer.status_code == 200
-        hits.append(server.metric("nacelle_prefix_hit_tokens_total"))
+        hits.append(guarded.metric("nacelle_prefix_hit_tokens_total"))
     assert hits == [0, 0, 192], "one tenant's prefixes must not be found by another"

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from serving import launch
+from serving import launch, start_server
 from tiny_bundle import seal
 from tiny_program import TinyProgram
 
@@ -29,23 +29,66 @@ def idle(server):
     return server.metric("nacelle_kv_blocks_used") == server.metric("nacelle_requests_waiting") == 0
 
 
-def test_eight_at_once_in_any_mix_answer_as_alone(serve):
-    server = serve(step_seconds=0.002)
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    """A server for tests that leave it as it was."""
+    server = start_server(tmp_path_factory.mktemp("steady"), (), {"step_seconds": 0.002})
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """One request runs at a time, slowly, and two may wait; tests leave it as it was."""
+    flags = ("--max-batch-size", "1", "--queue-limit", "2")
+    server = start_server(tmp_path_factory.mktemp("narrow"), flags, {"step_seconds": 0.02})
+    yield server
+    server.kill()
+
+
+def growth(server):
+    """A function like the server's `metric`: what has come to it since now."""
+    before = {}
+
+    def grown(name, **labels):
+        return server.metric(name, **labels) - before[name, tuple(labels.items())]
+
+    for name, labels in COUNTERS:
+        before[name, tuple(labels.items())] = server.metric(name, **labels)
+    return grown
+
+
+COUNTERS = (
+    *(
+        (f"nacelle_{name}", {})
+        for name in (
+            "step_seconds_count",
+            "time_to_first_token_seconds_count",
+            "inter_token_latency_seconds_count",
+            "generated_tokens_total",
+        )
+    ),
+    *(("nacelle_requests_total", {"outcome": outcome}) for outcome in ("length", "cancelled")),
+)
+
+
+def test_eight_at_once_in_any_mix_answer_as_alone(steady):
+    server, grown = steady, growth(steady)
     prompts = [[(7 * n + i) % 94 for i in range(1 + 13 * n)] for n in range(20)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda p: ask(server, p, max_tokens=40), prompts))
     texts = [a.json()["choices"][0]["text"] for a in answers]
     expected = ["".join(chr(33 + t) for t in MODEL.greedy(p, 40)) for p in prompts]
     assert texts == expected
-    assert server.metric("nacelle_step_seconds_count") < 20 * 40 / 2, "requests did not share steps"
-    assert server.metric("nacelle_time_to_first_token_seconds_count") == 20
-    assert server.metric("nacelle_inter_token_latency_seconds_count") == 20 * 39
-    assert server.metric("nacelle_generated_tokens_total") == 20 * 40
-    assert server.metric("nacelle_requests_total", outcome="length") == 20
+    assert grown("nacelle_step_seconds_count") < 20 * 40 / 2, "requests did not share steps"
+    assert grown("nacelle_time_to_first_token_seconds_count") == 20
+    assert grown("nacelle_inter_token_latency_seconds_count") == 20 * 39
+    assert grown("nacelle_generated_tokens_total") == 20 * 40
+    assert grown("nacelle_requests_total", outcome="length") == 20
 
 
-def test_a_full_queue_gets_429_and_a_time_to_come_back(serve):
-    server = serve("--max-batch-size", "1", "--queue-limit", "2", step_seconds=0.02)
+def test_a_full_queue_gets_429_and_a_time_to_come_back(narrow):
+    server = narrow
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: ask(server, max_tokens=50), range(6)))
     refused = [a for a in answers if a.status_code == 429]
@@ -72,16 +115,16 @@ def leave_a_whole_answer(server):
 
 
 @pytest.mark.parametrize("leave", [leave_a_stream, leave_a_whole_answer])
-def test_a_client_that_leaves_frees_its_blocks(serve, leave):
-    server = serve(step_seconds=0.02)
+def test_a_client_that_leaves_frees_its_blocks(narrow, leave):
+    server, grown = narrow, growth(narrow)
     leave(server)
     server.until(lambda: idle(server))
-    assert server.metric("nacelle_requests_total", outcome="cancelled") == 1
-    assert server.metric("nacelle_generated_tokens_total") < 390
+    assert grown("nacelle_requests_total", outcome="cancelled") == 1
+    assert grown("nacelle_generated_tokens_total") < 390
 
 
-def test_a_client_that_leaves_while_waiting_is_forgotten(serve):
-    server = serve("--max-batch-size", "1", step_seconds=0.02)
+def test_a_client_that_leaves_while_waiting_is_forgotten(narrow):
+    server, grown = narrow, growth(narrow)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, server, max_tokens=60)
         server.until(lambda: server.metric("nacelle_requests_running") == 1)
@@ -91,11 +134,11 @@ def test_a_client_that_leaves_while_waiting_is_forgotten(serve):
             )
         server.until(lambda: server.metric("nacelle_requests_waiting") == 0)
         assert first.result().status_code == 200
-    assert server.metric("nacelle_requests_total", outcome="cancelled") == 1
+    assert grown("nacelle_requests_total", outcome="cancelled") == 1
 
 
-def test_a_slow_reader_does_not_hold_up_the_others(serve):
-    server = serve()
+def test_a_slow_reader_does_not_hold_up_the_others(steady):
+    server = steady
     with server.http.stream(
         "POST",
         "/v1/completions",
@@ -197,14 +240,13 @@ def gone(children):
     return not any(Path(f"/proc/{process}").exists() for process in children.values())
 
 
-def test_a_broken_core_socket_message_costs_only_its_connection(serve):
-    server = serve()
+def test_a_broken_core_socket_message_costs_only_its_connection(steady):
     with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(server.core_socket())
+        stranger.connect(steady.core_socket())
         stranger.sendall(b"\xff\xff\xff\xff nonsense")
         while stranger.recv(1 << 16):
             pass
-    assert ask(server, max_tokens=2).status_code == 200
+    assert ask(steady, max_tokens=2).status_code == 200
 
 
 @pytest.mark.parametrize(

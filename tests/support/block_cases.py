@@ -1,6 +1,5 @@
 """Inputs of the kernels over FP8 blocks on the CPU, and what their results are checked by."""
 
-import exact_interpreter  # noqa: F401
 import torch
 from interpreted import run
 

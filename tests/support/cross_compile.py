@@ -10,23 +10,29 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from kept import kept
 
-def cross_compile(architecture, jobs, cache):
-    """[{name, ptx, shared, stack}] of jobs (op's module, shape, choice); bytes for the last two."""
+
+def cross_compile(architecture, jobs):
+    """[{name, ptx, shared, stack}] of jobs (op's module, shape, choice); bytes for the last two.
+
+    Triton finds a kernel that it compiled before by its source, constants and options.
+    """
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, __file__, architecture],
         input=pickle.dumps([(op.__name__, shape, choice) for op, shape, choice in jobs]),
-        env={**environment, "TRITON_CACHE_DIR": str(cache)},
+        env={**environment, "TRITON_CACHE_DIR": str(kept("triton"))},
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()[-4000:]
     return json.loads(done.stdout)
 
 
-def _compiled(kernel, architecture, folder):
+def _compiled(kernel, architecture):
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -47,12 +53,13 @@ def _compiled(kernel, architecture, folder):
             "launch_pdl": kernel.dependent,
         },
     )
-    cubin = folder / "kernel.cubin"
-    cubin.write_bytes(result.asm["cubin"])
     tool = Path(triton.__path__[0]) / "backends/nvidia/bin/cuobjdump"
-    usage = subprocess.run(
-        [tool, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True
-    ).stdout
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        cubin.write(result.asm["cubin"])
+        cubin.flush()
+        usage = subprocess.run(
+            [tool, "--dump-resource-usage", cubin.name], capture_output=True, text=True, check=True
+        ).stdout
     return {
         "name": kernel.name,
         "ptx": result.asm["ptx"],
@@ -62,10 +69,8 @@ def _compiled(kernel, architecture, folder):
 
 
 if __name__ == "__main__":
-    folder = Path(os.environ["TRITON_CACHE_DIR"])
-    folder.mkdir(parents=True, exist_ok=True)
     kernels = [
         importlib.import_module(module).kernel(shape, choice)
         for module, shape, choice in pickle.load(sys.stdin.buffer)
     ]
-    json.dump([_compiled(kernel, sys.argv[1], folder) for kernel in kernels], sys.stdout)
+    json.dump([_compiled(kernel, sys.argv[1]) for kernel in kernels], sys.stdout)

@@ -1,7 +1,6 @@
 """Runs a GPU kernel on the CPU, by Triton's interpreter, as the driver would launch it."""
 
-import exact_floats  # noqa: F401
-import exact_interpreter  # noqa: F401
+import patched_once  # noqa: F401
 
 from nacelle_engine.ops.gpu.kernel import Kernel
 

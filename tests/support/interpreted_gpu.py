@@ -7,8 +7,7 @@ driver would, and a captured graph keeps the values that they had when it was ca
 import contextlib
 import ctypes
 
-import exact_floats  # noqa: F401
-import exact_interpreter  # noqa: F401
+import patched_once  # noqa: F401
 import torch
 
 from nacelle_engine.program import gpu, replay

@@ -1,6 +1,5 @@
 """Gated activation and FP8 against the formula."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from rows import OUTPUTS, check, launch, static_scale

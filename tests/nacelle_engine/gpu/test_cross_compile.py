@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kept import kept
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.capability import shared_memory
@@ -17,8 +18,8 @@ GPUS = [architecture for architecture in Architecture if not architecture.is_cpu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", GPUS)
-def test_defaults_compile_without_spills(architecture, tmp_path):
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+def test_defaults_compile_without_spills(architecture):
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(kept("triton"))}
     del environment["TRITON_INTERPRET"]
     result = subprocess.run(
         [sys.executable, SCRIPT, architecture],

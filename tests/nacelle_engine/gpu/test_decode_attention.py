@@ -1,6 +1,5 @@
 """Decode attention against its formula: shapes, splits, caches, what is never read."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from interpreted import run

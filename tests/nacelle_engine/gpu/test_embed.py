@@ -1,6 +1,5 @@
 """Rows of the embedding table."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from interpreted import run

@@ -19,21 +19,21 @@ SHAPES = (
 
 
 @pytest.mark.parametrize("architecture", [place for place in Architecture if not place.is_cpu])
-def test_the_safe_choices_compile(architecture, tmp_path):
+def test_the_safe_choices_compile(architecture):
     jobs = [
         (op, shape, op.choices(shape, tokens, architecture)[0])
         for op, shape in SHAPES
         for tokens in (1, 16, 128)
     ]
-    for kernel in cross_compile(architecture.value, jobs, tmp_path):
+    for kernel in cross_compile(architecture.value, jobs):
         # ptxas takes 8 bytes for itself on sm_100.
         assert kernel["stack"] <= 8, f"{kernel['name']} spills registers"
         assert kernel["shared"] <= SHARED[architecture] * 1024
         assert re.search(r"cp\.async\.c[ag]\.shared\.global .*0x10", kernel["ptx"]), kernel["name"]
 
 
-def test_weights_are_asked_for_before_the_predecessor_is_waited_for(tmp_path):
+def test_weights_are_asked_for_before_the_predecessor_is_waited_for():
     jobs = [(op, shape, op.choices(shape, 1, Architecture.SM_90)[0]) for op, shape in SHAPES]
-    for kernel in cross_compile("sm_90", jobs, tmp_path):
+    for kernel in cross_compile("sm_90", jobs):
         first = re.search(r"ld\.global\S*\.v4", kernel["ptx"])
         assert first and first.start() < kernel["ptx"].index("griddepcontrol.wait")

@@ -1,6 +1,5 @@
 """Prefill attention against its formula: ragged steps, tiles, caches, what is never read."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from interpreted import run

@@ -1,6 +1,5 @@
 """Rows to FP8 against the formula."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from rows import check, launch, static_scale

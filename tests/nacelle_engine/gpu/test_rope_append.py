@@ -1,6 +1,5 @@
 """Rope and append against their formula."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from interpreted import run
