@@ -47,8 +47,10 @@ class Choice:
 
 def choices(shape: AttentionShape) -> tuple[Choice, ...]:
     """Candidates, the safe one first."""
-    if not depends(shape.architecture) and shape.head_dim == 128:
+    if not depends(shape.architecture) and shape.head_dim > 64:
         # Without sm_90's matrix instructions, which read K and V from shared memory.
+        if shape.head_dim > 128:
+            return Choice(64, 32, 8, 2), Choice(32, 32, 4, 2)
         return Choice(128, 32, 8, 3), Choice(64, 32, 4, 3), Choice(64, 32, 4, 2)
     if shape.head_dim > 128:
         return Choice(64, 32, 4, 2), Choice(128, 32, 8, 2)
