@@ -51,6 +51,10 @@ def kernels(architecture):
             yield decode_attention.kernel(shape, choice)
         yield rope_append.kernel(shape, rope_append.choices(shape)[0])
         yield prefill_attention.kernel(shape, prefill_attention.choices(shape)[0])
+    phi = AttentionShape(32, 32, 96, architecture=architecture, window=2047)
+    yield decode_attention.kernel(phi, decode_attention.choices(phi, 8)[0])
+    yield rope_append.kernel(phi, rope_append.choices(phi)[0])
+    yield prefill_attention.kernel(phi, prefill_attention.choices(phi)[0])
     gemma = {"scale": 0.0625, "window": 4096, "soft_cap": 50.0}
     wide = AttentionShape(16, 8, 256, architecture=architecture, **gemma)
     yield decode_attention.kernel(wide, decode_attention.choices(wide, 1)[0])
