@@ -70,7 +70,7 @@ class CompileFailed(PermanentError):
 
 
 class FidelityFailed(PermanentError):
-    """The compiled programs differ from their own eager reference."""
+    """The compiled programs differ from their own eager reference, or by the step they run in."""
 
 
 class AccuracyFailed(PermanentError):

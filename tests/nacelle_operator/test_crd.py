@@ -101,7 +101,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"parallelism": {"tensor": 2}}, "parallelism.tensor above 1 is not built yet"),
     (BUILD, {"parallelism": {"pipeline": 2}}, "parallelism.pipeline above 1 is not built yet"),
     (BUILD, {"backend": "tensorrt"}, "backend tensorrt is not built yet"),
-    (BUILD, {"determinism": "BatchInvariant"}, "determinism BatchInvariant is not built yet"),
     (BUILD, {"quantization": {"algorithm": "FP8"}}, "quantization.algorithm FP8 (static scales)"),
     (BUILD, {"quantization": {"algorithm": "INT4"}}, 'Unsupported value: "INT4"'),
     (BUILD, {"quantization": {"kvCache": "FP8"}}, "quantization.kvCache FP8 is not built yet"),

@@ -5,7 +5,7 @@ import shutil
 
 import families
 import pytest
-from cpu_kernels import kernels, library_of  # noqa: F401
+from cpu_kernels import kernels, library_of
 from eager_program import eager_program
 
 from nacelle_builder.convert.checkpoint import RANK0
@@ -23,7 +23,7 @@ from nacelle_runtime.runner import Runner
 from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.scheduler import Scheduler
 
-__all__ = ["kernels"]
+__all__ = ["kernels", "library_of"]
 pytestmark = pytest.mark.slow
 FLOAT32 = Quantization(algorithm=QuantizationAlgorithm.NONE, compute_type=ComputeType.FLOAT32)
 LIMITS = Limits(max_batch_size=8, max_input_len=200, max_seq_len=256, max_num_tokens=256)

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import triton
@@ -26,6 +27,7 @@ from nacelle_engine.ops.gpu import (
     decode_attention,
     embed,
     norm_quantise,
+    norm_residual,
     prefill_attention,
     quantise,
     rope_append,
@@ -42,14 +44,26 @@ def kernels(architecture):
     plain = AttentionShape(32, 8, 128, architecture=architecture)
     fp8 = architecture is not Architecture.SM_80
     variants = {"norm_eps": 1e-6, "window": 100, "soft_cap": 50.0, "fp8": fp8}
-    for shape in (plain, AttentionShape(6, 2, 64, architecture=architecture, **variants)):
+    small = AttentionShape(6, 2, 64, rotary_dim=48, architecture=architecture, **variants)
+    for shape in (plain, small):
         for requests in (1, 128):
             choice = decode_attention.choices(shape, requests)[0]
             yield decode_attention.kernel(shape, choice)
         yield rope_append.kernel(shape, rope_append.choices(shape)[0])
         yield prefill_attention.kernel(shape, prefill_attention.choices(shape)[0])
-    wide = AttentionShape(16, 8, 256, architecture=architecture)
+    phi = AttentionShape(32, 32, 96, architecture=architecture, window=2047)
+    yield decode_attention.kernel(phi, decode_attention.choices(phi, 8)[0])
+    yield rope_append.kernel(phi, rope_append.choices(phi)[0])
+    yield prefill_attention.kernel(phi, prefill_attention.choices(phi)[0])
+    gemma = {"scale": 0.0625, "window": 4096, "soft_cap": 50.0}
+    wide = AttentionShape(16, 8, 256, architecture=architecture, **gemma)
     yield decode_attention.kernel(wide, decode_attention.choices(wide, 1)[0])
+    yield rope_append.kernel(wide, rope_append.choices(wide)[0])
+    yield prefill_attention.kernel(wide, prefill_attention.choices(wide)[0])
+    masked = replace(prefill_attention.choices(plain)[1], masked=True)
+    yield prefill_attention.kernel(plain, masked)
+    rows = norm_residual.Shape(3584, 1e-6, architecture)
+    yield norm_residual.kernel(rows, norm_residual.choices(rows)[0])
     hidden = embed.Shape(4096, architecture=architecture)
     yield embed.kernel(hidden, embed.choices(hidden)[0])
     for algorithm in QuantizationAlgorithm if fp8 else [QuantizationAlgorithm.NONE]:

@@ -39,6 +39,11 @@ _CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Phi3",
         {**_SIZES, "sliding_window": 45, "hidden_size": 192, "partial_rotary_factor": 0.75},
     ),
+    # A head's size is no power of two.
+    "phi3-mini": (
+        "Phi3",
+        {**_SIZES, "hidden_size": 192, "num_attention_heads": 2, "sliding_window": None},
+    ),
     "gemma2": ("Gemma2", {**_GEMMA, "attn_logit_softcapping": 5.0}),
     "gemma3": (
         "Gemma3",

@@ -11,6 +11,7 @@ from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.convert.convert import Model, read_model
 from nacelle_builder.gate.fake_quantise import rounding_of
 from nacelle_builder.gate.fidelity import check_programs
+from nacelle_builder.gate.invariance import check_invariance
 from nacelle_builder.gate.measure import measure
 from nacelle_builder.gate.quality import judge
 from nacelle_builder.gate.reference import Reference
@@ -21,6 +22,7 @@ from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
 from nacelle_builder.source.weights import open_weights
 from nacelle_engine.model.checkpoint import checkpoint_tensors
+from nacelle_engine.precision import Determinism
 from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
@@ -109,3 +111,6 @@ def _check_programs(
         }
     classes = step_classes(model.spec, recipe)
     check_programs(program, reference, roundings, ids, classes, recipe.limits, tell)
+    if recipe.determinism == Determinism.BATCH_INVARIANT:
+        report(99, "the same tokens in other steps")
+        check_invariance(program, ids, recipe.limits)

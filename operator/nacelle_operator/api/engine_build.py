@@ -16,7 +16,6 @@ from nacelle_operator.api.refusals import (
     ARCHITECTURE_BUILT,
     CALIBRATION_AGREES,
     CALIBRATION_AT_HAND,
-    DETERMINISM_BUILT,
     LIMITS_AGREE,
     PARALLELISM_BUILT,
     QUANTIZATION_BUILT,
@@ -118,7 +117,6 @@ class EngineBuildSpec(ApiModel):
             "self.backend == 'native'",
             "backend tensorrt is not built yet: use native",
         ),
-        *DETERMINISM_BUILT,
         CALIBRATION_AT_HAND,
         *QUANTIZATION_BUILT,
     )

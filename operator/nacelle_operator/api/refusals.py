@@ -21,13 +21,6 @@ PARALLELISM_BUILT: Final = (
     Rule("self.pipeline == 1", "parallelism.pipeline above 1 is not built yet: use 1"),
 )
 
-DETERMINISM_BUILT: Final = (
-    Rule(
-        "self.determinism == 'Fast'",
-        "determinism BatchInvariant is not built yet: use Fast",
-    ),
-)
-
 CALIBRATION_AGREES: Final = WithRules(
     Rule(
         "!has(self.calibration) || self.algorithm == 'FP8' || self.kvCache == 'FP8'",

@@ -12,6 +12,8 @@ from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
 from nacelle_builder.numerics import BLOCK_TOKENS, FUSED_TOKENS, numerics
+from nacelle_builder.request_checks import check_model
+from nacelle_engine.errors import UnsupportedModel
 from nacelle_engine.limits import Limits
 from nacelle_engine.model.family import read_spec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
@@ -20,6 +22,9 @@ from nacelle_engine.recipe import Recipe
 
 KIND = "layer.full"
 GEMMA = read_spec(families.config_of("gemma2"))
+SLIDING = BLOCK_SPEC.model_copy(
+    update={"layer_types": ("sliding", "full"), "sliding_window": 45, "qk_norm": True}
+)
 BIASED = read_spec(families.config_of("qwen3-biased"))
 LIMITS = Limits(max_batch_size=160, max_input_len=100, max_seq_len=128, max_num_tokens=700)
 FP8 = QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
@@ -215,6 +220,26 @@ def test_each_kind_of_layer_has_its_attention():
     assert len({kernel.name for kernel in made.kernels}) == len(made.kernels)
 
 
+def test_kinds_share_all_but_their_attention_over_blocks():
+    launches = as_list(lowered(recipe_of(), SLIDING))
+    step = launches.steps[launches.step_index(16, decode=True)]
+    assert step.numerics == "block"
+    pairs = zip(step.kinds["layer.full"], step.kinds["layer.sliding"], strict=True)
+    assert [a == b for a, b in pairs] == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("spec", [GEMMA, BIASED], ids=["gemma2", "biased"])
+def test_biases_and_output_norms_need_other_classes_than_blocks(spec):
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 128}
+    steps = lowered(recipe_of(), spec.model_copy(update=sizes)).steps
+    assert {step.numerics for step in steps} == {"fused", "quantised"}
+
+
+def test_a_head_that_no_kernel_takes_is_refused_before_any_work():
+    with pytest.raises(UnsupportedModel, match="head_dim 272 is not supported on GPUs"):
+        check_model(recipe_of(), SPEC.model_copy(update={"head_dim": 272}))
+
+
 def test_a_window_that_nothing_outgrows_is_none():
     short = LIMITS.model_copy(update={"max_input_len": 30, "max_seq_len": 45})
     made = lowered(recipe_of(limits=short), GEMMA)
@@ -250,7 +275,7 @@ def test_depth_changes_nothing():
     assert as_list(lowered(recipe_of(), deep)) == as_list(lowered(recipe_of()))
 
 
-@pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC, GEMMA, BIASED])
+@pytest.mark.parametrize("spec", [SPEC, BLOCK_SPEC, SLIDING, GEMMA, BIASED])
 @pytest.mark.parametrize("kv_cache", ["FP8", "NONE"])
 @pytest.mark.parametrize("algorithm", [FP8, STATIC, QuantizationAlgorithm.NONE])
 def test_every_name_that_a_launch_binds_is_there(algorithm, kv_cache, spec):

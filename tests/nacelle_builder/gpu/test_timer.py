@@ -1,5 +1,6 @@
 """The timer launches every candidate of every place as a step would, over an interpreted GPU."""
 
+import families
 import pytest
 from interpreted_gpu import facts_of, interpret
 from tiny_llama import BLOCK_SPEC, SPEC
@@ -8,6 +9,7 @@ from nacelle_builder.compile.gpu import timer
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_engine.limits import Limits
+from nacelle_engine.model.family import read_spec
 from nacelle_engine.precision import Quantization
 from nacelle_engine.recipe import Recipe
 
@@ -17,7 +19,11 @@ LIMITS = Limits(max_batch_size=2, max_input_len=30, max_seq_len=32, max_num_toke
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "quantization"),
-    [(SPEC, Quantization(algorithm="FP8", kv_cache="FP8")), (BLOCK_SPEC, Quantization())],
+    [
+        (SPEC, Quantization(algorithm="FP8", kv_cache="FP8")),
+        (BLOCK_SPEC, Quantization()),
+        (read_spec(families.config_of("gemma3")), Quantization()),
+    ],
 )
 def test_every_place_can_be_timed(monkeypatch, tmp_path, spec, quantization):
     recipe = Recipe(architecture="sm_89", limits=LIMITS, quantization=quantization)

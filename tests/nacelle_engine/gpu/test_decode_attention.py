@@ -60,7 +60,7 @@ def check(model, choice, lengths, seed=0):
 
 @pytest.mark.parametrize("fp8", [False, True])
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "dim"), [(4, 4, 64), (6, 2, 64), (8, 2, 128), (16, 2, 16), (34, 2, 32)]
+    ("heads", "kv_heads", "dim"), [(4, 4, 64), (6, 2, 96), (8, 2, 128), (16, 2, 16), (34, 2, 32)]
 )
 def test_it_is_the_formula(heads, kv_heads, dim, fp8):
     check(shape(heads, kv_heads, dim, fp8=fp8), Choice(32, 4, 32), LENGTHS)
@@ -88,6 +88,12 @@ CHOICES = [
 )
 def test_every_variant_with_any_split(choice, variant):
     check(shape(6, 2, 64, **variant), choice, LENGTHS)
+
+
+@pytest.mark.parametrize("choice", [Choice(32, 8, 32, early=True), Choice(16, 16, 16)])
+@pytest.mark.parametrize("variant", [{}, {"norm_eps": 1e-5, "rotary_dim": 32}, {"fp8": True}])
+def test_heads_of_any_size(choice, variant):
+    check(shape(6, 2, 80, **variant), choice, LENGTHS)
 
 
 @pytest.mark.parametrize("window", [1, 2, 32, 33, 500])
@@ -156,8 +162,12 @@ def test_fp8_needs_sm_89():
     ("arguments", "message"),
     [
         (
-            (4, 2, 96),
-            "head_dim 96 is not supported on GPUs; known are 16, 32, 64, 128, 256",
+            (4, 2, 72),
+            "head_dim 72 is not supported on GPUs; multiples of 16 up to 256 are",
+        ),
+        (
+            (4, 2, 272),
+            "head_dim 272 is not supported on GPUs; multiples of 16 up to 256 are",
         ),
         (
             (4, 3, 64),

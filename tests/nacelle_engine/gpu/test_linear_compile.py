@@ -13,8 +13,10 @@ pytestmark = pytest.mark.slow
 SHAPES = (
     (norm_linear, norm_linear.Shape(6144, 4096, 1e-5, bias=True)),
     (linear_residual, linear_residual.Shape(576, 1536)),
+    (linear_residual, linear_residual.Shape(3584, 4096, bias=True, residual=False)),
     (norm_gate_up, norm_gate_up.Shape(14336, 4096, 1e-5, activation="gelu_tanh")),
     (norm_logits, norm_logits.Shape(49153, 576, 1e-5)),
+    (norm_logits, norm_logits.Shape(256000, 3584, 1e-6, soft_cap=30.0)),
 )
 
 

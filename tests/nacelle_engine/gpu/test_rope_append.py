@@ -17,7 +17,14 @@ STEPS = ([(1, 1)], [(17, 50), (1, 33), (5, 5)])
 @pytest.mark.parametrize("fp8", [False, True])
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "dim", "rotary"),
-    [(9, 3, 64, None), (8, 1, 128, 96), (2, 2, 16, None), (3, 1, 32, 2)],
+    [
+        (9, 3, 64, None),
+        (8, 1, 128, 96),
+        (2, 2, 16, None),
+        (3, 1, 32, 2),
+        (5, 5, 96, None),
+        (3, 1, 80, 32),
+    ],
 )
 def test_it_is_the_formula(heads, kv_heads, dim, rotary, fp8, norm_eps, lengths):
     model = AttentionShape(

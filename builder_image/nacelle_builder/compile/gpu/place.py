@@ -39,6 +39,11 @@ class Place:
     candidates: tuple[Candidate, ...]
     kind: str | None = None
 
+    @property
+    def label(self) -> str:
+        """Its name, with a kind that is not every model's."""
+        return self.name if self.kind in (None, "full") else f"{self.name} ({self.kind})"
+
 
 @dataclass(frozen=True)
 class Chosen:

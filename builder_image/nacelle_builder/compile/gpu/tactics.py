@@ -50,7 +50,7 @@ def choose(
         timer = Timer(Path(folder), cubins.made, places, signature, spec, recipe)
         times = {}
         for number, place in enumerate(places):
-            report(50 + 30 * number // len(places), f"timing {place.name} up to {place.last}")
+            report(50 + 30 * number // len(places), f"timing {place.label} up to {place.last}")
             times[number] = timer.nanoseconds(place)
         timer.close()
     return decide(places, times, f"timed on {gpu}")
@@ -65,14 +65,14 @@ def decide(
         taken = times.get(number)
         if taken is not None and not taken:
             raise CompileFailed(
-                f"none of the {len(place.candidates)} kernels for {place.name} runs on this GPU"
+                f"none of the {len(place.candidates)} kernels for {place.label} runs on this GPU"
             )
         best = min(taken, key=lambda name: taken[name]) if taken else None
         candidate = next(c for c in place.candidates if best in (None, c.kernel.name))
         chosen.append(Chosen(place, candidate))
         told.append(
             Timing(
-                place=place.name,
+                place=place.label,
                 first=place.first,
                 last=place.last,
                 chosen=candidate.kernel.name,

@@ -12,7 +12,7 @@ class AttentionShape:
     """Heads and variants of one kind of layer.
 
     heads, kv_heads  query heads and KV heads of this rank; head h reads KV head h // group
-    head_dim         D, a power of two from 16 to 256
+    head_dim         D, a multiple of 16 up to 256
     fp8              the cache is FP8 E4M3 with kv_scales, else bf16
     norm_eps         eps of the RMS norm over D that q and k get before the rope; None without
     scale            what scores are multiplied with; 1 / sqrt(D) without
@@ -33,9 +33,9 @@ class AttentionShape:
     architecture: Architecture = Architecture.SM_90
 
     def __post_init__(self) -> None:
-        if self.head_dim not in (16, 32, 64, 128, 256):
+        if self.head_dim % 16 or not 16 <= self.head_dim <= 256:
             raise UnsupportedModel(
-                f"head_dim {self.head_dim} is not supported on GPUs; known are 16, 32, 64, 128, 256"
+                f"head_dim {self.head_dim} is not supported on GPUs; multiples of 16 up to 256 are"
             )
         if self.heads % self.kv_heads:
             raise UnsupportedModel(
@@ -54,6 +54,11 @@ class AttentionShape:
     def softmax_scale(self) -> float:
         """What scores are multiplied with."""
         return self.head_dim**-0.5 if self.scale is None else self.scale
+
+    @property
+    def block_dim(self) -> int:
+        """D rounded up to a power of two: the width of tiles, whose rest is zeros."""
+        return 1 << (self.head_dim - 1).bit_length()
 
     @property
     def rotary(self) -> int:

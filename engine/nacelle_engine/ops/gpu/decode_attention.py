@@ -31,7 +31,7 @@ from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.capability import depends, require_fp8, shared_memory
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.kv_tile import attended, cells, parts, whole
-from nacelle_engine.ops.gpu.paged_kv import TOKENS, kept, rows
+from nacelle_engine.ops.gpu.paged_kv import TOKENS, head_rows, kept, rows
 from nacelle_engine.ops.gpu.prefetch import prefetch
 from nacelle_engine.ops.gpu.rotation import rotated
 from nacelle_engine.ops.gpu.softmax_state import NEVER, capped
@@ -99,7 +99,7 @@ def _fits(shape: AttentionShape, keys: int, warps: int, stages: int, early: bool
     """Whether K and V on their way leave 16 KiB of a program's shared memory for the rest, and
     those that come early 64 registers a thread at most.
     """
-    tile = 2 * keys * shape.head_dim * (1 if shape.fp8 else 2)
+    tile = 2 * keys * shape.block_dim * (1 if shape.fp8 else 2)
     if early and tile > 256 * 32 * warps:
         return False
     return (stages - 1) * tile + 16384 <= shared_memory(shape.architecture)
@@ -110,7 +110,7 @@ def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int
     if choice.splits == 1:
         return 0, 0
     pairs = requests * shape.kv_heads
-    return pairs * choice.splits * shape.group * (shape.head_dim + STATE.value), pairs
+    return pairs * choice.splits * shape.group * (shape.block_dim + STATE.value), pairs
 
 
 def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Kernel:
@@ -138,6 +138,7 @@ def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Ke
             "KV_HEADS": shape.kv_heads,
             "D": shape.head_dim,
             "E": shape.rotary,
+            "BLOCK_D": shape.block_dim,
             "ROWS": max(16, triton.next_power_of_2(shape.group)),
             "EPS": shape.norm_eps or 0.0,
             "SCALE": shape.softmax_scale,
@@ -176,6 +177,7 @@ def decode_attention(
     KV_HEADS: tl.constexpr,
     D: tl.constexpr,
     E: tl.constexpr,
+    BLOCK_D: tl.constexpr,
     ROWS: tl.constexpr,
     EPS: tl.constexpr,
     SCALE: tl.constexpr,
@@ -216,10 +218,12 @@ def decode_attention(
     newest_offset = rows(table, tl.maximum(older, 0), KV_HEADS, D)
     PAIRS: tl.constexpr = kv_scales is not None  # type: ignore[assignment]
     CELLS: tl.constexpr = D // 2 if PAIRS else D
-    tile = cells(keys) + tl.arange(0, CELLS)[None, :]
+    cell = tl.arange(0, BLOCK_D // 2 if PAIRS else BLOCK_D)[None, :]
+    tile = cells(keys) + cell
     if EARLY:
         place = tile + (offset // (D // CELLS))[:, None]
-        first_k, first_v = tl.load(place), tl.load(place + PART // (D // CELLS))
+        first_k = head_rows(place, cell, CELLS)
+        first_v = head_rows(place + PART // (D // CELLS), cell, CELLS)
         # Before a second token nothing has been written.
         first_v = tl.where(older > 0, first_v, tl.zeros_like(first_v))
         offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
@@ -228,11 +232,16 @@ def decode_attention(
         prefetch(keys, table, begin * KEYS, tl.minimum(end * KEYS, older), KEYS, KV_HEADS, D)
         gdc_wait()
     row = tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, D)[None, :]
+    column = tl.arange(0, BLOCK_D)[None, :]
     live = row < GROUP
+    keeps = split == active - 1
+    stored = keeps
+    if BLOCK_D > D:
+        live = live & (column < D)
+        stored = keeps & (column < D)
     places = (request * HEADS + kv_head * GROUP + row) * D + column
     if length == 0:
-        zeros = tl.zeros([ROWS, D], tl.float32)
+        zeros = tl.zeros([ROWS, BLOCK_D], tl.float32)
         put_all(zeros, places, live, out, a_codes, a_scales, request, kv_head)
         return
 
@@ -246,16 +255,16 @@ def decode_attention(
     # All splits load the newest position, so that it waits together with q; the last one keeps it.
     head = token + (HEADS + kv_head) * D + tl.arange(0, 1)[:, None]
     new_k = kept(rotated(head, column >= 0, column, k_norm, angles, EPS, D, E), kv, kv_scales, 0)
-    new_v = kept(tl.load(head + KV_HEADS * D + column).to(tl.float32), kv, kv_scales, 1)
+    new_v = head_rows(head + KV_HEADS * D + column, column, D).to(tl.float32)
+    new_v = kept(new_v, kv, kv_scales, 1)
     newest = tl.sum(q.to(tl.float32) * new_k.to(TYPE).to(tl.float32), 1)
     newest, base = capped(newest, SCALE * k_scale, CAP)
-    keeps = split == active - 1
     top = tl.where(keeps, newest * base, NEVER)
     total = tl.zeros([ROWS], tl.float32) + tl.where(keeps, 1.0, 0.0)
-    acc = tl.zeros([ROWS, D], tl.float32) + tl.where(keeps, new_v.to(tl.float32), 0.0)
+    acc = tl.zeros([ROWS, BLOCK_D], tl.float32) + tl.where(keeps, new_v.to(tl.float32), 0.0)
     slot = keys + newest_offset + column
-    tl.store(slot, new_k, mask=keeps)
-    tl.store(slot + PART, new_v, mask=keeps)
+    tl.store(slot, new_k, mask=stored)
+    tl.store(slot + PART, new_v, mask=stored)
     scale = SCALE * k_scale
     q, state = parts(q, PAIRS), parts(acc, PAIRS)
     if EARLY:
@@ -268,7 +277,8 @@ def decode_attention(
         place = tile + (offset // (D // CELLS))[:, None]
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
         offset = rows(table, tl.minimum(position + KEYS, last), KV_HEADS, D)
-        k, v = tl.load(place), tl.load(place + PART // (D // CELLS))
+        k = head_rows(place, cell, CELLS)
+        v = head_rows(place + PART // (D // CELLS), cell, CELLS)
         seen = ((position < older) & (position >= lowest))[None, :]
         top, total, state = attended(q, k, v, seen, top, total, state, scale, CAP, PAIRS)
         position += KEYS
@@ -281,8 +291,8 @@ def decode_attention(
         return
     if partial is not None:
         pair = request * KV_HEADS + kv_head
-        states = partial + pair.to(tl.int64) * (SPLITS * GROUP * (D + STATE))
-        publish(states, split, top, total, acc, GROUP, ROWS, D)
+        states = partial + pair.to(tl.int64) * (SPLITS * GROUP * (BLOCK_D + STATE))
+        publish(states, split, top, total, acc, GROUP, ROWS, BLOCK_D)
         # Every thread's part of the state is written before the count says so.
         tl.debug_barrier()
         if tl.atomic_add(counters + pair, 1, sem="acq_rel") == active - 1:
@@ -300,6 +310,7 @@ def decode_attention(
                 GROUP,
                 SPLITS,
                 D,
+                BLOCK_D,
             )
 
 

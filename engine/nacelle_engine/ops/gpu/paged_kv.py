@@ -22,6 +22,16 @@ def rows(table, positions, KV_HEADS: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
+def head_rows(pointers, columns, D: tl.constexpr):
+    """Rows of heads from pointers [N, columns], 0 in columns from D on."""
+    if columns.shape[1] == D:
+        tile = tl.load(pointers)
+    else:
+        tile = tl.load(pointers, mask=columns < D, other=0.0)
+    return tile
+
+
+@triton.jit
 def kept(x, kv, kv_scales, part: tl.constexpr):
     """What the cache keeps of x (fp32): in its type, divided by the scale of K (0) or V (1)."""
     if kv_scales is not None:

@@ -13,7 +13,8 @@ TILES = tl.constexpr(2)
 def prefetch(keys, table, begin, end, KEYS: tl.constexpr, KV_HEADS: tl.constexpr, D: tl.constexpr):
     """Ask for K and V of positions `begin` to `end` - 1, of the first tiles of KEYS only."""
     LINE: tl.constexpr = min(D, 1024 // keys.dtype.element_ty.primitive_bitwidth)
-    lines = tl.arange(0, D // LINE)[None, :] * LINE
+    LINES: tl.constexpr = triton.next_power_of_2((D + LINE - 1) // LINE)
+    lines = tl.minimum(tl.arange(0, LINES)[None, :] * LINE, D - 1)
     for start in range(begin, tl.minimum(begin + TILES * KEYS, end), KEYS):
         position = tl.minimum(start + tl.arange(0, KEYS), end - 1)
         k = keys + rows(table, position, KV_HEADS, D)[:, None] + lines

@@ -25,7 +25,7 @@ from nacelle_engine.ops.gpu import paged_kv
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.capability import depends
 from nacelle_engine.ops.gpu.kernel import Kernel
-from nacelle_engine.ops.gpu.paged_kv import rows
+from nacelle_engine.ops.gpu.paged_kv import head_rows, rows
 from nacelle_engine.ops.gpu.softmax_state import NEVER, capped, fold
 from nacelle_engine.program.launch import ONE, Size
 
@@ -47,10 +47,12 @@ class Choice:
 
 def choices(shape: AttentionShape) -> tuple[Choice, ...]:
     """Candidates, the safe one first."""
-    if not depends(shape.architecture) and shape.head_dim == 128:
+    if not depends(shape.architecture) and shape.block_dim > 64:
         # Without sm_90's matrix instructions, which read K and V from shared memory.
+        if shape.block_dim > 128:
+            return Choice(64, 32, 8, 2), Choice(32, 32, 4, 2)
         return Choice(128, 32, 8, 3), Choice(64, 32, 4, 3), Choice(64, 32, 4, 2)
-    if shape.head_dim > 128:
+    if shape.block_dim > 128:
         return Choice(64, 32, 4, 2), Choice(128, 32, 8, 2)
     found = (
         Choice(128, 64, 8, 3),
@@ -91,6 +93,7 @@ def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
             "HEADS": shape.heads,
             "KV_HEADS": shape.kv_heads,
             "D": shape.head_dim,
+            "BLOCK_D": shape.block_dim,
             "TILE_HEADS": heads,
             "ROWS": choice.rows,
             "KEYS": choice.keys,
@@ -122,6 +125,7 @@ def prefill_attention(
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
     TILE_HEADS: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
@@ -147,7 +151,9 @@ def prefill_attention(
     row = tl.arange(0, ROWS)
     token = first + row // TILE_HEADS
     live = ((row < BLOCK_Q * TILE_HEADS) & (token < after))[:, None]
-    column = tl.arange(0, D)[None, :]
+    column = tl.arange(0, BLOCK_D)[None, :]
+    if BLOCK_D > D:
+        live = live & (column < D)
     place = (token.to(tl.int64) * HEADS + head + row % TILE_HEADS)[:, None] * D + column
     if DEPENDENT:
         gdc_wait()
@@ -162,7 +168,7 @@ def prefill_attention(
     clear = lowest if MASKED else (before + first + 1) // KEYS * KEYS
     top = tl.full([ROWS], NEVER, tl.float32)
     total = tl.zeros([ROWS], tl.float32)
-    acc = tl.zeros([ROWS, D], tl.float32)
+    acc = tl.zeros([ROWS, BLOCK_D], tl.float32)
     table = block_table + request * W
     top, total, acc = _attend(
         x, keys, table, lowest, clear, before + token, end, top, total, acc, scale,
@@ -198,7 +204,7 @@ def _attend(
     MASKED: tl.constexpr,
 ):
     """The softmax state after positions `begin` to `end` - 1; `query`: the rows' positions."""
-    column = tl.arange(0, D)[None, :]
+    column = tl.arange(0, q.shape[1])[None, :]
     # Rows after the end repeat the last one: what lies there in the cache may be anything.
     position = begin + tl.arange(0, KEYS)
     offset = rows(table, tl.minimum(position, length - 1), KV_HEADS, D)
@@ -206,8 +212,8 @@ def _attend(
         place = keys + offset[:, None] + column
         # Blocks are looked up a tile ahead: K and V then wait for nothing, and are pipelined.
         offset = rows(table, tl.minimum(position + KEYS, length - 1), KV_HEADS, D)
-        k = tl.load(place).to(q.dtype)
-        v = tl.load(place + KV_HEADS * 32 * D).to(q.dtype)
+        k = head_rows(place, column, D).to(q.dtype)
+        v = head_rows(place + KV_HEADS * 32 * D, column, D).to(q.dtype)
         score, factor = capped(tl.dot(q, tl.trans(k)), scale, CAP)
         if MASKED:
             seen = position[None, :] <= query[:, None]

@@ -53,6 +53,7 @@ def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
             "KV_HEADS": shape.kv_heads,
             "D": shape.head_dim,
             "E": shape.rotary,
+            "BLOCK_D": shape.block_dim,
             "EPS": shape.norm_eps or 0.0,
             "Q_ROWS": triton.next_power_of_2(shape.heads),
             "KV_ROWS": triton.next_power_of_2(shape.kv_heads),
@@ -79,6 +80,7 @@ def rope_append(
     KV_HEADS: tl.constexpr,
     D: tl.constexpr,
     E: tl.constexpr,
+    BLOCK_D: tl.constexpr,
     EPS: tl.constexpr,
     Q_ROWS: tl.constexpr,
     KV_ROWS: tl.constexpr,
@@ -92,15 +94,15 @@ def rope_append(
     slot = tl.load(slots + token)
     if DEPENDENT:
         gdc_wait()
-    column = tl.arange(0, D)[None, :]
+    column = tl.arange(0, BLOCK_D)[None, :]
     heads = qkv + token * ((HEADS + 2 * KV_HEADS) * D)
     row = tl.arange(0, Q_ROWS)[:, None]
     q = rotated(heads + row * D, row < HEADS, column, q_norm, angles, EPS, D, E)
     place = q_out + token * (HEADS * D) + row * D + column
-    tl.store(place, q.to(tl.bfloat16), mask=row < HEADS)
+    tl.store(place, q.to(tl.bfloat16), mask=(row < HEADS) & (column < D))
 
     row = tl.arange(0, KV_ROWS)[:, None]
-    live = row < KV_HEADS
+    live = (row < KV_HEADS) & (column < D)
     heads += HEADS * D + row * D
     k = rotated(heads, live, column, k_norm, angles, EPS, D, E)
     v = tl.load(heads + KV_HEADS * D + column, mask=live, other=0.0).to(tl.float32)

@@ -9,16 +9,20 @@ import torch
 import triton
 import triton.language as tl
 
+from nacelle_engine.ops.gpu.paged_kv import head_rows
+
 
 @triton.jit
 def rotated(
     heads, live, columns, norm, angles, EPS: tl.constexpr, D: tl.constexpr, E: tl.constexpr
 ):
-    """Rows of heads [N, D] in fp32, 0 where not `live` [N, 1].
+    """Rows of heads [N, columns] in fp32, 0 where not `live` [N, 1] and from D on.
 
-    heads: pointers [N, 1] to the first element; columns: arange(D) as [1, D]; norm: bf16 [D] or
-    None; angles: pointer to the position's row of rope.
+    heads: pointers [N, 1] to the first element; columns: an arange from 0 as [1, columns]; norm:
+    bf16 [D] or None; angles: pointer to the position's row of rope.
     """
+    if columns.shape[1] > D:
+        live = live & (columns < D)
     angle = columns % (E // 2)
     cosine = tl.load(angles + angle)
     sine = tl.load(angles + E // 2 + angle)
@@ -26,14 +30,14 @@ def rotated(
     partners = (columns + E // 2) % E
     if E < D:
         turns = columns < E
-        partners = tl.where(turns, partners, columns)
+        partners = tl.where(turns, partners, tl.minimum(columns, D - 1))
         cosine = tl.where(turns, cosine, 1.0)
         sine = tl.where(turns, sine, 0.0)
     x = tl.load(heads + columns, mask=live, other=0.0).to(tl.float32)
     partner = tl.load(heads + partners, mask=live, other=0.0).to(tl.float32)
     if norm is not None:
         scale = tl.rsqrt(tl.sum(x * x, 1) / D + EPS)[:, None]
-        x = x * scale * tl.load(norm + columns).to(tl.float32)
+        x = x * scale * head_rows(norm + columns, columns, D).to(tl.float32)
         partner = partner * scale * tl.load(norm + partners).to(tl.float32)
     return x * cosine + tl.where(columns < E // 2, -partner, partner) * sine
 

@@ -1,6 +1,7 @@
 """Softmax states of a context's splits, in a workspace, and their merge into attention's result.
 
-A state is GROUP rows of D + 4 fp32 elements: acc [D], top, total, two of padding (16-byte rows).
+A state is GROUP rows of D + 4 fp32 elements, D rounded up to a power of two: acc [D], top, total,
+two of padding (16-byte rows).
 out = sum_s 2^(top_s - max top) acc_s / sum_s 2^(top_s - max top) total_s, in a fixed order.
 """
 
@@ -43,15 +44,16 @@ def merge(
     GROUP: tl.constexpr,
     SPLITS: tl.constexpr,
     D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     """Store [GROUP, D] (attention_output.py) from the states of `active` splits, up to SPLITS."""
     FEWER: tl.constexpr = min(_FEW, SPLITS)
     where = (out, a_codes, a_scales)
     # A short context pays for few states only.
     if active <= FEWER:
-        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, FEWER, D)
+        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, FEWER, D, BLOCK_D)
     else:
-        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, SPLITS, D)
+        _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, SPLITS, D, BLOCK_D)
 
 
 @triton.jit
@@ -66,22 +68,25 @@ def _merge(
     GROUP: tl.constexpr,
     SPLITS: tl.constexpr,
     D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     out, a_codes, a_scales = where
     ROWS: tl.constexpr = triton.next_power_of_2(GROUP)
-    WIDTH: tl.constexpr = min(D, max(16, _AT_ONCE // (SPLITS * ROWS)))
+    WIDTH: tl.constexpr = min(BLOCK_D, max(16, _AT_ONCE // (SPLITS * ROWS)))
     split = tl.arange(0, SPLITS)[:, None]
     row = tl.arange(0, ROWS)
-    place = states + (split * GROUP + row[None, :]) * (D + STATE)
+    place = states + (split * GROUP + row[None, :]) * (BLOCK_D + STATE)
     live = (split < active) & (row < GROUP)[None, :]
-    top = tl.load(place + D, mask=live, other=NEVER)
-    total = tl.load(place + D + 1, mask=live, other=1.0)
+    top = tl.load(place + BLOCK_D, mask=live, other=NEVER)
+    total = tl.load(place + BLOCK_D + 1, mask=live, other=1.0)
     weight = tl.exp2(top - tl.max(top, 0)[None, :])
     share = weight * (v_scale / tl.sum(weight * total, 0))[None, :]
     target = (request * HEADS + kv_head * GROUP + row[:, None]) * D
     heads = (row < GROUP)[:, None]
-    if WIDTH == D:
-        column = tl.arange(0, D)
+    if WIDTH == BLOCK_D:
+        column = tl.arange(0, BLOCK_D)
+        if BLOCK_D > D:
+            heads = heads & (column < D)[None, :]
         part = _merged(place, share, live, column)
         put_all(part, target + column[None, :], heads, out, a_codes, a_scales, request, kv_head)
         return
@@ -89,14 +94,17 @@ def _merge(
     if a_codes is not None:
         # A pass for the scale, then one for the codes: the states are in L1 by then.
         peak = 0.0
-        for start in tl.static_range(0, D, WIDTH):
+        for start in tl.static_range(0, BLOCK_D, WIDTH):
             part = _merged(place, share, live, start + tl.arange(0, WIDTH))
             peak = tl.maximum(peak, tl.max(tl.abs(part)))
         inverse = keep_scale(peak, a_scales, request, kv_head)
-    for start in tl.static_range(0, D, WIDTH):
+    for start in tl.static_range(0, BLOCK_D, WIDTH):
         column = start + tl.arange(0, WIDTH)
         part = _merged(place, share, live, column)
-        put(part, target + column[None, :], heads, out, a_codes, inverse)
+        inside = heads
+        if BLOCK_D > D:
+            inside = heads & (column < D)[None, :]
+        put(part, target + column[None, :], inside, out, a_codes, inverse)
 
 
 @triton.jit
