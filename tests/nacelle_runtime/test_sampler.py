@@ -108,7 +108,7 @@ CUTS = [
 @pytest.mark.parametrize("vocabulary", [7, 60])
 @pytest.mark.parametrize("sampling", CUTS)
 def test_the_drawn_tokens_follow_the_formula(sampling, vocabulary, monkeypatch):
-    """Among few candidates: what is kept lies within them, beyond them, or beyond the vocabulary."""
+    """Of few candidates: what is kept lies within them or goes beyond."""
     monkeypatch.setattr(cuts, "_CANDIDATES", 16)
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(3)) * 3
     check_distribution(drawn(logits, sampling), expected(logits, sampling))
