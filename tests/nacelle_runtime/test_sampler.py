@@ -13,6 +13,7 @@ import torch
 
 from nacelle_runtime.batch import Batch, Chunk, Draw, Score
 from nacelle_runtime.request import Sampling, Seen
+from nacelle_runtime.sampling import cuts
 from nacelle_runtime.sampling.sampler import draw_tokens, sample
 
 GREEDY = Sampling(temperature=0)
@@ -100,14 +101,22 @@ CUTS = [
     Sampling(temperature=8.0, top_p=0.999),
     Sampling(temperature=8.0, min_p=0.01),
     Sampling(temperature=8.0, top_p=0.9, min_p=0.001),
-    Sampling(temperature=8.0, top_k=1200, top_p=0.9),
+    Sampling(temperature=8.0, top_k=40, top_p=0.9),
 ]
 
 
-@pytest.mark.parametrize("vocabulary", [7, 1500])
+@pytest.mark.parametrize("vocabulary", [7, 60])
 @pytest.mark.parametrize("sampling", CUTS)
-def test_the_drawn_tokens_follow_the_formula(sampling, vocabulary):
+def test_the_drawn_tokens_follow_the_formula(sampling, vocabulary, monkeypatch):
+    """Of few candidates: what is kept lies within them or goes beyond."""
+    monkeypatch.setattr(cuts, "_CANDIDATES", 16)
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(3)) * 3
+    check_distribution(drawn(logits, sampling), expected(logits, sampling))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_p=0.7), Sampling(8.0, top_k=1100, top_p=0.9)])
+def test_so_do_those_of_a_vocabulary_larger_than_the_candidates(sampling):
+    logits = torch.randn(1200, generator=torch.Generator().manual_seed(3)) * 3
     check_distribution(drawn(logits, sampling), expected(logits, sampling))
 
 

@@ -176,9 +176,7 @@ class Scheduler:
         chunks = decodes
         for request in prompts:
             count = min(budget, request.left)
-            if not bounds.chunked and count < min(request.left, bounds.tokens):
-                break
-            if count == 0:
+            if count < (1 if bounds.chunked else min(request.left, bounds.tokens)):
                 break
             while len(request.blocks) * size < request.computed + count:
                 self._ledger.take(request)
