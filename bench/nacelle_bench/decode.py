@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nacelle_engine.ops.greedy import greedy
 from nacelle_engine.program.program import Program
 from nacelle_engine.program.step import StepInput
 
@@ -87,7 +88,7 @@ class Driver:
             seq_lens=torch.full((streams,), position + count, dtype=torch.int32),
             logits_rows=torch.arange(count - 1, streams * count, count),
         )
-        return self.program.run(step).argmax(-1, keepdim=True)
+        return greedy(self.program.run(step))[:, None]
 
     def _wait(self) -> None:
         """A GPU runs behind its driver: the tokens it chose never leave it."""

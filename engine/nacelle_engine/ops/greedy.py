@@ -1,0 +1,24 @@
+"""The greedy choice: the index of the largest logit of each row.
+
+A GPU reduces a long row by one block of threads, and most of it waits: 40 us for 128,256 logits
+where reading them takes 1. In parts of 256, all of it works.
+"""
+
+import torch
+
+_PART = 256
+
+
+def greedy(logits: torch.Tensor) -> torch.Tensor:
+    """int64 [R]: the index of the largest of logits [R, V]."""
+    rows, vocabulary = logits.shape
+    if not logits.is_cuda or vocabulary % _PART:
+        return logits.argmax(-1)
+    return in_parts(logits.view(rows, -1, _PART))
+
+
+def in_parts(parts: torch.Tensor) -> torch.Tensor:
+    """int64 [R]: the index, in its row, of the largest of parts [R, P, N]."""
+    tops, places = parts.max(-1)
+    best = tops.argmax(-1, keepdim=True)
+    return (best * parts.shape[2] + places.gather(1, best)).squeeze(1)
