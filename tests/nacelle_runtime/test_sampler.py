@@ -46,18 +46,19 @@ def transformed(logits, sampling, banned=(), seen=None):
 def expected(logits, sampling, banned=(), seen=None):
     """The distribution by the formulas: softmax, min_p, top_k, renormalise, top_p."""
     p = torch.softmax(transformed(logits, sampling, banned, seen) / sampling.temperature, dim=-1)
-    order = sorted(range(len(p)), key=lambda i: (-p[i].item(), i))
-    kept = [i for i in order if p[i] >= sampling.min_p * p.max()]
+    p = p.tolist()
+    order = sorted(range(len(p)), key=lambda i: (-p[i], i))
+    kept = [i for i in order if p[i] >= sampling.min_p * p[order[0]]]
     kept = kept[: sampling.top_k or len(kept)]
-    total, reached, nucleus = sum(p[i].item() for i in kept), 0.0, []
+    total, reached, nucleus = sum(p[i] for i in kept), 0.0, []
     for i in kept:
         if reached >= sampling.top_p * total:
             break
         nucleus.append(i)
-        reached += p[i].item()
+        reached += p[i]
     result = np.zeros(len(p))
     for i in nucleus:
-        result[i] = p[i].item() / reached
+        result[i] = p[i] / reached
     return result
 
 
