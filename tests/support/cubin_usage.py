@@ -44,14 +44,14 @@ def kernels(architecture):
     plain = AttentionShape(32, 8, 128, architecture=architecture)
     fp8 = architecture is not Architecture.SM_80
     variants = {"norm_eps": 1e-6, "window": 100, "soft_cap": 50.0, "fp8": fp8}
-    small = AttentionShape(6, 2, 64, rotary_dim=48, architecture=architecture, **variants)
+    small = AttentionShape(6, 2, 64, architecture=architecture, **variants)
     for shape in (plain, small):
         for requests in (1, 128):
             choice = decode_attention.choices(shape, requests)[0]
             yield decode_attention.kernel(shape, choice)
         yield rope_append.kernel(shape, rope_append.choices(shape)[0])
         yield prefill_attention.kernel(shape, prefill_attention.choices(shape)[0])
-    phi = AttentionShape(32, 32, 96, architecture=architecture, window=2047)
+    phi = AttentionShape(32, 32, 96, rotary_dim=72, window=2047, architecture=architecture)
     yield decode_attention.kernel(phi, decode_attention.choices(phi, 8)[0])
     yield rope_append.kernel(phi, rope_append.choices(phi)[0])
     yield prefill_attention.kernel(phi, prefill_attention.choices(phi)[0])
