@@ -228,16 +228,18 @@ def test_log_probabilities_are_the_models_own_and_ranked():
 @pytest.mark.parametrize("count", [1, 64, 65, 150])
 def test_prompts_are_scored_row_by_row(count):
     generator = torch.Generator().manual_seed(4)
-    logits = torch.randn(1 + count, 30, generator=generator)
-    targets = tuple(torch.randint(30, (count,), generator=generator).tolist())
+    logits = torch.randn(1 + count + 3, 30, generator=generator)
+    targets = tuple(torch.randint(30, (count + 3,), generator=generator).tolist())
     chunks = [
         Chunk((0, 0), 0, [1], 0, [1], draw()),
-        Chunk((0, 1), 1, [1] * count, 0, [1], None, Score(0, targets, 2)),
+        Chunk((0, 1), 1, [1] * count, 0, [1], None, Score(0, targets[:count], 2)),
+        Chunk((0, 2), 2, [1] * 3, 0, [1], None, Score(0, targets[count:], 2)),
     ]
     found = sample(logits.clone(), Batch(chunks)).scores
     own = torch.log_softmax(logits[1:].double(), -1)
-    assert set(found) == {1}
-    assert [s.value for s in found[1]] == pytest.approx(
+    assert [len(found[n]) for n in (1, 2)] == [count, 3]
+    both = [*found[1], *found[2]]
+    assert [s.value for s in both] == pytest.approx(
         [own[n, t].item() for n, t in enumerate(targets)], abs=1e-5
     )
-    assert [s.ids for s in found[1]] == own.topk(2).indices.tolist()
+    assert [s.ids for s in both] == own.topk(2).indices.tolist()
