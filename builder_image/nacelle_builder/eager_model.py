@@ -23,13 +23,20 @@ def load_eager(folder: Path, dtype: torch.dtype) -> Any:
 def load_pretrained(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
     """The causal language model that transformers itself reads from a folder."""
     # Imported here: seconds that most commands should not pay.
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     quiet: Any = logging
     quiet.disable_progress_bar()
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     loader: Any = AutoModelForCausalLM
-    return loader.from_pretrained(folder, dtype=dtype, local_files_only=True, **options)
+    chosen = {**_attention(config), **options}
+    return loader.from_pretrained(folder, dtype=dtype, local_files_only=True, **chosen)
+
+
+def _attention(config: Any) -> dict[str, str]:
+    """Soft-capped scores are eager attention's alone: some versions' others leave the cap out."""
+    return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", 0) else {}
 
 
 @torch.no_grad()
@@ -43,7 +50,7 @@ def _dequantised(files: CheckpointFiles, stored: Stored, dtype: torch.dtype) -> 
         del config.quantization_config
     loader: Any = AutoModelForCausalLM
     with no_init_weights():
-        model = loader.from_config(config, dtype=dtype)
+        model = loader.from_config(config, dtype=dtype, **_attention(config))
     index = index_tensors(files.weights)
     with open_weights(index, stored) as source:
         for name, parameter in model.named_parameters():

@@ -9,8 +9,9 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 # A masked score. Finite: a tile that is masked throughout leaves garbage instead of NaN, and the
-# first true score multiplies that by 2^(NEVER - z) = 0.
-NEVER = tl.constexpr(-1.0e30)
+# first true score multiplies that by 2^(NEVER - z) = 0. A power of two: its product with a factor
+# is exact, so that it minus itself is 0 even where fused multiply-add rounds only one of both.
+NEVER = tl.constexpr(-(2.0**100))
 
 
 @triton.jit
