@@ -17,6 +17,7 @@ from tiny_program import TinyProgram
 from nacelle_engine.arch import Architecture
 from nacelle_engine.result import parse_result
 
+pytestmark = pytest.mark.slow
 MODEL = TinyProgram()
 
 
