@@ -76,11 +76,18 @@ class Tiny:
             spans = [Span(*span) for span in step]
             yield spans, self.program.run(step_input(spans, ids, tables, groups)).clone()
 
-    def error(self, lengths, steps, roundings=None):
+    def error(self, lengths, steps):
         """||found - wanted|| / ||wanted - mean|| over steps of spans (sequence, start, count)."""
+        return self.errors(lengths, steps, self.roundings)[0]
+
+    def errors(self, lengths, steps, *several):
+        """The same program's error against the reference of each of several roundings."""
         torch.manual_seed(len(steps))
-        roundings = roundings or self.roundings
         ids = [torch.randint(VOCAB, (length,)).tolist() for length in lengths]
+        made = list(self.logits(ids, steps))
+        return [self._error(ids, steps, made, roundings) for roundings in several]
+
+    def _error(self, ids, steps, made, roundings):
         wanted = []
         for sequence, tokens in enumerate(ids):
             stretches = [
@@ -91,7 +98,7 @@ class Tiny:
             ]
             wanted.append(self.reference.logits(torch.tensor([tokens]), stretches)[0])
         errors, norms = [], []
-        for spans, found in self.logits(ids, steps):
+        for spans, found in made:
             rows = torch.cat([wanted[s.sequence][s.start : s.start + s.count] for s in spans])
             errors.append((found - rows).norm())
             norms.append((rows - rows.mean(1, keepdim=True)).norm())

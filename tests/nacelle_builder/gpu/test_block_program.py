@@ -24,13 +24,12 @@ def test_decode_of_a_batch_after_its_prompts(tiny, counts):
 
 def test_only_the_reference_that_rounds_blocks_is_near(tiny):
     steps = [[(0, k, 1), (1, k, 1)] for k in range(6)]
-    error, plain, per_token = (
-        tiny.error([6, 6], steps, roundings)
-        for roundings in (
-            tiny.roundings,
-            dict.fromkeys(tiny.roundings, AS_COMPUTED),
-            dict.fromkeys(tiny.roundings, tiny.roundings["quantised"]),
-        )
+    error, plain, per_token = tiny.errors(
+        [6, 6],
+        steps,
+        tiny.roundings,
+        dict.fromkeys(tiny.roundings, AS_COMPUTED),
+        dict.fromkeys(tiny.roundings, tiny.roundings["quantised"]),
     )
     assert error < tiny.bound(steps)
     assert error < 0.8 * plain
