@@ -85,9 +85,10 @@ class Tiny:
         torch.manual_seed(len(steps))
         ids = [torch.randint(VOCAB, (length,)).tolist() for length in lengths]
         made = list(self.logits(ids, steps))
-        return [self._error(ids, steps, made, roundings) for roundings in several]
+        return [self.error_of(ids, steps, made, roundings) for roundings in several]
 
-    def _error(self, ids, steps, made, roundings):
+    def error_of(self, ids, steps, made, roundings):
+        """The error of logits that `logits(ids, steps)` made, against one reference."""
         wanted = []
         for sequence, tokens in enumerate(ids):
             stretches = [
