@@ -111,6 +111,11 @@ SITUATIONS: dict[str, tuple[Callable[[World, str], object], str, str]] = {
         "the pod starts",
     ),
     "a pod at work": (lambda w, j: w.start_pod(j), "BuildRunning", "the builder starts"),
+    "a pod that has ended well": (
+        lambda w, j: w.end_pod(w.start_pod(j), ""),
+        "BuildRunning",
+        "the builder starts",
+    ),
     "a failed attempt": (
         failed_once,
         "RetryingAttempt",
@@ -333,6 +338,16 @@ def test_progress_reaches_the_status_and_never_goes_back() -> None:
     world.progress = {pod: Progress(stage="compile", percent=60)}
     world.reconcile()
     assert world.events[-1] == "StageDone" and world.builds["b"]["status"]["progressPercent"] == 60
+    world.end_pod(pod, "")
+    world.progress = {}
+    world.reconcile()
+    assert (world.target()["stage"], world.target()["percent"]) == ("compile", 60)
+    world.finish_job(job, "Complete")
+    world.reconcile()
+    assert (world.target()["conditions"][0]["reason"], world.target()["percent"]) == (
+        "JobEnding",
+        60,
+    )
 
 
 def test_one_failing_target_does_not_stop_the_others() -> None:

@@ -134,7 +134,8 @@ def _read_active(job: Manifest, pods: Sequence[Manifest]) -> Outcome:
     failures = [failure for pod in pods if (failure := failure_of(pod))]
     for pod in pods:
         phase = pod.get("status", {}).get("phase")
-        if phase == "Running" and not pod["metadata"].get("deletionTimestamp"):
+        # A pod that has ended well is at work until its Job says so.
+        if phase in ("Running", "Succeeded") and not pod["metadata"].get("deletionTimestamp"):
             meta = pod["metadata"]
             return Running(meta["name"], meta["uid"], pod["spec"].get("nodeName") or "")
         if phase == "Pending":

@@ -146,8 +146,8 @@ def _details(decision: Decision, previous: TargetStatus | None) -> dict[str, obj
         stage = failure.stage or (previous.stage if previous else "")
         percent = previous.percent if previous else 0
         return {"stage": stage, "percent": percent, "message": failure.message}
-    # A pod that has just started, or a log that gave nothing new, takes no progress back.
-    running = decision.reason in (reasons.RUNNING, reasons.JOINED)
+    # A pod that has just started or ended, or a log that gave nothing new, takes no progress back.
+    running = decision.reason in (reasons.RUNNING, reasons.JOINED, reasons.JOB_ENDING)
     kept = previous if running and previous and not decision.stage else None
     return {
         "stage": kept.stage if kept else decision.stage,
