@@ -135,10 +135,12 @@ def _names(place, kind):
 
 
 def _pods(place, name):
+    """The pods of a deployment that are to stay: one that is going already says nothing."""
     return sorted(
         pod["metadata"]["uid"]
         for pod in place.kubectl.items("pods", place.namespace)
         if pod["metadata"]["name"].startswith(f"{name}-")
+        and "deletionTimestamp" not in pod["metadata"]
     )
 
 
