@@ -1,11 +1,13 @@
-"""The steps whose attention a prebuilt library does, and how the gate runs them."""
+"""The steps whose attention a prebuilt library does: what they round, and how the gate runs them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from nacelle_builder.gate.steps import Phase, phase
+from nacelle_builder.gate.fake_quantise import Rounding
+from nacelle_builder.gate.steps import Phase, Span, phase
 from nacelle_engine.limits import Limits
-from nacelle_engine.program.launch import LaunchList
+from nacelle_engine.program.launch import LaunchList, StepRange
 
 # Beyond a range's first size, so that neither borders nor tiles are met exactly.
 _BEYOND: Final = 43
@@ -14,26 +16,20 @@ _UNEVEN: Final = 13
 
 @dataclass(frozen=True)
 class PlannedSteps:
-    """sizes: tokens of a step of each such range; fp8_queries: whether queries are rounded."""
+    """ranges: of those steps; fp8_queries: whether queries are rounded in them."""
 
-    sizes: tuple[int, ...] = ()
-    tokens_a_request: int = 1
+    ranges: tuple[StepRange, ...] = ()
     fp8_queries: bool = False
 
-    def phases(self, limits: Limits) -> tuple[Phase, ...]:
-        """Prompts in steps of each size: whole ones and, where they may be so long, their rest."""
-        return tuple(self._phase(size, limits) for size in self.sizes)
+    def rounding(self, spans: Sequence[Span], rounding: Rounding) -> Rounding:
+        """What a step of these spans rounds, of a numerics class that rounds so."""
+        tokens = sum(span.count for span in spans)
+        planned = any(one.takes(tokens, len(spans), decode=False) for one in self.ranges)
+        return replace(rounding, queries=True) if planned and self.fp8_queries else rounding
 
-    def _phase(self, size: int, limits: Limits) -> Phase:
-        steps = 2 if limits.max_seq_len >= 2 * self.tokens_a_request else 1
-        count = max(2, -(-steps * size // limits.max_seq_len))
-        share = size // count
-        first = [share] * count
-        uneven = min(_UNEVEN, share - self.tokens_a_request)
-        first[0] += size - share * count + max(uneven, 0)
-        first[-1] -= max(uneven, 0)
-        columns = (first, first[::-1])[:steps]
-        return phase(f"prompts of {size} tokens", list(zip(*columns, strict=True)), limits)
+    def phases(self, limits: Limits) -> tuple[Phase, ...]:
+        """Prompts in a step of each range, and where sequences may be so long the rest of them."""
+        return tuple(_phase(one, limits) for one in self.ranges)
 
 
 NONE_PLANNED: Final = PlannedSteps()
@@ -41,11 +37,20 @@ NONE_PLANNED: Final = PlannedSteps()
 
 def planned_steps(launches: LaunchList) -> PlannedSteps:
     """What a launch list leaves to libraries."""
-    ranges = [one for one in launches.steps if one.planned]
-    if not ranges:
-        return NONE_PLANNED
     return PlannedSteps(
-        sizes=tuple(min(one.min_tokens + _BEYOND, one.max_tokens) for one in ranges),
-        tokens_a_request=max(one.tokens_a_request for one in ranges),
+        ranges=tuple(one for one in launches.steps if one.planned),
         fp8_queries=any(one.library.query_dtype != "bfloat16" for one in launches.libraries),
     )
+
+
+def _phase(one: StepRange, limits: Limits) -> Phase:
+    size, least = min(one.min_tokens + _BEYOND, one.max_tokens), one.tokens_a_request
+    steps = 2 if limits.max_seq_len >= 2 * least else 1
+    count = max(2, -(-steps * size // limits.max_seq_len))
+    share = size // count
+    uneven = max(min(_UNEVEN, share - least), 0)
+    first = [share] * count
+    first[0] += size - share * count + uneven
+    first[-1] -= uneven
+    columns = (first, first[::-1])[:steps]
+    return phase(f"prompts in steps of {size} tokens", list(zip(*columns, strict=True)), limits)
