@@ -1,4 +1,4 @@
-"""The steps whose attention a prebuilt library does: what they round, and how the gate runs them."""
+"""The steps whose attention a prebuilt library does: what they round, how the gate runs them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +45,9 @@ def planned_steps(launches: LaunchList) -> PlannedSteps:
 
 def _phase(one: StepRange, limits: Limits) -> Phase:
     size, least = min(one.min_tokens + _BEYOND, one.max_tokens), one.tokens_a_request
-    steps = 2 if limits.max_seq_len >= 2 * least else 1
-    count = max(2, -(-steps * size // limits.max_seq_len))
+    steps, count = 2, _sequences(2 * size, limits)
+    if count * least > size:
+        steps, count = 1, _sequences(size, limits)
     share = size // count
     uneven = max(min(_UNEVEN, share - least), 0)
     first = [share] * count
@@ -54,3 +55,8 @@ def _phase(one: StepRange, limits: Limits) -> Phase:
     first[-1] -= uneven
     columns = (first, first[::-1])[:steps]
     return phase(f"prompts in steps of {size} tokens", list(zip(*columns, strict=True)), limits)
+
+
+def _sequences(tokens: int, limits: Limits) -> int:
+    """How many sequences it takes to hold so many tokens; two at least, so that they are ragged."""
+    return max(2, -(-tokens // limits.max_seq_len))

@@ -37,4 +37,4 @@ def rounded_queries(eager: Any, stretches: Sequence[Stretch]) -> Iterator[None]:
     try:
         yield
     finally:
-        del functions[_ATTENTION]
+        functions[_ATTENTION] = plain

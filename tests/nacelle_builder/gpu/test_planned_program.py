@@ -1,5 +1,6 @@
 """A tiny program whose prompts a library attends to, against transformers' model."""
 
+import families
 import pytest
 from attention_double import AttentionDouble
 from tiny_family import TinyFamily
@@ -7,10 +8,10 @@ from tiny_gpu import PER_TOKEN, Tiny
 from tiny_llama import CONFIG
 
 from nacelle_builder.compile.gpu.attention import attention_shape
+from nacelle_builder.compile.gpu.flashinfer_library import attention_library
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Quantization
 from nacelle_engine.program import planned_attention
-from nacelle_engine.program.attention_library import AttentionLibrary
 
 LIMITS = Limits(max_batch_size=4, max_input_len=300, max_seq_len=320, max_num_tokens=300)
 # Two prompts above what graphs may hold; the rest of one beside a prompt; decode; few a request.
@@ -30,19 +31,12 @@ class Planned:
     def libraries(self, spec, recipe):
         shapes = {kind.name: attention_shape(spec, kind, recipe) for kind in spec.kinds}
         self.opened = {}
-        made = {
-            name: AttentionLibrary.model_construct(
-                name=f"attention-{name}", file=f"attention-{name}.so", algorithm="fa3",
-                head_dim=shape.head_dim, group_size=shape.group,
-                kv_dtype="float8_e4m3fn" if shape.fp8 else "bfloat16",
-                sliding_window=shape.window > 0, soft_cap=shape.soft_cap > 0,
-            )
-            for name, shape in shapes.items()
-        }  # fmt: skip
+        made = {name: attention_library(shape, "fa3") for name, shape in shapes.items()}
+        names = {library.name: name for name, library in made.items()}
 
         def opened(library, rank, largest, workspace, window):
             assert library.file in {path.name for path in rank.iterdir()}
-            name = library.name.removeprefix("attention-")
+            name = names[library.name]
             assert (window or 0) == shapes[name].window
             self.opened[name] = AttentionDouble(library, shapes[name])
             return self.opened[name]
@@ -59,11 +53,22 @@ class PlannedTiny(Planned, Tiny):
 
 
 class PlannedFamily(Planned, TinyFamily):
-    def __init__(self, monkeypatch, root, name):
+    def __init__(self, monkeypatch, root):
         self.monkeypatch = monkeypatch
-        super().__init__(monkeypatch, root, name)
+        fields = {**families._CASES["gemma2"][1], "head_dim": 64}
+        monkeypatch.setitem(families._CASES, "gemma2-wide", ("Gemma2", fields))
+        super().__init__(monkeypatch, root, "gemma2-wide")
 
 
+def test_prompts_with_queries_in_fp8_are_the_models(monkeypatch, tmp_path):
+    quantization = Quantization(algorithm=PER_TOKEN.algorithm, kv_cache="FP8")
+    tiny = PlannedTiny(monkeypatch, tmp_path / "rank0", quantization)
+    steps = [STEPS[0], [(0, 140, 1), (1, 135, 1)]]
+    assert tiny.error([141, 136], steps) < tiny.bound(steps)
+    assert len(tiny.opened["full"].plans) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kv_cache", ["NONE", "FP8"])
 def test_prompts_are_planned_once_a_step_and_are_the_models(monkeypatch, tmp_path, kv_cache):
     quantization = Quantization(algorithm=PER_TOKEN.algorithm, kv_cache=kv_cache)
@@ -77,12 +82,13 @@ def test_prompts_are_planned_once_a_step_and_are_the_models(monkeypatch, tmp_pat
 
 @pytest.mark.slow
 def test_each_kind_of_layer_has_its_window_and_plan(monkeypatch, tmp_path):
-    tiny = PlannedFamily(monkeypatch, tmp_path, "gemma2")
+    tiny = PlannedFamily(monkeypatch, tmp_path)
     assert tiny.error(LENGTHS, STEPS) < tiny.bound(STEPS)
     plans = [len(one.plans) for one in tiny.opened.values()]
     assert sorted(tiny.opened) == ["full", "sliding"] and plans == [2, 2]
 
 
+@pytest.mark.slow
 def test_steps_of_few_tokens_a_request_keep_the_kernel(monkeypatch, tmp_path):
     tiny = PlannedTiny(monkeypatch, tmp_path / "rank0", PER_TOKEN)
     steps = [[(0, 0, 150), (1, 0, 60), (2, 0, 60)]]

@@ -27,7 +27,6 @@ def compile_launches(
     """
     signature = signature_of(spec, recipe)
     offered = offer(spec, recipe)
-    report(0, f"attention over prompts: {offered.told}")
     every = places(spec, recipe, offered.libraries)
     with tempfile.TemporaryDirectory(prefix="nacelle-libraries-") as scratch:
         put = offered.compiler(recipe.architecture, kept or Path(scratch))
@@ -44,8 +43,9 @@ def compile_launches(
         steps=lowered.steps,
         heads=lowered.heads,
     )
-    tactics = tactics.model_copy(update={"attention": offered.told})
+    told = offered.told(lowered.libraries)
+    tactics = tactics.model_copy(update={"attention": told})
     (out / LAUNCHES).write_text(launches.model_dump_json(by_alias=True))
     (out / TACTICS).write_text(tactics.model_dump_json(by_alias=True, indent=1))
     (out / PROGRAMS).write_text(signature.model_dump_json(by_alias=True, indent=1))
-    report(100, "compiled")
+    report(100, f"compiled; attention over prompts: {told}")

@@ -1,6 +1,6 @@
 """Attention over prompts by a prebuilt library: which layers may have it, and its places."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -51,12 +51,14 @@ class Offer:
         """What puts the libraries into a folder; `kept`: those that are compiled already."""
         return LibraryStore(kept, architecture, self.kit).put if self.kit else put_none
 
-    @property
-    def told(self) -> str:
-        """One line for tactics.json and the build's log."""
-        names = ", ".join(one.name for one in dict.fromkeys(self.libraries.values()))
-        offered = (f"{names} beside our own kernels",) if names else ()
-        return "; ".join((*offered, *self.reasons))
+    def told(self, chosen: Collection[AttentionLibrary]) -> str:
+        """One line for tactics.json and the build's log: what became of the offer."""
+        offered = dict.fromkeys(self.libraries.values())
+        lines = [
+            f"{one.name} {'serves' if one in chosen else 'is not the quickest, or was not timed'}"
+            for one in offered
+        ]
+        return "; ".join((*lines, *self.reasons))
 
 
 def offer(spec: ModelSpec, recipe: Recipe, find: Callable[[], Kit] = find_kit) -> Offer:

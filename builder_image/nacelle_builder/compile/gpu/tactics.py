@@ -28,7 +28,7 @@ class Timing(Frozen):
 
 
 class Tactics(Frozen):
-    """tactics.json: what was chosen and why; attention: what attention over prompts was offered."""
+    """tactics.json: what was chosen and why; attention: of libraries for prompts, in one line."""
 
     reason: str
     attention: str = ""
