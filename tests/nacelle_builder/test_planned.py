@@ -88,22 +88,33 @@ def test_the_queries_of_a_stretch_are_rounded_and_no_others(reference):
     assert torch.equal(logits(reference, (12, AS_COMPUTED)), plain)
 
 
-def test_what_is_rounded_is_the_query_as_it_is_multiplied(reference):
-    seen = []
+def queries_of(reference, monkeypatch):
+    """What each layer's attention is given while queries are rounded."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as FUNCTIONS
+
+    plain, seen = FUNCTIONS["sdpa"], []
 
     def spy(module, query, *rest, **options):
         seen.append(query)
         return plain(module, query, *rest, **options)
 
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as FUNCTIONS
+    monkeypatch.setitem(FUNCTIONS, "sdpa", spy)
+    with torch.no_grad(), rounded_queries(reference._model, [Stretch(12, QUERIES)]):
+        reference._model(input_ids=torch.arange(12)[None, :], use_cache=False)
+    assert FUNCTIONS["sdpa"] is spy
+    return seen
 
-    plain = FUNCTIONS["sdpa"]
-    FUNCTIONS["sdpa"] = spy
-    try:
-        with rounded_queries(reference._model, [Stretch(12, QUERIES)]):
-            reference._model(input_ids=torch.arange(12)[None, :], use_cache=False)
-    finally:
-        FUNCTIONS["sdpa"] = plain
+
+def test_what_is_rounded_is_the_query_as_it_is_multiplied(reference, monkeypatch):
+    seen = queries_of(reference, monkeypatch)
     assert len(seen) == CONFIG["num_hidden_layers"]
     for query in seen:
         assert torch.equal(query, query.to(torch.float8_e4m3fn).float())
+
+
+def test_what_e4m3_cannot_hold_is_not_cut_off(monkeypatch):
+    model = random_model(CONFIG)
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.weight.data.mul_(300)
+    largest = max(float(one.abs().max()) for one in queries_of(Reference(model), monkeypatch))
+    assert largest > 460

@@ -1,4 +1,7 @@
-"""Rounds the eager reference's queries, after rope, as a library does that reads them in FP8."""
+"""Rounds the eager reference's queries, after rope, as a library does that reads them in FP8.
+
+What is beyond E4M3's range stays as it is: an engine that cuts it off must not pass.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from nacelle_builder.convert.quantize import E4M3_MAX
 from nacelle_builder.gate.fake_quantise import Stretch, round_static
 
 # The attention that transformers' models without a soft cap run here (eager_model.py).
@@ -28,7 +32,7 @@ def rounded_queries(eager: Any, stretches: Sequence[Stretch]) -> Iterator[None]:
     def attention(module: Any, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
         parts = torch.split(query, [one.tokens for one in stretches], dim=-2)
         rounded = [
-            round_static(part, 1.0) if one.rounding.queries else part
+            _rounded(part) if one.rounding.queries else part
             for part, one in zip(parts, stretches, strict=True)
         ]
         return plain(module, torch.cat(rounded, dim=-2), *rest, **options)
@@ -38,3 +42,7 @@ def rounded_queries(eager: Any, stretches: Sequence[Stretch]) -> Iterator[None]:
         yield
     finally:
         functions[_ATTENTION] = plain
+
+
+def _rounded(queries: torch.Tensor) -> torch.Tensor:
+    return torch.where(queries.abs() > E4M3_MAX, queries, round_static(queries, 1.0))
