@@ -86,7 +86,7 @@ def _decode_row(
         "gb_s": round(driver.bytes_per_step / step / 1e9, 1),
         "tflop_s": round(operations / step / 1e12, 3),
         "tokens_s": round(batch / step, 1),
-        "launches_per_layer": _launches(program, batch, decode=True),
+        "launches_per_layer": _launches(program, batch, batch, decode=True),
     }
 
 
@@ -98,7 +98,8 @@ def _prefill_row(
     taken = statistics.median(driver.seconds().prefill for _ in range(rounds))
     operations = step_operations(program.signature, prompts.number, 0, prompts.length)
     tokens = prompts.number * prompts.length
-    tokens_a_step = min(driver.prompts_together, prompts.number) * prompts.length
+    together = min(driver.prompts_together, prompts.number)
+    tokens_a_step = together * prompts.length
     return {
         "prompts": prompts.number,
         "length": prompts.length,
@@ -108,14 +109,15 @@ def _prefill_row(
         "ceiling_tok_s": round(tokens * rates.operations / operations, 1),
         "tflop_s": round(operations / taken / 1e12, 3),
         "percent_of_matrix": round(100 * operations / taken / rates.operations, 1),
-        "launches_per_layer": _launches(program, tokens_a_step, decode=False),
+        "launches_per_layer": _launches(program, tokens_a_step, together, decode=False),
     }
 
 
-def _launches(program: GpuProgram, tokens: int, *, decode: bool) -> int:
+def _launches(program: GpuProgram, tokens: int, requests: int, *, decode: bool) -> int:
     """Launches that one layer takes in a step; a decode step runs at a captured size."""
     if decode:
         sizes = captured_sizes(program.signature.max_batch_size)
         tokens = min(size for size in sizes if size >= tokens)
-    chosen = program.launches.steps[program.launches.step_index(tokens, decode)]
+    index = program.launches.step_index(tokens, decode, requests)
+    chosen = program.launches.steps[index]
     return max(len(launches) for launches in chosen.kinds.values())

@@ -30,12 +30,17 @@ class Build:
 
     @property
     def store(self) -> Path:
-        """The store's root: engines/, work/."""
+        """The store's root: engines/, work/, libraries/."""
         return Path(self.request.store)
 
     def engine(self, key: str) -> Path:
         """Where the engine of that key lies once it is published."""
         return self.store / "engines" / key
+
+    @property
+    def libraries(self) -> Path:
+        """Where libraries are kept that many engines can share, once they are compiled."""
+        return self.store / "libraries"
 
     @property
     def sm_count(self) -> int:

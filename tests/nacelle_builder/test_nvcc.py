@@ -95,3 +95,22 @@ def test_a_whole_toolkit_is_found(tmp_path):
     install(tmp_path, "bin/nvcc", "nvvm/bin/cicc", "include/crt/host_config.h",
             "include/curand_kernel.h", "lib/libcudart.so.13")  # fmt: skip
     assert find_toolkit(tmp_path).nvcc == tmp_path / "nvidia" / "cu13" / "bin" / "nvcc"
+
+
+def test_an_installed_toolkit_serves_where_wheels_lack(tmp_path, monkeypatch):
+    home = tmp_path / "nvidia" / "cu13"
+    install(tmp_path, "bin/nvcc", "nvvm/bin/cicc", "include/crt/host_config.h",
+            "include/curand_kernel.h", "lib64/libcudart.so.13")  # fmt: skip
+    (home / "bin" / "nvcc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(home / "bin"), prepend=":")
+    found = find_toolkit(tmp_path / "elsewhere")
+    assert found.home == home
+    assert found.runtime == home / "lib64" / "libcudart.so.13"
+
+
+def test_the_compilers_version_is_its_last_line(tmp_path):
+    install(tmp_path, "bin/nvcc")
+    toolkit = Toolkit(tmp_path / "nvidia" / "cu13")
+    toolkit.nvcc.write_text("#!/bin/sh\necho one; echo Build 13.0\n")
+    toolkit.nvcc.chmod(0o755)
+    assert toolkit.version() == "Build 13.0"

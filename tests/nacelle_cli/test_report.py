@@ -1,5 +1,6 @@
 """`nacelle report`: one page with a bundle's facts, for either kind of target."""
 
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +13,12 @@ from nacelle_cli.page.memory import Memory, Part, kv_bytes_per_token, weight_byt
 from nacelle_cli.page.page import page
 from nacelle_cli.page.tactics import read_tactics
 from nacelle_engine.errors import CorruptBundle, InvalidRequest
+from nacelle_engine.program.launch import (
+    LAUNCHES,
+    Binding,
+    PagedAttentionLaunch,
+    read_launches,
+)
 from nacelle_engine.program.signature import TACTICS, read_signature
 
 VOID = {"meta", "wbr", "rect"}
@@ -98,6 +105,33 @@ def test_the_chosen_and_the_next_best(tmp_path):
     assert (qkv.first, qkv.last) == (1, 1)
     assert qkv.time.name == qkv.chosen and qkv.time.microseconds == 10
     assert qkv.runner_up.microseconds == 11 and qkv.runner_up.name != qkv.chosen
+
+
+def test_a_library_for_prompts_is_told(tmp_path):
+    root = gpu_bundle(tmp_path / "bundle")
+    path = root / "rank0" / TACTICS
+    told = {"attention": "our own kernels alone: cu13 lacks nvidia-cuda-nvcc"}
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | told))
+    launches = read_launches(root / "rank0")
+    binding = Binding(source="buffer", name="q")
+    library = PagedAttentionLaunch(
+        library="attention-fa3-d128", q=binding, kv=binding, block_table=binding, out=binding,
+        scale=1.0,
+    )  # fmt: skip
+    prompts = launches.steps[-1].model_copy(
+        update={
+            "min_tokens": 257,
+            "max_tokens": 300,
+            "tokens_a_request": 128,
+            "kinds": {"layer.full": (library,)},
+        }
+    )
+    made = launches.model_copy(update={"steps": (*launches.steps, prompts)})
+    (root / "rank0" / LAUNCHES).write_text(made.model_dump_json(by_alias=True))
+    found = Page(page(read_facts(root, Device()))).text
+    assert "Attention over prompts: our own kernels alone: cu13 lacks nvidia-cuda-nvcc." in found
+    assert "at least 128 tokens a request in the mean" in found
+    assert "attention-fa3-d128" in found
 
 
 def test_untimed_tactics_have_no_times(tmp_path):

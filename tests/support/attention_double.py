@@ -17,8 +17,10 @@ class AttentionDouble:
 
     def __init__(self, library, shape, *, forgetful=False):
         self.library, self._shape, self._forgetful = library, shape, forgetful
+        self.plans = []
 
     def plan(self, step, captured=None):
+        self.plans.append(step)
         return Planned(step)
 
     def replan(self, plan, step):
@@ -26,6 +28,7 @@ class AttentionDouble:
             plan.step = step
 
     def run(self, plan, layer):
+        assert (layer.scale, layer.soft_cap) == (self._shape.softmax_scale, self._shape.soft_cap)
         q = layer.q.float() * layer.q_scale if layer.q_scale is not None else layer.q
         lengths = (torch.from_numpy(x) for x in (plan.step.q_start, plan.step.seq_lens))
         found = prefill_attention.reference(

@@ -51,6 +51,8 @@ def kernels(architecture):
             yield decode_attention.kernel(shape, choice)
         yield rope_append.kernel(shape, rope_append.choices(shape)[0])
         yield prefill_attention.kernel(shape, prefill_attention.choices(shape)[0])
+    if fp8:
+        yield rope_append.kernel(small, rope_append.choices(small)[0], fp8_queries=True)
     phi = AttentionShape(32, 32, 96, rotary_dim=72, window=2047, architecture=architecture)
     yield decode_attention.kernel(phi, decode_attention.choices(phi, 8)[0])
     yield rope_append.kernel(phi, rope_append.choices(phi)[0])

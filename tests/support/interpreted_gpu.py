@@ -10,7 +10,8 @@ import ctypes
 import patched_once  # noqa: F401
 import torch
 
-from nacelle_engine.program import gpu, replay
+from nacelle_engine.program import gpu, library_abi, replay
+from nacelle_engine.program.attention_library import BuiltLibrary
 from nacelle_engine.program.launch import LAUNCHES, KernelFile, LaunchList
 
 POINTERS = {
@@ -21,6 +22,7 @@ POINTERS = {
     "*i64": torch.int64,
     "*i32": torch.int32,
 }
+ABI = "cudart13-tvm_ffi0"
 # Launches of the graph that is being captured.
 _capturing: list | None = None
 
@@ -41,6 +43,7 @@ def launch_list(lowered):
     """The list that a build writes."""
     return LaunchList(
         kernels=tuple(facts_of(kernel) for kernel in lowered.kernels),
+        libraries=tuple(BuiltLibrary(library=one, abi=ABI) for one in lowered.libraries),
         buffers=lowered.buffers,
         steps=lowered.steps,
         heads=lowered.heads,
@@ -50,6 +53,9 @@ def launch_list(lowered):
 def open_interpreted(monkeypatch, rank, signature, lowered):
     """The GpuProgram of a rank that holds weights, over the kernels of a lowering."""
     (rank / LAUNCHES).write_text(launch_list(lowered).model_dump_json(by_alias=True))
+    for library in lowered.libraries:
+        (rank / library.file).touch()
+    monkeypatch.setattr(library_abi, "abi_here", lambda: ABI)
     interpret(monkeypatch, gpu, lowered.kernels)
     return gpu.GpuProgram(rank, signature)
 

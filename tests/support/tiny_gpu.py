@@ -3,16 +3,18 @@
 from typing import get_args
 
 import torch
-from interpreted_gpu import open_interpreted
+from interpreted_gpu import launch_list, open_interpreted
 from tiny_llama import CONFIG, VOCAB, random_model, write_weights
 
 from nacelle_builder.compile.gpu.lower import lower
+from nacelle_builder.compile.gpu.place import libraries_of
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
 from nacelle_builder.convert.checkpoint import open_checkpoint
 from nacelle_builder.gate.fake_quantise import Stretch, rounding_of
 from nacelle_builder.gate.fidelity import bounds_of
+from nacelle_builder.gate.planned import planned_steps
 from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.steps import Span, block_tables, step_input
 from nacelle_builder.numerics import step_classes
@@ -30,7 +32,15 @@ PER_TOKEN = Quantization(algorithm="FP8_PER_CHANNEL_PER_TOKEN")
 
 # The interpreter knows no dependent launch: the architecture is one without.
 class Tiny:
-    """A program, its reference, and sequences whose cache the program holds."""
+    """A program, its reference, and sequences whose cache the program holds.
+
+    libraries: kind of layer -> what attends in its steps of prompts, instead of a kernel.
+    """
+
+    limits = LIMITS
+
+    def libraries(self, spec, recipe):
+        return {}
 
     def __init__(self, monkeypatch, rank, quantization=PER_TOKEN, config=CONFIG, **recipe):
         """A Llama of a config.json."""
@@ -41,7 +51,9 @@ class Tiny:
 
     def _open(self, monkeypatch, rank, reference, spec, names, quantization, **recipe):
         """The program of a rank that holds weights, and the reference that has their values."""
-        recipe = Recipe(architecture="sm_89", quantization=quantization, limits=LIMITS, **recipe)
+        recipe = Recipe(
+            architecture="sm_89", quantization=quantization, limits=self.limits, **recipe
+        )
         self.layers = spec.num_layers
         self.reference = reference
         self.classes = step_classes(spec, recipe)
@@ -50,8 +62,15 @@ class Tiny:
                 numerics: rounding_of(spec, names, weights, quantization, numerics=numerics)
                 for numerics in get_args(NumericsClass)
             }
-        chosen, _ = decide(places(spec, recipe), {}, "no GPU")
+        every = places(spec, recipe, self.libraries(spec, recipe))
+        times = {
+            number: {library.name: 1}
+            for number, place in enumerate(every)
+            for library in libraries_of(place.candidates)
+        }
+        chosen, _ = decide(every, times, "no GPU")
         self.lowered = lower(spec, recipe, chosen)
+        self.planned = planned_steps(launch_list(self.lowered))
         self.program = open_interpreted(monkeypatch, rank, signature_of(spec, recipe), self.lowered)
 
     def class_of(self, step):
@@ -62,9 +81,12 @@ class Tiny:
     def bound(self, steps):
         """The largest error that rounding explains."""
         quantised = any(self.class_of(step) != "fused" for step in steps)
-        fp8_cache = any(rounding.kv for rounding in self.roundings.values())
         return bounds_of(
-            ComputeType.BFLOAT16, self.layers, quantised=quantised, fp8_cache=fp8_cache
+            ComputeType.BFLOAT16,
+            self.layers,
+            quantised=quantised,
+            fp8_cache=any(rounding.kv for rounding in self.roundings.values()),
+            fp8_queries=self.planned.fp8_queries,
         ).together
 
     def logits(self, ids, steps):
@@ -87,12 +109,16 @@ class Tiny:
         made = list(self.logits(ids, steps))
         return [self.error_of(ids, steps, made, roundings) for roundings in several]
 
+    def _rounding(self, step, roundings):
+        spans = [Span(*span) for span in step]
+        return self.planned.rounding(spans, roundings[self.class_of(step)])
+
     def error_of(self, ids, steps, made, roundings):
         """The error of logits that `logits(ids, steps)` made, against one reference."""
         wanted = []
         for sequence, tokens in enumerate(ids):
             stretches = [
-                Stretch(count, roundings[self.class_of(step)])
+                Stretch(count, self._rounding(step, roundings))
                 for step in steps
                 for owner, _, count in step
                 if owner == sequence

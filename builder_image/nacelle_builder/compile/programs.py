@@ -8,11 +8,15 @@ from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.recipe import Recipe
 
 
-def compile_programs(spec: ModelSpec, recipe: Recipe, out: Path, report: Report) -> None:
+def compile_programs(
+    spec: ModelSpec, recipe: Recipe, out: Path, report: Report, kept: Path | None = None
+) -> None:
     """Write programs.json, tactics.json and what they name into `out` (a rank's folder).
 
     `report(percent, message)` is called as the work goes on, percent of this stage alone.
-    Needs no weights, and no GPU. Raises CompileFailed with the compiler's last lines.
+    kept: a folder of libraries that earlier builds have compiled, and that this one adds to; None:
+    all are compiled anew. Needs no weights, and no GPU. Raises CompileFailed with the compiler's
+    last lines.
     """
     check_model(recipe, spec)
     out.mkdir(parents=True, exist_ok=True)
@@ -24,4 +28,4 @@ def compile_programs(spec: ModelSpec, recipe: Recipe, out: Path, report: Report)
     else:
         from nacelle_builder.compile.gpu.programs import compile_launches
 
-        compile_launches(spec, recipe, out, report)
+        compile_launches(spec, recipe, out, report, kept)

@@ -4,6 +4,7 @@ static     q = e4m3(clamp(x / s, -448, 448)) * s      s: the linear's activation
 per token  s[t] = max_k |x[t, k]| / 448 (1 for a row of zeros), then the same with s[t]
 per block  s[t, b] likewise, over the columns k of block b
 KV cache   the same with the layer's scales of keys (after rope) and of values
+queries    (after rope) with the scale 1
 
 Which of these a program does differs from one numerics class of it to another: a step of few
 tokens may leave inputs as they are. So a rounding is made for a class and used for its steps: for
@@ -48,10 +49,12 @@ class Rounding:
 
     inputs  module of the eager model -> the scale of its input
     kv      scales of each layer's keys and values; none where the KV cache is not quantised
+    queries whether they are
     """
 
     inputs: Mapping[str, InputScale] = field(default_factory=dict)
     kv: tuple[KvScale, ...] = ()
+    queries: bool = False
 
 
 AS_COMPUTED: Final = Rounding()

@@ -17,6 +17,7 @@ from nacelle_builder.gate.fake_quantise import (
     rounded_cache,
     rounded_inputs,
 )
+from nacelle_builder.gate.rounded_queries import rounded_queries
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
@@ -59,7 +60,7 @@ class Reference:
             stretches = (Stretch(ids.shape[1], self._rounding),)
         # What the cache is rounded with is the same in every numerics class.
         cache = rounded_cache(self._model, stretches[0].rounding)
-        with rounded_inputs(self._model, stretches):
+        with rounded_inputs(self._model, stretches), rounded_queries(self._model, stretches):
             out = self._model(
                 input_ids=ids.to(self._device),
                 use_cache=cache is not None,

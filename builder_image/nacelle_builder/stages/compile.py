@@ -17,6 +17,6 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     spec = read_spec(read_json(find_checkpoint(Path(facts.model_folder)).config))
     rank = build.work / RANK0
     rank.mkdir()
-    compile_programs(spec, build.request.recipe, rank, report)
+    compile_programs(spec, build.request.recipe, rank, report, build.libraries)
     link_or_copy(build.work / CHECKPOINT / checkpoint.RANK0, rank / WEIGHTS)
     return facts

@@ -13,6 +13,7 @@ from nacelle_builder.gate.fake_quantise import rounding_of
 from nacelle_builder.gate.fidelity import check_programs
 from nacelle_builder.gate.invariance import check_invariance
 from nacelle_builder.gate.measure import measure
+from nacelle_builder.gate.planned import NONE_PLANNED, planned_steps
 from nacelle_builder.gate.quality import judge
 from nacelle_builder.gate.reference import Reference
 from nacelle_builder.gate.text import text_ids, windows
@@ -23,7 +24,7 @@ from nacelle_builder.source.files import TOKENIZER, find_checkpoint
 from nacelle_builder.source.weights import open_weights
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.precision import Determinism
-from nacelle_engine.program.launch import NumericsClass
+from nacelle_engine.program.launch import NumericsClass, read_launches
 from nacelle_engine.program.program import Program, open_program
 from nacelle_engine.program.signature import WEIGHTS
 from nacelle_engine.result import Accuracy
@@ -110,7 +111,10 @@ def _check_programs(
             for numerics in get_args(NumericsClass)
         }
     classes = step_classes(model.spec, recipe)
-    check_programs(program, reference, roundings, ids, classes, recipe.limits, tell)
+    planned = NONE_PLANNED
+    if not recipe.architecture.is_cpu:
+        planned = planned_steps(read_launches(build.work / RANK0))
+    check_programs(program, reference, roundings, ids, classes, recipe.limits, tell, planned)
     if recipe.determinism == Determinism.BATCH_INVARIANT:
         report(99, "the same tokens in other steps")
         check_invariance(program, ids, recipe.limits)

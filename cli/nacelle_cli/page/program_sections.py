@@ -16,10 +16,12 @@ _TACTICS: Final = ("tokens", "chosen", "took", "next best", "took ", "ratio")
 def tactics(found: Facts) -> Html:
     """Each place's kernels by range, with bars of the times."""
     told = paragraph(f"Why: {found.tactics.reason}.")
+    offered = found.tactics.attention
+    attention = paragraph(f"Attention over prompts: {offered}.") if offered else ""
     places: dict[str, list[Choice]] = {}
     for choice in found.tactics.choices:
         places.setdefault(choice.place, []).append(choice)
-    return section("Chosen kernels", told, *(_place(*place) for place in places.items()))
+    return section("Chosen kernels", told, attention, *(_place(*place) for place in places.items()))
 
 
 def _place(name: str, choices: list[Choice]) -> Html:
@@ -76,13 +78,20 @@ def _step(one: StepFacts, most: int) -> tuple[object, ...]:
     ]
     return (
         span(one.first, one.last),
-        "one token a request" if one.decode else "any",
+        _steps(one),
         one.numerics,
         counts,
         count(one.step),
         bar(one.step, most),
         join(listed),
     )
+
+
+def _steps(one: StepFacts) -> str:
+    if one.decode:
+        return "one token a request"
+    least = one.tokens_a_request
+    return f"at least {least} tokens a request in the mean" if least > 1 else "any"
 
 
 def weights(found: Facts) -> Html:

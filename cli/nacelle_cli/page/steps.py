@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nacelle_engine.program.launch import Launches, LaunchList, StepRange
+from nacelle_engine.program.launch import Launch, LaunchList, StepRange
 from nacelle_engine.program.signature import Signature
 
 
@@ -10,14 +10,17 @@ from nacelle_engine.program.signature import Signature
 class StepFacts:
     """One range of the launch list.
 
-    layer     launches of one layer, by kind
-    step      launches of a whole step whose rows of logits are as many as its first size allows
-    launches  what one layer launches, in order, by kind
+    tokens_a_request  the least in the mean
+    layer             launches of one layer, by kind
+    step              launches of a whole step whose rows of logits are as many as its first size
+                      allows
+    launches          what one layer launches, in order, by kind
     """
 
     first: int
     last: int
     decode: bool
+    tokens_a_request: int
     numerics: str
     layer: dict[str, int]
     step: int
@@ -37,12 +40,15 @@ def _facts(one: StepRange, launches: LaunchList, signature: Signature) -> StepFa
         first=one.min_tokens,
         last=one.max_tokens,
         decode=one.decode,
+        tokens_a_request=one.tokens_a_request,
         numerics=one.numerics,
         layer={name: len(made) for name, made in one.kinds.items()},
         step=len(one.embed) + layers + len(head.launches),
-        launches={name: _names(made) for name, made in one.kinds.items()},
+        launches={name: tuple(map(_name, made)) for name, made in one.kinds.items()},
     )
 
 
-def _names(launches: Launches) -> tuple[str, ...]:
-    return tuple(one.kernel if one.call == "kernel" else one.call for one in launches)
+def _name(launch: Launch) -> str:
+    if launch.call == "kernel":
+        return launch.kernel
+    return launch.library if launch.call == "paged_attention" else launch.call

@@ -47,10 +47,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tactics:
-    """Why kernels were chosen, and each choice."""
+    """Why kernels were chosen, what libraries attention over prompts was offered, each choice."""
 
     reason: str
     choices: tuple[Choice, ...]
+    attention: str = ""
 
 
 def read_tactics(rank: Path) -> Tactics:
@@ -59,7 +60,7 @@ def read_tactics(rank: Path) -> Tactics:
     try:
         data = json.loads(path.read_bytes())
         choices = _gpu_choices(data) if "places" in data else _cpu_choices(data)
-        return Tactics(str(data["reason"]), choices)
+        return Tactics(str(data["reason"]), choices, str(data.get("attention", "")))
     except OSError as error:
         raise CorruptBundle(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

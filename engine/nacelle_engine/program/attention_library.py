@@ -52,6 +52,13 @@ class AttentionLibrary(Frozen):
         return self
 
 
+class BuiltLibrary(Frozen):
+    """A library as it lies in a rank's folder; abi: what it was linked with (library_abi.py)."""
+
+    library: AttentionLibrary
+    abi: str
+
+
 def refusal(
     algorithm: Algorithm, head_dim: int, group_size: int, kv_dtype: KvDtype, soft_cap: bool
 ) -> str | None:

@@ -33,6 +33,10 @@ class Cells:
         """Let a named pointer point there."""
         self._named.setdefault((name, index), ctypes.c_void_p()).value = address
 
+    def address(self, name: str, index: int = 0) -> int:
+        """Where a named pointer points to."""
+        return self._named[name, index].value or 0
+
     def fixed(self, tensor: torch.Tensor) -> int:
         """The address of a pointer to a tensor that stays where it is."""
         pointer = tensor.data_ptr()

@@ -11,6 +11,8 @@ from nacelle_engine.program.check import check_step
 from nacelle_engine.program.driver import Function
 from nacelle_engine.program.graphs import Graphs, captured_sizes
 from nacelle_engine.program.launch import LaunchList, read_launches
+from nacelle_engine.program.library_abi import check_libraries
+from nacelle_engine.program.planned_attention import Attentions
 from nacelle_engine.program.replay import Binder, Scope, Sizes
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import WEIGHTS, ProgramSpec, Signature
@@ -36,8 +38,9 @@ class GpuProgram:
 
     def __init__(self, rank: Path, signature: Signature) -> None:
         self.signature = signature
-        self.device = current_device()
         self._launches = read_launches(rank)
+        check_libraries(rank, self._launches.libraries)
+        self.device = current_device()
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self.device, self._cells)
@@ -70,13 +73,19 @@ class GpuProgram:
         launches = self._launches
         # Held here: launches know their memory by address alone.
         self._buffers = workspace(launches, self.signature, self.device)
-        self._state = {"rope": [table.to(self.device) for table in rope_tables(self.signature)]}
+        self._state = {
+            "rope": [table.to(self.device) for table in rope_tables(self.signature)],
+            "kv": self._kv,
+        }
+        libraries = (built.library for built in launches.libraries)
+        self._attentions = Attentions(rank, libraries, self.signature, self.device)
         binder = Binder(
             {facts.name: Function(rank, facts) for facts in launches.kernels},
             self._buffers,
             self._state,
             self._cells,
             self._stream.cuda_stream,
+            self._attentions,
         )
         self._steps = [binder.step(one, self._embed, self._layers) for one in launches.steps]
         self._heads = [binder.launches(one.launches, self._head) for one in launches.heads]
@@ -136,10 +145,12 @@ class GpuProgram:
             self._graphs.replay(size)
             return self._decode_logits[:rows]
         logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
-        index = self._launches.step_index(tokens, decode)
+        index = self._launches.step_index(tokens, decode, len(step.seq_lens))
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
         self._send(step, arrays)
+        if planned := self._steps[index].planned:
+            self._attentions.plan(planned, arrays, self._inputs)
         self._launch(index, sizes_of(arrays), logits)
         return logits
 

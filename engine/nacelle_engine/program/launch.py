@@ -4,15 +4,18 @@ rank<N>/launches.json holds one `LaunchList`. Nothing here needs a GPU, torch or
 """
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from nacelle_engine.errors import CorruptBundle
 from nacelle_engine.frozen import Frozen
+from nacelle_engine.program.attention_library import BuiltLibrary
 
 LAUNCHES: Final = "launches.json"
 KERNEL_FOLDER: Final = "kernels"
+# The largest step, but for those of one token a request, that may be captured in a CUDA graph.
+CAPTURED_TOKENS: Final = 256
 
 # What varies by step: T tokens, R requests, L rows of logits, Q tiles of queries (attention over
 # prompts), W blocks of the widest table.
@@ -107,24 +110,71 @@ class MatmulLaunch(Frozen):
     bias: Binding | None = None
 
 
-Launch = Annotated[KernelLaunch | MatmulLaunch, Field(discriminator="call")]
+class PagedAttentionLaunch(Frozen):
+    """A prebuilt library's causal attention of ragged queries over the paged cache:
+    out[t, h] = sum over p - window < i <= p of softmax_i(cap(scale * q[t, h] . k_i)) v_i, token t
+    being at position p of its request.
+
+    q bfloat16 [T, heads D], or FP8 with scale 1 where the library takes FP8 queries; kv
+    [B, 2, kv_heads, 32, D], which holds the step's own K and V; kv_scales float32 [2] of an FP8
+    cache: stored = value / scale; block_table int32 [R, W]; out bfloat16 [T, heads D].
+    cap(x) = soft_cap * tanh(x / soft_cap), x itself where soft_cap is 0; window 0: all positions.
+    Planned on the host, once a step: no graph may hold it.
+    """
+
+    call: Literal["paged_attention"] = "paged_attention"
+    library: str
+    q: Binding
+    kv: Binding
+    block_table: Binding
+    out: Binding
+    kv_scales: Binding | None = None
+    scale: float
+    soft_cap: float = 0.0
+    window: int = 0
+
+
+Launch = Annotated[KernelLaunch | MatmulLaunch | PagedAttentionLaunch, Field(discriminator="call")]
 Launches = tuple[Launch, ...]
 
 
 class StepRange(Frozen):
     """The launches of steps with min_tokens <= T <= max_tokens: embed, and each kind of layer.
 
-    decode      only for steps of exactly one token a request
-    query_tile  tokens that a tile of queries covers (tiles.py); 0: no launch takes tiles
+    decode            only for steps of exactly one token a request
+    tokens_a_request  only for steps of at least so many tokens a request in the mean
+    query_tile        tokens that a tile of queries covers (tiles.py); 0: no launch takes tiles
     """
 
     min_tokens: int = Field(ge=1)
     max_tokens: int
     decode: bool
+    tokens_a_request: int = Field(default=1, ge=1)
     numerics: NumericsClass
     query_tile: int = 0
     embed: Launches
     kinds: dict[str, Launches]
+
+    def takes(self, tokens: int, requests: int, *, decode: bool) -> bool:
+        """Whether a step of so many tokens of so many requests is of this range."""
+        within = self.min_tokens <= tokens <= self.max_tokens
+        long_enough = tokens >= requests * self.tokens_a_request
+        return within and long_enough and (decode or not self.decode)
+
+    @property
+    def planned(self) -> bool:
+        """Whether launches of it are planned on the host: no graph may hold such a step."""
+        every = (launch for launches in self.kinds.values() for launch in launches)
+        return any(launch.call == "paged_attention" for launch in every)
+
+    @model_validator(mode="after")
+    def _planned_is_not_captured(self) -> Self:
+        if self.planned and (self.decode or self.min_tokens <= CAPTURED_TOKENS):
+            raise ValueError(
+                f"paged_attention in steps of {self.min_tokens} tokens, decode {self.decode}: a "
+                f"plan of the host is for steps above {CAPTURED_TOKENS} tokens that are no decode"
+            )
+        return self
 
 
 class HeadRange(Frozen):
@@ -140,16 +190,21 @@ class LaunchList(Frozen):
 
     format_version: Literal[1] = 1
     kernels: tuple[KernelFile, ...]
+    libraries: tuple[BuiltLibrary, ...] = ()
     buffers: tuple[Buffer, ...]
     steps: tuple[StepRange, ...]
     heads: tuple[HeadRange, ...]
 
-    def step_index(self, tokens: int, decode: bool) -> int:
-        """Which of `steps` a step of so many tokens is; decode: one token a request."""
+    def step_index(self, tokens: int, decode: bool, requests: int | None = None) -> int:
+        """Which of `steps` a step of so many tokens is; decode: one token a request.
+
+        requests: how many share the tokens; None: as many as there are tokens.
+        """
+        shared = tokens if requests is None else requests
         return next(
             index
             for index, one in enumerate(self.steps)
-            if one.min_tokens <= tokens <= one.max_tokens and (decode or not one.decode)
+            if one.takes(tokens, shared, decode=decode)
         )
 
     def head_index(self, rows: int) -> int:

@@ -8,6 +8,7 @@ import torch
 
 from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.driver import Function, PreparedLaunch
+from nacelle_engine.program.flashinfer_call import Layer
 from nacelle_engine.program.launch import (
     Binding,
     Grid,
@@ -15,9 +16,11 @@ from nacelle_engine.program.launch import (
     Launch,
     Launches,
     MatmulLaunch,
+    PagedAttentionLaunch,
     StepRange,
     Symbol,
 )
+from nacelle_engine.program.planned_attention import Attentions, PlannedAttention
 
 Sizes = dict[Symbol, int]
 Tensors = Mapping[str, torch.Tensor]
@@ -33,9 +36,13 @@ class Scope:
 
 
 class Sequenced:
-    """Launches in their order; grids that many launches share are worked out once a step."""
+    """Launches in their order; grids that many launches share are worked out once a step.
+
+    planned: attention that must be planned before the step is run.
+    """
 
     def __init__(self) -> None:
+        self.planned: list[PlannedAttention] = []
         self._grids: dict[Grid, int] = {}
         self._steps: list[Callable[[list[tuple[int, int, int]], Sizes], None]] = []
 
@@ -51,8 +58,14 @@ class Sequenced:
         self._steps.append(step)
 
     def library(self, call: Callable[[int], None]) -> None:
-        """Add a call of torch, which is told the number of tokens."""
+        """Add a call of a library, which is told the number of tokens."""
         self._steps.append(lambda _grids, sizes: call(sizes["T"]))
+
+    def attention(self, planned: PlannedAttention, call: Callable[[int], None]) -> None:
+        """Add a call of a library that runs by a plan of the step."""
+        if planned not in self.planned:
+            self.planned.append(planned)
+        self.library(call)
 
     def run(self, sizes: Sizes) -> None:
         """Launch everything for a step of these sizes; the cells are set."""
@@ -71,13 +84,15 @@ class Binder:
         state: Mapping[str, Sequence[torch.Tensor]],
         cells: Cells,
         stream: int,
+        attentions: Attentions,
     ) -> None:
-        """state: what a name means for each KV group."""
+        """state: what "rope" means for each KV group, "kv" for each layer."""
         self._functions = functions
         self._buffers = buffers
         self._state = state
         self._cells = cells
         self._stream = stream
+        self._attentions = attentions
         self._one: torch.Tensor | None = None
 
     def step(
@@ -105,6 +120,8 @@ class Binder:
             cells = [self._cell(binding, scope) for binding in launch.arguments]
             function = self._functions[launch.kernel]
             made.kernel(PreparedLaunch(function, cells, self._stream), launch.grid)
+        elif isinstance(launch, PagedAttentionLaunch):
+            made.attention(*self._attention(launch, scope))
         else:
             made.library(self._matmul(launch, scope))
 
@@ -125,6 +142,36 @@ class Binder:
             return self._state[binding.name][scope.group]
         places = {"buffer": self._buffers, "weight": scope.weights}
         return places[binding.source][binding.name]
+
+    def _attention(
+        self, launch: PagedAttentionLaunch, scope: Scope
+    ) -> tuple[PlannedAttention, Callable[[int], None]]:
+        attentions = self._attentions
+        planned = attentions.at(launch)
+        library = planned.library
+        # The caches are made later, and may be made anew.
+        caches = self._state[launch.kv.name]
+        q, out = (
+            rows.view(len(rows), -1, library.head_dim)
+            for rows in (self._tensor(launch.q, scope), self._tensor(launch.out, scope))
+        )
+        scales = None if launch.kv_scales is None else self._tensor(launch.kv_scales, scope)
+        q_scale = None if library.query_dtype == "bfloat16" else attentions.q_scale
+
+        def call(tokens: int) -> None:
+            layer = Layer(
+                q=q[:tokens],
+                kv=caches[scope.layer],
+                block_table=attentions.tables[scope.group],
+                out=out[:tokens],
+                scale=launch.scale,
+                soft_cap=launch.soft_cap,
+                kv_scales=scales,
+                q_scale=q_scale,
+            )
+            planned.run(layer)
+
+        return planned, call
 
     def _matmul(self, launch: MatmulLaunch, scope: Scope) -> Callable[[int], None]:
         x, out = self._tensor(launch.x, scope), self._tensor(launch.out, scope)

@@ -4,7 +4,7 @@ import torch
 
 from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.signature import Signature
-from nacelle_engine.program.step_arrays import Arrays
+from nacelle_engine.program.step_arrays import Array, Arrays
 
 _ALIGNMENT = 16
 
@@ -34,6 +34,12 @@ class StepBuffers:
         """Put token ids that are on the device already into the place of those just sent."""
         # The token ids are a step's first array (step_arrays.py).
         self._device[: tokens.nbytes].view(tokens.dtype).copy_(tokens)
+
+    def view(self, name: str, group: int, array: Array) -> torch.Tensor:
+        """The copy on the device of an array that was sent last."""
+        start = self._cells.address(name, group) - self._device.data_ptr()
+        copied = self._device[start : start + array.nbytes]
+        return copied.view(getattr(torch, array.dtype.name)).view(array.shape)
 
     def _pack(self, arrays: Arrays) -> int:
         base, offset = self._device.data_ptr(), 0

@@ -2,15 +2,19 @@
 
 import families
 import pytest
+from attention_double import AttentionDouble
 from interpreted_gpu import facts_of, interpret
 from tiny_llama import BLOCK_SPEC, SPEC
 
 from nacelle_builder.compile.gpu import timer
+from nacelle_builder.compile.gpu.attention import attention_shape
+from nacelle_builder.compile.gpu.flashinfer_library import attention_library
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_engine.limits import Limits
 from nacelle_engine.model.family import read_spec
 from nacelle_engine.precision import Quantization
+from nacelle_engine.program import planned_attention
 from nacelle_engine.recipe import Recipe
 
 LIMITS = Limits(max_batch_size=2, max_input_len=30, max_seq_len=32, max_num_tokens=130)
@@ -43,3 +47,25 @@ def test_every_place_can_be_timed(monkeypatch, tmp_path, spec, quantization):
             timer.Place(place.name, place.first, place.last, place.candidates[:1])
         )
         assert list(found) == names
+
+
+@pytest.mark.slow
+def test_a_library_is_timed_as_the_kernels_are(monkeypatch, tmp_path):
+    spec = SPEC.model_copy(update={"head_dim": 64, "query_pre_attn_scalar": 64})
+    limits = Limits(max_batch_size=2, max_input_len=256, max_seq_len=300, max_num_tokens=300)
+    recipe = Recipe(architecture="sm_89", limits=limits, quantization=Quantization(kv_cache="FP8"))
+    shape = attention_shape(spec, spec.kinds[0], recipe)
+    library = attention_library(shape, "fa3")
+    every = places(spec, recipe, {"full": library})
+    interpret(monkeypatch, timer, ())
+    monkeypatch.setattr(timer, "_ROTATED_BYTES", 1)
+    monkeypatch.setattr(timer, "_LAUNCHES", 2)
+    double = AttentionDouble(library, shape)
+    monkeypatch.setattr(planned_attention, "Attention", lambda *_: double)
+    monkeypatch.setattr(planned_attention, "multiprocessors", lambda device: 1)
+    made = timer.Timer(tmp_path, {}, every, signature_of(spec, recipe), spec, recipe)
+    place = next(place for place in every if place.name == "prompt_attention")
+    assert list(made.nanoseconds(place)) == [library.name]
+    (step,) = double.plans
+    assert step.q_start.tolist() == [0, 300]
+    made.close()

@@ -36,6 +36,15 @@ def attention_places(spec: ModelSpec, kind: LayerKind, recipe: Recipe) -> list[P
     limits, made = recipe.limits, []
     if not invariant(recipe):
         made += _decode_places(spec, kind, recipe, shape)
+    prefill = prefill_candidates(spec, shape, recipe)
+    made.append(Place("prefill_attention", 1, limits.max_num_tokens, prefill, kind.name))
+    return made
+
+
+def prefill_candidates(
+    spec: ModelSpec, shape: AttentionShape, recipe: Recipe
+) -> tuple[Candidate, ...]:
+    """Our own kernels for ragged queries, the safe one first."""
     choices = prefill_attention.choices(shape)
     if invariant(recipe):
         # Decode steps take it too: the fewer rows of a tile are empty then, the better.
@@ -51,8 +60,7 @@ def attention_places(spec: ModelSpec, kind: LayerKind, recipe: Recipe) -> list[P
     if len(spec.kinds) > 1:
         # A step has one plan of query tiles, which all kinds follow.
         prefill = tuple(one for one in prefill if one.query_tile == prefill[0].query_tile)
-    made.append(Place("prefill_attention", 1, limits.max_num_tokens, prefill, kind.name))
-    return made
+    return prefill
 
 
 def _decode_places(

@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
+from nacelle_builder.compile.gpu.place import LibraryCall
 from nacelle_engine.ops.gpu.kernel import Kernel
-from nacelle_engine.program.launch import Binding, KernelLaunch, MatmulLaunch
+from nacelle_engine.program.launch import (
+    Binding,
+    KernelLaunch,
+    Launch,
+    MatmulLaunch,
+    PagedAttentionLaunch,
+)
 
 Names = Mapping[str, Binding]
 
@@ -60,6 +67,7 @@ _ATTENTION_BLOCKS: Final[Names] = {
     "a_codes": buffer("attention_codes"),
     "a_scales": buffer("attention_scales"),
 }
+_PROMPTS: Final[Names] = {"q": buffer("q"), "out": buffer("attention")}
 # The op at each place of a step, and the arguments that are particular to the place.
 _PLACES: Final[Mapping[str, Names]] = {
     "embed": {"table": weight("embedding")},
@@ -82,7 +90,9 @@ _PLACES: Final[Mapping[str, Names]] = {
         **_linear("down"),
     },
     "rope_append": {"q_out": buffer("q")},
-    "prefill_attention": {"q": buffer("q"), "out": buffer("attention")},
+    "rope_quantise": {"q_out": buffer("q_codes")},
+    "prefill_attention": _PROMPTS,
+    "prompt_attention": _PROMPTS,
     "first_quantise": _stream("first_norm", "first_qkv"),
     "attention_quantise": {
         "x": buffer("attention"),
@@ -101,13 +111,30 @@ _PLACES: Final[Mapping[str, Names]] = {
 }
 
 
-def launch_of(place: str, kernel: Kernel) -> KernelLaunch:
-    """The launch of a kernel at a place; every argument must be known there."""
+def launch_of(place: str, kernel: Kernel | LibraryCall) -> Launch:
+    """The launch of a kernel at a place, where every argument must be known; or a library's."""
+    if isinstance(kernel, LibraryCall):
+        return _attention(kernel)
     known = {**_COMMON, **_PLACES[place]}
     missing = [name for name in kernel.arguments if name not in known]
     assert not missing, f"{kernel.name} takes {missing}, which {place} does not have"
     arguments = tuple(known[name] for name in kernel.arguments)
     return KernelLaunch(kernel=kernel.name, grid=kernel.grid, arguments=arguments)
+
+
+def _attention(call: LibraryCall) -> PagedAttentionLaunch:
+    shape = call.shape
+    return PagedAttentionLaunch(
+        library=call.library.name,
+        q=buffer("q_codes" if call.fp8_queries else "q"),
+        kv=_COMMON["kv"],
+        block_table=_COMMON["block_table"],
+        out=buffer("attention"),
+        kv_scales=_COMMON["kv_scales"] if shape.fp8 else None,
+        scale=shape.softmax_scale,
+        soft_cap=shape.soft_cap,
+        window=shape.window,
+    )
 
 
 def matmul(codes: str, name: str, out: str, *, static: bool, raw: bool, bias: bool) -> MatmulLaunch:

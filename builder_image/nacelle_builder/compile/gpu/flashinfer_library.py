@@ -1,13 +1,16 @@
 """Compile a model's FlashInfer libraries ahead of time: needs no GPU, leaves nothing for later."""
 
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 from nacelle_builder.compile.gpu.flashinfer_sources import Headers, find_headers, write_sources
 from nacelle_builder.compile.gpu.nvcc import Toolkit, compile_library, find_toolkit
 from nacelle_engine.arch import Architecture
+from nacelle_engine.errors import CompileFailed
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.program.attention_library import (
     ALGORITHMS,
@@ -16,8 +19,11 @@ from nacelle_engine.program.attention_library import (
     KvDtype,
     refusal,
 )
+from nacelle_engine.program.library_abi import library_abi
 
 Report = Callable[[int, str], None]
+_FLASHINFER: Final = "flashinfer-python"
+_FFI: Final = "apache-tvm-ffi"
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,29 @@ class Kit:
 
     toolkit: Toolkit
     headers: Headers
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def abi(self) -> str:
+        """What libraries are linked with, by the name that a runtime compares."""
+        cuda = self.toolkit.runtime.name.rpartition(".so.")[2]
+        return library_abi(cuda, self.versions.get(_FFI, "unknown"))
 
 
 def find_kit() -> Kit:
     """The installed compiler and headers; CompileFailed names the package that is missing."""
-    return Kit(find_toolkit(), find_headers())
+    toolkit, headers = find_toolkit(), find_headers()
+    versions = {name: _version(name) for name in (_FLASHINFER, _FFI)}
+    return Kit(toolkit, headers, {**versions, "nvcc": toolkit.version()})
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise CompileFailed(
+            f"{package} is not installed: install the extra nacelle[gpu-builder]"
+        ) from error
 
 
 def attention_libraries(shape: AttentionShape) -> tuple[AttentionLibrary, ...]:
@@ -41,7 +65,7 @@ def attention_libraries(shape: AttentionShape) -> tuple[AttentionLibrary, ...]:
     """
     kv_dtype: KvDtype = "float8_e4m3fn" if shape.fp8 else "bfloat16"
     return tuple(
-        _library(algorithm, shape, kv_dtype)
+        attention_library(shape, algorithm)
         for algorithm in ALGORITHMS
         if (algorithm != "fa3" or shape.architecture == Architecture.SM_90)
         and refusal(algorithm, shape.head_dim, shape.group, kv_dtype, shape.soft_cap > 0) is None
@@ -71,7 +95,9 @@ def compile_libraries(
     report(100, "compiled the attention libraries")
 
 
-def _library(algorithm: Algorithm, shape: AttentionShape, kv_dtype: KvDtype) -> AttentionLibrary:
+def attention_library(shape: AttentionShape, algorithm: Algorithm) -> AttentionLibrary:
+    """The library of one algorithm for layers of this shape; it must exist."""
+    kv_dtype: KvDtype = "float8_e4m3fn" if shape.fp8 else "bfloat16"
     window, cap = shape.window > 0, shape.soft_cap > 0
     parts = ["attention", algorithm, f"d{shape.head_dim}", f"g{shape.group}"]
     parts += ["fp8"] if shape.fp8 else ["bf16"]

@@ -70,6 +70,11 @@ def find_headers() -> Headers:
                    _package("tvm_ffi", "apache-tvm-ffi"))  # fmt: skip
 
 
+def own_sources() -> tuple[Path, ...]:
+    """Our files that select a case and export it, sorted by name."""
+    return tuple(sorted(path for path in _OURS.iterdir() if path.is_file()))
+
+
 def write_sources(library: AttentionLibrary, headers: Headers, work: Path) -> Unit:
     """Fill the templates into the folder `work`; CompileFailed when FlashInfer lacks one."""
     recipe = _recipe(library)

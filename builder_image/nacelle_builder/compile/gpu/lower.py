@@ -4,17 +4,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nacelle_builder.compile.gpu.bindings import launch_of, matmul
-from nacelle_builder.compile.gpu.place import Candidate, Chosen
+from nacelle_builder.compile.gpu.place import (
+    Candidate,
+    Chosen,
+    LibraryCall,
+    kernels_of,
+    libraries_of,
+)
 from nacelle_builder.compile.gpu.places import raw_products
+from nacelle_builder.compile.gpu.prompt_attention import TOKENS_A_REQUEST
 from nacelle_builder.numerics import StepClasses, quantises, step_classes
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.precision import QuantizationAlgorithm
+from nacelle_engine.program.attention_library import AttentionLibrary
 from nacelle_engine.program.launch import (
+    CAPTURED_TOKENS,
     Buffer,
     BufferDtype,
     HeadRange,
+    KernelLaunch,
     Launch,
     Launches,
     NumericsClass,
@@ -26,9 +36,10 @@ from nacelle_engine.recipe import Recipe
 
 @dataclass(frozen=True)
 class Lowered:
-    """A launch list whose kernels are not compiled yet."""
+    """A launch list whose kernels and libraries are not compiled yet."""
 
     kernels: tuple[Kernel, ...]
+    libraries: tuple[AttentionLibrary, ...]
     buffers: tuple[Buffer, ...]
     steps: tuple[StepRange, ...]
     heads: tuple[HeadRange, ...]
@@ -105,15 +116,18 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
         raw=lambda size: raw_products(spec, recipe, size),
         biased=frozenset(name for name, has in biases.items() if has),
     )
-    kernels = {candidate.kernel.name: candidate.kernel for candidate in plan.candidates}
     limits = recipe.limits
     classes = step_classes(spec, recipe)
     kinds = {f"layer.{kind.name}": plan.of_kind(kind.name) for kind in spec.kinds}
     any_step = plan.ends("qkv", "act_quantise")
-    steps = _steps(plan, kinds, classes, any_step, limits.max_num_tokens, decode=False)
+    steps = _steps(plan, kinds, classes, _Which(any_step, limits.max_num_tokens))
+    if ends := plan.ends("prompt_attention"):
+        which = _Which([*ends, *any_step], limits.max_num_tokens, prompts=True)
+        steps = _steps(plan, kinds, classes, which) + steps
     if ends := plan.ends("decode_attention", "block_attention"):
-        ends = sorted({*ends, *plan.ends("block_qkv"), *any_step})
-        steps = _steps(plan, kinds, classes, ends, limits.max_batch_size, decode=True) + steps
+        ends += [*plan.ends("block_qkv"), *any_step]
+        which = _Which(ends, limits.max_batch_size, decode=True)
+        steps = _steps(plan, kinds, classes, which) + steps
     heads = [
         HeadRange(
             min_rows=one.place.first,
@@ -123,26 +137,52 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
         for one in chosen
         if one.place.name == "logits"
     ]
-    return Lowered(
-        tuple(kernels.values()), _buffers(spec, recipe, plan), tuple(steps), tuple(heads)
-    )
+    libraries = libraries_of(plan.candidates)
+    buffers = _buffers(spec, recipe, plan)
+    return Lowered(_launched(plan, steps, heads), libraries, buffers, tuple(steps), tuple(heads))
 
 
-def _steps(
-    plan: Plan, kinds: Kinds, classes: StepClasses, ends: list[int], limit: int, *, decode: bool
-) -> list[StepRange]:
-    """Ranges up to `limit` that end where a choice changes."""
-    made, first = [], 1
-    for end in sorted({min(end, limit) for end in (*ends, limit)}):
-        made.append(_step(plan, kinds, first, end, classes, decode=decode))
-        first = end + 1
-    return made
+@dataclass(frozen=True)
+class _Which:
+    """Which steps ranges are made for: up to `limit` tokens, where a choice changes at `ends`.
+
+    decode   one token a request
+    prompts  long stretches of few requests, in steps that no graph holds
+    """
+
+    ends: Sequence[int]
+    limit: int
+    decode: bool = False
+    prompts: bool = False
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """(first, last) of each range."""
+        first = CAPTURED_TOKENS + 1 if self.prompts else 1
+        for end in sorted({min(end, self.limit) for end in (*self.ends, self.limit)}):
+            if end >= first:
+                yield first, end
+                first = end + 1
+
+
+def _launched(
+    plan: Plan, steps: Sequence[StepRange], heads: Sequence[HeadRange]
+) -> tuple[Kernel, ...]:
+    """The kernels that are launched: where a library does a place's work, what leads to it is."""
+    lists = [layer for step in steps for layer in (step.embed, *step.kinds.values())]
+    lists += [head.launches for head in heads]
+    used = {one.kernel for made in lists for one in made if isinstance(one, KernelLaunch)}
+    kernels = kernels_of(plan.candidates)
+    return tuple(kernel for name, kernel in kernels.items() if name in used)
+
+
+def _steps(plan: Plan, kinds: Kinds, classes: StepClasses, which: _Which) -> list[StepRange]:
+    return [_step(plan, kinds, first, last, classes, which) for first, last in which.ranges()]
 
 
 def _step(
-    plan: Plan, kinds: Kinds, first: int, last: int, classes: StepClasses, *, decode: bool
+    plan: Plan, kinds: Kinds, first: int, last: int, classes: StepClasses, which: _Which
 ) -> StepRange:
-    numerics = classes.of(last, decode=decode)
+    numerics = classes.of(last, decode=which.decode)
     embed = [plan.launch("embed", last)]
     if numerics == "block":
         embed.append(plan.launch("block_input", last))
@@ -151,21 +191,31 @@ def _step(
     return StepRange(
         min_tokens=first,
         max_tokens=last,
-        decode=decode,
+        decode=which.decode,
+        tokens_a_request=TOKENS_A_REQUEST if which.prompts else 1,
         numerics=numerics,
-        query_tile=0 if decode else plan.at("prefill_attention", last).query_tile,
+        query_tile=0 if which.decode else max(_query_tiles(kinds, last, which)),
         embed=tuple(embed),
-        kinds={name: _layer(mine, last, numerics, decode=decode) for name, mine in kinds.items()},
+        kinds={name: _layer(mine, last, numerics, which) for name, mine in kinds.items()},
     )
+
+
+def _query_tiles(kinds: Kinds, size: int, which: _Which) -> Iterator[int]:
+    """What each kind plans with: a library has no tiles, and all others have the same."""
+    for mine in kinds.values():
+        prompts = mine.maybe("prompt_attention", size) if which.prompts else ()
+        yield mine.at("prompt_attention" if prompts else "prefill_attention", size).query_tile
 
 
 _Attention = Callable[[Plan, int], Launches]
 
 
-def _layer(plan: Plan, size: int, numerics: NumericsClass, *, decode: bool) -> Launches:
+def _layer(plan: Plan, size: int, numerics: NumericsClass, which: _Which) -> Launches:
     if numerics == "block":
         return _block_layer(plan, size)
-    attention = _decode_attention if decode else _ragged_attention
+    attention = _decode_attention if which.decode else _ragged_attention
+    if which.prompts and plan.maybe("prompt_attention", size):
+        attention = _prompt_attention
     whole = _fused_layer if numerics == "fused" else _quantised_layer
     return whole(plan, size, attention)
 
@@ -176,6 +226,13 @@ def _decode_attention(plan: Plan, size: int) -> Launches:
 
 def _ragged_attention(plan: Plan, size: int) -> Launches:
     return plan.launch("rope_append", size), plan.launch("prefill_attention", size)
+
+
+def _prompt_attention(plan: Plan, size: int) -> Launches:
+    call = plan.at("prompt_attention", size).kernel
+    quantised = isinstance(call, LibraryCall) and call.fp8_queries
+    append = "rope_quantise" if quantised else "rope_append"
+    return plan.launch(append, size), plan.launch("prompt_attention", size)
 
 
 def _fused_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
@@ -221,6 +278,8 @@ def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
         _buffer("attention", "bfloat16", tokens, spec.q_size),
         _buffer("inner", "bfloat16", Size(times=classes.fused), spec.intermediate_size),
     ]
+    if any(library.query_dtype != "bfloat16" for library in libraries_of(plan.candidates)):
+        made.append(_buffer("q_codes", "float8_e4m3fn", tokens, spec.q_size))
     if quantising or spec.output_norms:
         made.append(_buffer("delta", "bfloat16", tokens, spec.hidden_size))
     if quantising:

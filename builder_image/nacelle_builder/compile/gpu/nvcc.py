@@ -17,6 +17,8 @@ from nacelle_engine.errors import CompileFailed
 _TIMEOUT_SECONDS = 1800
 # What the three stages of nvcc and the linker say last is what an engineer needs.
 _LAST_LINES = 6
+# Where a toolkit keeps its libraries: from wheels, and as it is installed.
+_LIBRARIES = ("lib", "lib64", "targets/x86_64-linux/lib")
 # sm_90a and sm_100a have instructions (wgmma, TMA) that their plain names lack.
 _REAL = {
     Architecture.SM_80: "80",
@@ -31,7 +33,7 @@ class Toolkit:
     """A CUDA toolkit's folder: bin/nvcc, include, lib. From wheels it is site-packages/nvidia/cu13.
 
     Needs g++ and the wheels nvidia-cuda-nvcc, nvidia-nvvm and nvidia-cuda-crt, beside
-    nvidia-cuda-runtime and nvidia-curand, which torch brings.
+    nvidia-cuda-runtime and nvidia-curand, which torch brings; or an installed CUDA 13.
     """
 
     home: Path
@@ -44,7 +46,24 @@ class Toolkit:
     @property
     def runtime(self) -> Path:
         """The runtime library that libraries are linked with; torch has loaded it at serving."""
-        return self.home / "lib" / "libcudart.so.13"
+        found = (self.home / folder / "libcudart.so.13" for folder in _LIBRARIES)
+        return next((path for path in found if path.exists()), self.home / "lib/libcudart.so.13")
+
+    def version(self) -> str:
+        """What the compiler says it is; CompileFailed when it does not start."""
+        return run_command([str(self.nvcc), "--version"]).splitlines()[-1]
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The wheels that would bring what is missing in the folder."""
+        needed = {
+            "nvidia-cuda-nvcc": self.nvcc,
+            "nvidia-nvvm": self.home / "nvvm" / "bin" / "cicc",
+            "nvidia-cuda-crt": self.home / "include" / "crt" / "host_config.h",
+            "nvidia-cuda-runtime": self.runtime,
+            "nvidia-curand": self.home / "include" / "curand_kernel.h",
+        }
+        return tuple(name for name, path in needed.items() if not path.exists())
 
 
 @dataclass(frozen=True)
@@ -60,19 +79,17 @@ class Unit:
 
 
 def find_toolkit(packages: Path | None = None) -> Toolkit:
-    """The toolkit that pip installed beside this interpreter; CompileFailed names what lacks."""
+    """The toolkit that pip installed beside this interpreter, or the one whose nvcc is in the path;
+    CompileFailed names what the first lacks.
+    """
     toolkit = Toolkit((packages or Path(sysconfig.get_path("purelib"))) / "nvidia" / "cu13")
-    needed = {
-        "nvidia-cuda-nvcc": toolkit.nvcc,
-        "nvidia-nvvm": toolkit.home / "nvvm" / "bin" / "cicc",
-        "nvidia-cuda-crt": toolkit.home / "include" / "crt" / "host_config.h",
-        "nvidia-cuda-runtime": toolkit.runtime,
-        "nvidia-curand": toolkit.home / "include" / "curand_kernel.h",
-    }
-    missing = [name for name, path in needed.items() if not path.exists()]
-    if missing:
+    if toolkit.lacking and (installed := shutil.which("nvcc")):
+        other = Toolkit(Path(installed).resolve().parent.parent)
+        toolkit = toolkit if other.lacking else other
+    if toolkit.lacking:
         raise CompileFailed(
-            f"{toolkit.home} lacks {', '.join(missing)}: install the extra nacelle[gpu-builder]"
+            f"{toolkit.home} lacks {', '.join(toolkit.lacking)}: "
+            "install the extra nacelle[gpu-builder]"
         )
     if shutil.which("g++") is None:
         raise CompileFailed("g++ is not installed: nvcc compiles the host's half with it")
@@ -113,7 +130,7 @@ def compile_library(
     architecture: Architecture,
     unit: Unit,
     out: Path,
-    run: Callable[[list[str]], None] | None = None,
+    run: Callable[[list[str]], object] | None = None,
 ) -> float:
     """Write the shared library `out`; seconds that it took. CompileFailed has nvcc's last lines."""
     call = run or run_command
@@ -125,8 +142,10 @@ def compile_library(
     return time.monotonic() - began
 
 
-def run_command(command: Sequence[str]) -> None:
-    """Run one command to its end; CompileFailed when it is missing, fails or hangs."""
+def run_command(command: Sequence[str]) -> str:
+    """One command run to its end, and what it printed; CompileFailed when it is missing, fails or
+    hangs.
+    """
     try:
         ended = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS,
@@ -140,9 +159,10 @@ def run_command(command: Sequence[str]) -> None:
         said = (ended.stdout + ended.stderr).strip().splitlines()
         last = " | ".join(line.strip() for line in said[-_LAST_LINES:])
         raise CompileFailed(f"{command[0]} ended with {ended.returncode}: {last}")
+    return ended.stdout
 
 
-def _run_all(commands: Iterable[list[str]], run: Callable[[list[str]], None]) -> None:
+def _run_all(commands: Iterable[list[str]], run: Callable[[list[str]], object]) -> None:
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         for future in [pool.submit(run, command) for command in commands]:
             future.result()

@@ -1,10 +1,13 @@
 """A place of a GPU's program where a kernel stands, and what could serve it there."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.precision import Determinism
+from nacelle_engine.program.attention_library import AttentionLibrary
 from nacelle_engine.recipe import Recipe
 
 # Sizes of steps (and of batches, and of rows of logits) that kernels are chosen for.
@@ -12,15 +15,33 @@ _ENDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
+class LibraryCall:
+    """Attention by a prebuilt library instead of a kernel, for layers of this shape."""
+
+    library: AttentionLibrary
+    shape: AttentionShape
+
+    @property
+    def name(self) -> str:
+        """Unique among the kernels of an engine."""
+        return self.library.name
+
+    @property
+    def fp8_queries(self) -> bool:
+        """Whether it reads its queries in FP8."""
+        return self.library.query_dtype != "bfloat16"
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """One kernel for a place, and what it needs beside it.
+    """One kernel for a place, or a library's call, and what it needs beside it.
 
     query_tile  tokens a tile of queries covers, for attention over prompts
     partial     float32 elements of workspace
     counters    int32 elements of workspace that are 0 between launches
     """
 
-    kernel: Kernel
+    kernel: Kernel | LibraryCall
     query_tile: int = 0
     partial: int = 0
     counters: int = 0
@@ -43,6 +64,18 @@ class Place:
     def label(self) -> str:
         """Its name, with a kind that is not every model's."""
         return self.name if self.kind in (None, "full") else f"{self.name} ({self.kind})"
+
+
+def kernels_of(candidates: Iterable[Candidate]) -> dict[str, Kernel]:
+    """The kernels among them, by name."""
+    made = (candidate.kernel for candidate in candidates)
+    return {one.name: one for one in made if isinstance(one, Kernel)}
+
+
+def libraries_of(candidates: Iterable[Candidate]) -> tuple[AttentionLibrary, ...]:
+    """The libraries among them, each once."""
+    made = (candidate.kernel for candidate in candidates)
+    return tuple(dict.fromkeys(one.library for one in made if isinstance(one, LibraryCall)))
 
 
 @dataclass(frozen=True)

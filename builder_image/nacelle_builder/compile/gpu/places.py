@@ -1,6 +1,6 @@
 """The places of a GPU's program where a kernel stands, each with what could serve it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 
 from nacelle_builder.compile.gpu.attention import attention_places, attention_shape
 from nacelle_builder.compile.gpu.place import Candidate, Place, invariant, ranges, step_ranges
+from nacelle_builder.compile.gpu.prompt_attention import prompt_places
 from nacelle_builder.numerics import attention_columns, step_classes
 from nacelle_engine.arch import Architecture
 from nacelle_engine.model.spec import ModelSpec
@@ -32,21 +33,31 @@ from nacelle_engine.ops.gpu.fp8 import Output
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.tiling import WeightType
 from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
+from nacelle_engine.program.attention_library import AttentionLibrary
 from nacelle_engine.recipe import Recipe
 
 # Where kernels that quantise rows may change: few rows are quickest with many threads a row.
 _QUANTISED_ENDS = (256, 1024)
 _RAW_TOKENS = 1024
+_NONE: Mapping[str, AttentionLibrary] = {}
 
 
-def places(spec: ModelSpec, recipe: Recipe) -> tuple[Place, ...]:
-    """Every place of the program.
+def places(
+    spec: ModelSpec, recipe: Recipe, libraries: Mapping[str, AttentionLibrary] = _NONE
+) -> tuple[Place, ...]:
+    """Every place of the program; libraries: what attention over prompts may be done by, by kind.
 
     BatchInvariant: one place for all sizes of step, with its safe kernel, which splits no sum.
     """
     made = (
         *_any_step(spec, recipe),
         *(place for kind in spec.kinds for place in attention_places(spec, kind, recipe)),
+        *(
+            place
+            for kind in spec.kinds
+            if kind.name in libraries
+            for place in prompt_places(spec, kind, recipe, libraries[kind.name])
+        ),
         *_fused(spec, recipe),
         *_block(spec, recipe),
         *_quantised(spec, recipe),

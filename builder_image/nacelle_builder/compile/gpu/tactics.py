@@ -2,10 +2,12 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nacelle_builder.compile.gpu.cubins import try_cubins
-from nacelle_builder.compile.gpu.place import Chosen, Place
+from nacelle_builder.compile.gpu.place import Chosen, Place, kernels_of, libraries_of
+from nacelle_builder.compile.gpu.prompt_attention import Put, put_none
 from nacelle_builder.report import Report
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.frozen import Frozen
@@ -26,16 +28,25 @@ class Timing(Frozen):
 
 
 class Tactics(Frozen):
-    """tactics.json: what was chosen and why."""
+    """tactics.json: what was chosen and why; attention: of libraries for prompts, in one line."""
 
     reason: str
+    attention: str = ""
     places: tuple[Timing, ...]
 
 
 def choose(
-    places: Sequence[Place], signature: Signature, spec: ModelSpec, recipe: Recipe, report: Report
+    places: Sequence[Place],
+    signature: Signature,
+    spec: ModelSpec,
+    recipe: Recipe,
+    report: Report,
+    put_libraries: Put = put_none,
 ) -> tuple[tuple[Chosen, ...], Tactics]:
-    """The quickest candidate of each place; the first one where this machine cannot run them."""
+    """The quickest candidate of each place; the first one where this machine cannot run them.
+
+    Libraries, which take longest, are compiled beside the kernels, and timed last.
+    """
     gpu = first_gpu()
     if gpu is None or gpu.compute_capability != recipe.architecture.compute_capability:
         reason = f"no {recipe.architecture} to time on: the safe candidate of every place"
@@ -43,15 +54,26 @@ def choose(
     # Imported when there is a GPU: it loads the driver's bindings.
     from nacelle_builder.compile.gpu.timer import Timer
 
-    kernels = {c.kernel.name: c.kernel for place in places for c in place.candidates}
-    with tempfile.TemporaryDirectory(prefix="nacelle-tactics-") as folder:
+    candidates = [candidate for place in places for candidate in place.candidates]
+    kernels, libraries = kernels_of(candidates), libraries_of(candidates)
+    with (
+        tempfile.TemporaryDirectory(prefix="nacelle-tactics-") as folder,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        compiled = beside.submit(put_libraries, libraries, Path(folder))
         report(0, f"compiling {len(kernels)} candidates for {recipe.architecture}")
         cubins = try_cubins(list(kernels.values()), recipe.architecture, Path(folder))
         timer = Timer(Path(folder), cubins.made, places, signature, spec, recipe)
-        times = {}
-        for number, place in enumerate(places):
-            report(50 + 30 * number // len(places), f"timing {place.label} up to {place.last}")
+        times: dict[int, dict[str, int]] = {}
+        order = sorted(enumerate(places), key=lambda one: bool(libraries_of(one[1].candidates)))
+        for number, place in order:
+            percent = 50 + 30 * len(times) // len(places)
+            if libraries_of(place.candidates) and not compiled.done():
+                report(percent, f"compiling {', '.join(one.name for one in libraries)}")
+                compiled.result()
+            report(percent, f"timing {place.label} up to {place.last}")
             times[number] = timer.nanoseconds(place)
+        compiled.result()
         timer.close()
     return decide(places, times, f"timed on {gpu}")
 

@@ -12,13 +12,14 @@ import torch
 
 from nacelle_builder.compile.gpu.bindings import launch_of
 from nacelle_builder.compile.gpu.lower import lower
-from nacelle_builder.compile.gpu.place import Candidate, Chosen, Place
+from nacelle_builder.compile.gpu.place import Candidate, Chosen, LibraryCall, Place, libraries_of
 from nacelle_builder.compile.gpu.timed_step import timed_step
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.driver import DriverError, Function
 from nacelle_engine.program.gpu import current_device
 from nacelle_engine.program.launch import KernelFile, LaunchList
+from nacelle_engine.program.planned_attention import Attentions
 from nacelle_engine.program.replay import Binder, Scope
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import ProgramSpec, Signature, WeightSpec
@@ -60,7 +61,9 @@ class Timer:
         self._inputs = StepBuffers(bytes_needed(signature), self._device, self._cells)
         self._buffers = _workspace(places, signature, spec, recipe, self._device)
         # Layers of all kinds are timed with the first one's table.
-        self._state = {"rope": [rope_tables(signature)[0].to(self._device)]}
+        self._state = {"rope": [rope_tables(signature)[0].to(self._device)], "kv": []}
+        libraries = libraries_of(one for place in places for one in place.candidates)
+        self._attentions = Attentions(rank, libraries, signature, self._device)
         self._programs = {
             "embed": signature.embed,
             "block_input": signature.embed,
@@ -81,7 +84,7 @@ class Timer:
         found = {}
         for candidate in place.candidates:
             name = candidate.kernel.name
-            if name in self._cubins:
+            if name in self._cubins or isinstance(candidate.kernel, LibraryCall):
                 contexts = _CONTEXTS if place.name in _DECODE else _CONTEXTS[-1:]
                 try:
                     found[name] = self._time(place, candidate, contexts)
@@ -93,7 +96,8 @@ class Timer:
     def close(self) -> None:
         """Give the memory back to the GPU."""
         self._scopes.clear()
-        del self._kv
+        self._state.clear()
+        del self._kv, self._attentions
         self._buffers.clear()
         torch.cuda.empty_cache()
 
@@ -103,10 +107,14 @@ class Timer:
         return round(math.prod(taken) ** (1 / len(taken)))
 
     def _time_at(self, place: Place, candidate: Candidate, context: int) -> float:
-        facts = self._cubins[candidate.kernel.name]
-        functions = {facts.name: Function(self._rank, facts)}
+        facts = self._cubins.get(candidate.kernel.name)
         binder = Binder(
-            functions, self._buffers, self._state, self._cells, self._stream.cuda_stream
+            {facts.name: Function(self._rank, facts)} if facts else {},
+            self._buffers,
+            self._state,
+            self._cells,
+            self._stream.cuda_stream,
+            self._attentions,
         )
         step = timed_step(place.last, self._signature, context, decode=place.name in _DECODE)
         arrays = step_arrays(step, candidate.query_tile, self._signature.max_blocks)
@@ -117,6 +125,7 @@ class Timer:
         calls = [binder.launches((launch,), scope) for scope in scopes]
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._inputs.send(arrays)
+            self._attentions.plan(calls[0].planned, arrays, self._inputs)
             self._cells.set_sizes(sizes)
             calls[0].run(sizes)
             once = self._milliseconds(lambda: calls[1].run(sizes))
@@ -166,8 +175,9 @@ class Timer:
 
     def _spread_caches(self, used: int) -> None:
         """Give each launch another stretch of the cache, of the blocks that a step uses."""
-        for number in range(_LAUNCHES):
-            start = number * used % (len(self._kv) - used + 1)
+        starts = [number * used % (len(self._kv) - used + 1) for number in range(_LAUNCHES)]
+        self._state["kv"][:] = [self._kv[start : start + used] for start in starts]
+        for number, start in enumerate(starts):
             self._cells.point("kv", self._kv[start].data_ptr(), number)
 
 
@@ -178,9 +188,15 @@ def _workspace(
     recipe: Recipe,
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    """The buffers of any choice: each place's candidate that needs most."""
+    """The buffers of any choice: each place's candidate that needs most, a library before all."""
     greedy = [
-        Chosen(place, max(place.candidates, key=lambda c: (c.partial, c.counters)))
+        Chosen(
+            place,
+            max(
+                place.candidates,
+                key=lambda c: (isinstance(c.kernel, LibraryCall), c.partial, c.counters),
+            ),
+        )
         for place in places
     ]
     lowered = lower(spec, recipe, greedy)

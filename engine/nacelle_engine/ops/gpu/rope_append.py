@@ -4,7 +4,8 @@ q_out[t] = rope(norm(q[t])), and k = rope(norm(k[t])), v[t] are kept at slots[t]
 place (rotation.py, paged_kv.py; the norm where q_norm is given).
 
 qkv bf16 [T, (heads + 2 kv_heads) D]; rope fp32 [S, E]; positions, slots int64 [T];
-kv [B, 2, kv_heads, 32, D]; kv_scales fp32 [2]; q_norm, k_norm bf16 [D]; q_out bf16 [T, heads D].
+kv [B, 2, kv_heads, 32, D]; kv_scales fp32 [2]; q_norm, k_norm bf16 [D]; q_out [T, heads D], bf16
+or FP8 E4M3: then values beyond 448 become 448.
 Padding has slots in block 0, which belongs to nobody.
 """
 
@@ -18,6 +19,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from nacelle_engine.ops.gpu import paged_kv, rotation
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.capability import depends
+from nacelle_engine.ops.gpu.fp8 import to_fp8
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.paged_kv import kept
 from nacelle_engine.ops.gpu.rotation import rotated
@@ -36,16 +38,17 @@ def choices(shape: AttentionShape) -> tuple[Choice, ...]:
     return Choice(4), Choice(8), Choice(2)
 
 
-def kernel(shape: AttentionShape, choice: Choice) -> Kernel:
+def kernel(shape: AttentionShape, choice: Choice, *, fp8_queries: bool = False) -> Kernel:
     """Grid (T)."""
+    codes = "_codes" if fp8_queries else ""
     return Kernel(
-        name=f"rope_append_{shape.name}_w{choice.warps}",
+        name=f"rope_append_{shape.name}{codes}_w{choice.warps}",
         function=rope_append,
         arguments={
             **shape.arguments(
                 {"qkv": "*bf16", "rope": "*fp32", "positions": "*i64", "slots": "*i64"}, norms=True
             ),
-            "q_out": "*bf16",
+            "q_out": "*fp8e4nv" if fp8_queries else "*bf16",
         },
         constants={
             **shape.absent(norms=True),
@@ -99,7 +102,11 @@ def rope_append(
     row = tl.arange(0, Q_ROWS)[:, None]
     q = rotated(heads + row * D, row < HEADS, column, q_norm, angles, EPS, D, E)
     place = q_out + token * (HEADS * D) + row * D + column
-    tl.store(place, q.to(tl.bfloat16), mask=(row < HEADS) & (column < D))
+    live = (row < HEADS) & (column < D)
+    if q_out.dtype.element_ty == tl.bfloat16:
+        tl.store(place, q.to(tl.bfloat16), mask=live)
+    else:
+        tl.store(place, to_fp8(q, q_out), mask=live)
 
     row = tl.arange(0, KV_ROWS)[:, None]
     live = (row < KV_HEADS) & (column < D)
