@@ -89,4 +89,6 @@ class CoreStats:
             time_to_first_token=self._first_token.snapshot(),
             inter_token_latency=self._between.snapshot(),
             step_seconds=self._step.snapshot(),
+            requests_max=scheduler.bounds.requests,
+            prefilling=sum(request.produced == 0 for request in scheduler.running),
         )

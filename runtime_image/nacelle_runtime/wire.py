@@ -104,6 +104,8 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     time_to_first_token: Histogram
     inter_token_latency: Histogram
     step_seconds: Histogram
+    requests_max: int
+    prefilling: int
 
 
 ToCore = Submit | Cancel | AskStats

@@ -279,6 +279,8 @@ def test_a_bundle_that_does_not_fit_is_refused(tmp_path, harm, code, exit_code, 
         (("--max-batch-size", "9"), "--max-batch-size 9: the engine was built for at most 8"),
         (("--api-keys-file", "/nowhere"), "--api-keys-file /nowhere cannot be read"),
         (("--host", "192.0.2.1"), "--host 192.0.2.1 --port 0"),
+        (("--core-socket", "/nowhere/s"), "--core-socket /nowhere/s: no socket can be made"),
+        (("--core-socket", "/" + "x" * 107), ": at most 107 bytes"),
     ],
 )
 def test_a_flag_that_cannot_be_is_named(tmp_path, flags, message):

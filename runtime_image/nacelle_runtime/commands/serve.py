@@ -19,6 +19,9 @@ from nacelle_runtime.supervisor import Server, listen, supervise
 from nacelle_runtime.termination import leave_failure
 from nacelle_runtime.wire import Ready
 
+# What the kernel takes as a socket's path.
+_LONGEST_SOCKET = 107
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; those of the engine's use mirror InferenceDeployment's runtime."""
@@ -27,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_at_least(0), default=8000, help="0 takes any free one")
     _configure_engine(parser)
+    parser.add_argument(
+        "--core-socket",
+        type=Path,
+        help="where the core listens for other frontends, as a Triton server's models; "
+        "default: a folder of its own",
+    )
     parser.add_argument(
         "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
     )
@@ -89,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
             core = _core_settings(arguments, log)
-            frontend = _frontend_settings(arguments, bundle, Path(folder) / "core.sock", log)
+            frontend = _frontend_settings(arguments, bundle, _core_socket(arguments, folder), log)
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
             def say_ready(ready: Ready) -> None:
@@ -100,6 +109,23 @@ def run(arguments: argparse.Namespace) -> int:
     except NacelleError as error:
         leave_failure(log, error)
         raise
+
+
+def _core_socket(arguments: argparse.Namespace, folder: str) -> Path:
+    """Where the core listens; a socket that an ended server left there is taken away."""
+    given: Path | None = arguments.core_socket
+    if given is None:
+        return Path(folder) / "core.sock"
+    if len(str(given).encode()) > _LONGEST_SOCKET:
+        raise InvalidRequest(f"--core-socket {given}: at most {_LONGEST_SOCKET} bytes")
+    with socket.socket(socket.AF_UNIX) as knock:
+        if knock.connect_ex(str(given)) == 0:
+            raise InvalidRequest(f"--core-socket {given}: another server listens there")
+    if given.is_socket():
+        given.unlink()
+    if given.exists() or not given.parent.is_dir():
+        raise InvalidRequest(f"--core-socket {given}: no socket can be made there")
+    return given
 
 
 def _checked(folder: Path) -> Bundle:

@@ -95,7 +95,8 @@ def _add_health(app: FastAPI, frontend: Frontend) -> None:
                 stats = await frontend.core.stats()
         except TimeoutError as error:
             raise ApiError(503, "the core gives no figures", code="core_busy") from error
-        return Response(exposition(stats, frontend.model.name), media_type="text/plain")
+        ready = frontend.core.ready.result()
+        return Response(exposition(stats, ready, frontend.model.name), media_type="text/plain")
 
 
 def _add_errors(app: FastAPI) -> None:
