@@ -76,6 +76,8 @@ class CoreStats:
         return Stats(
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
+            requests_max=scheduler.bounds.requests,
+            prefilling=sum(request.produced == 0 for request in scheduler.running),
             kv_blocks_total=scheduler.pool.total,
             kv_blocks_used=scheduler.pool.used,
             kv_blocks_idle=scheduler.pool.idle,
@@ -89,6 +91,4 @@ class CoreStats:
             time_to_first_token=self._first_token.snapshot(),
             inter_token_latency=self._between.snapshot(),
             step_seconds=self._step.snapshot(),
-            requests_max=scheduler.bounds.requests,
-            prefilling=sum(request.produced == 0 for request in scheduler.running),
         )

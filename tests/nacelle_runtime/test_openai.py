@@ -200,7 +200,7 @@ COMPLETION = {"model": "tiny", "prompt": "Hi"}
         ("chat/completions", CHAT | {"logit_bias": {"260": 1}}, 400, "logit_bias", "end at 259"),
         ("chat/completions", CHAT | {"logit_bias": {"5": 101}}, 400, "logit_bias[...]", "<= 100"),
         ("chat/completions", CHAT | {"presence_penalty": -3}, 400, "presence_penalty", ">= -2"),
-        ("chat/completions", CHAT | {"repetition_penalty": 0}, 400, "repetition_penalty", "> 0"),
+        ("chat/completions", CHAT | {"repetition_penalty": 0}, 400, "repetition_penalty", ">= 0.01"),
         ("chat/completions", CHAT | {"min_p": 1.5}, 400, "min_p", "<= 1"),
         ("chat/completions", CHAT | {"bad_words": [""]}, 400, "bad_words[0]", "length >= 1"),
         ("chat/completions", CHAT | {"priority": 1001}, 400, "priority", "<= 1000"),

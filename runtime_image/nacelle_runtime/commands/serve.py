@@ -12,6 +12,9 @@ from pathlib import Path
 from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_files
 from nacelle_engine.errors import InvalidRequest, NacelleError
 from nacelle_engine.machine import this_machine
+from nacelle_runtime import logs
+from nacelle_runtime.commands.frontend_flags import configure_frontend
+from nacelle_runtime.logs import LogFormat
 from nacelle_runtime.machine import usable_processors
 from nacelle_runtime.scheduler.bounds import Policy
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
@@ -36,12 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the core listens for other frontends, as a Triton server's models; "
         "default: a folder of its own",
     )
-    parser.add_argument(
-        "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
-    )
-    parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
-    parser.add_argument("--max-body-bytes", type=_at_least(1), default=8 << 20)
-    parser.add_argument("--access-log", action="store_true", help="one line a request")
+    configure_frontend(parser)
     parser.add_argument(
         "--termination-log",
         type=Path,
@@ -92,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; a refusal leaves its reason in the termination log."""
     began = time.monotonic()
     log = termination_log(arguments.termination_log)
+    logs.configure(arguments.log_format, "supervisor")
     try:
         bundle = _checked(arguments.bundle)
         listener = _listener(arguments)
@@ -102,7 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
             def say_ready(ready: Ready) -> None:
-                lines = _summary(frontend, bundle, ready, url, time.monotonic() - began)
+                seconds = time.monotonic() - began
+                if frontend.log_format == LogFormat.JSON:
+                    logs.event("nacelle.serve", "ready", url=f"{url}/v1", seconds=seconds)
+                    return
+                lines = _summary(frontend, bundle, ready, url, seconds)
                 print("\n".join(lines), file=sys.stderr, flush=True)
 
             return asyncio.run(supervise(Server(core, frontend, listener, say_ready)))
@@ -158,6 +161,7 @@ def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettin
         prefix_caching=not arguments.no_prefix_caching,
         queue_limit=arguments.queue_limit,
         termination_log=log,
+        log_format=arguments.log_format,
     )
 
 
@@ -171,8 +175,12 @@ def _frontend_settings(
         core_socket=str(core_socket),
         drain_seconds=arguments.drain_seconds,
         max_body_bytes=arguments.max_body_bytes,
+        receive_seconds=arguments.receive_seconds,
+        read_seconds=arguments.read_seconds,
+        step_deadline_seconds=arguments.step_deadline_seconds,
         api_keys_file=str(keys) if keys else None,
         access_log=arguments.access_log,
+        log_format=arguments.log_format,
         termination_log=log,
     )
 

@@ -3,6 +3,7 @@
 import secrets
 
 from nacelle_runtime.client import Generation
+from nacelle_runtime.frontends.representable import representable
 from nacelle_runtime.frontends.tokenizer import Tokenizer
 from nacelle_runtime.frontends.triton.errors import Code, NotAnswered
 from nacelle_runtime.frontends.triton.request import TextRequest, TokenRequest, one_of
@@ -53,7 +54,7 @@ def _generation(
     ends = end_ids if request.end_id == -1 else (request.end_id,)
     return Generation(
         prompt=prompt,
-        sampling=_sampling(request, bias, bad_words),
+        sampling=representable(_sampling(request, bias, bad_words)),
         ending=Ending(request.max_tokens, frozenset(ends), least or 0),
         priority=request.priority,
     )

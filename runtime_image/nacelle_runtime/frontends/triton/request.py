@@ -11,6 +11,7 @@ from nacelle_runtime.frontends.triton.errors import Code, NotAnswered
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Bias = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 # What clients send for "no such words", because a tensor must hold something.
 _NOTHING = ""
@@ -25,7 +26,7 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     temperature: Annotated[float, msgspec.Meta(ge=0)] | None = None
     min_p: Share = 0.0
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
+    repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] = 1.0
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     min_tokens: Natural | None = None
@@ -50,7 +51,7 @@ class TextRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     stop_words: list[Annotated[str, msgspec.Meta(max_length=1024)]] = []
     bad_words: list[Annotated[str, msgspec.Meta(max_length=1024)]] = []
     embedding_bias_words: list[str] = []
-    embedding_bias_weights: list[float] = []
+    embedding_bias_weights: list[Bias] = []
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -98,7 +99,7 @@ class TokenRequest(
     stop: bool = False
     stop_words_list: list[int] = []
     bad_words_list: list[int] = []
-    embedding_bias: list[float] = []
+    embedding_bias: list[Bias] = []
 
     @property
     def prompt(self) -> list[int]:
