@@ -248,6 +248,7 @@ FIELDS = st.sampled_from(
 
 
 @given(st.dictionaries(FIELDS, JSON, max_size=6), st.sampled_from([ChatRequest, CompletionRequest]))
+@settings(deadline=None)
 def test_any_fields_make_a_request_or_a_named_refusal(fields, kind):
     base = {"model": "tiny", "prompt": "x", "messages": [{"role": "user", "content": "x"}]}
     wanted = {k: v for k, v in base.items() if k in kind.__struct_encode_fields__}
@@ -259,6 +260,7 @@ def test_any_fields_make_a_request_or_a_named_refusal(fields, kind):
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes_make_a_request_or_a_refusal(body):
     with contextlib.suppress(ApiError):
         parse(body, CompletionRequest)
@@ -276,6 +278,7 @@ def test_frames_come_whole_however_the_bytes_are_cut(bodies, cuts):
 
 
 @given(st.binary(min_size=4, max_size=60))
+@settings(deadline=None)
 def test_any_bytes_on_the_core_socket_are_frames_or_refused(data):
     with contextlib.suppress(BadFrame):
         FrameSplitter().feed(data)

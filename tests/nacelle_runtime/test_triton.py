@@ -1,5 +1,6 @@
 """A real Triton server beside `nacelle serve`: the same core answers both."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -135,7 +136,8 @@ def test_the_tokens_are_those_of_the_openai_api(core, stream, fields):
 @pytest.mark.parametrize("model", TEXT_MODELS)
 def test_a_stream_gives_the_whole_in_pieces(core, stream, model):
     found = stream.responses(model, text_input=text_of(PROMPT).encode(), max_tokens=30, stream=True)
-    assert len(found) == 30
+    # A busy machine hands over some tokens together.
+    assert len(found) > 5
     assert (
         b"".join(v["text_output"][0] for v in found).decode() == openai(core, max_tokens=30)["text"]
     )
@@ -144,8 +146,9 @@ def test_a_stream_gives_the_whole_in_pieces(core, stream, model):
 def test_a_stream_of_ids(stream):
     given = {"input_ids": PROMPT, "input_lengths": 3, "request_output_len": 30, "streaming": True}
     found = stream.responses("tensorrt_llm", **given)
-    assert [v["sequence_length"] for v in found] == [[1]] * 30
-    assert [v["output_ids"][0] for v in found] == MODEL.greedy(PROMPT, 30)
+    assert len(found) > 5
+    assert all(v["sequence_length"] == [len(v["output_ids"])] for v in found)
+    assert [token for v in found for token in v["output_ids"]] == MODEL.greedy(PROMPT, 30)
 
 
 def test_an_answer_in_one_begins_with_its_prompt_unless_told_otherwise(stream):
@@ -162,7 +165,9 @@ def test_generate_over_http(core, triton):
     expected = openai(core)["text"]
     assert (answer["text_output"], answer["id"]) == (text_of(PROMPT) + expected, "mine")
     streamed = httpx.post(f"{url}/generate_stream", json=body | {"stream": True}).text
-    assert streamed.count("data: ") == 16
+    events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
+    assert len(events) > 5
+    assert "".join(json.loads(event)["text_output"] for event in events) == expected
 
 
 def test_an_end_id_ends_an_answer_and_is_not_shown(stream):
@@ -318,13 +323,14 @@ def test_many_at_once_share_steps(core, triton):
 
 
 def test_metrics_are_beside_tritons_own(core, triton):
+    requests = "nv_trt_llm_request_metrics"
     name, labels = "nv_trt_llm_kv_cache_block_metrics", {"model": "tensorrt_llm", "version": "1"}
     core.until(lambda: triton.metric("nacelle_generated_tokens_total", model="tiny") > 100)
     assert triton.metric("nv_inference_request_success", model="tensorrt_llm_bls") > 0
     assert triton.metric(name, kv_cache_block_type="tokens_per", **labels) == 32
     for kind, value in (("waiting", 0), ("scheduled", 0), ("context", 0), ("max", 8)):
-        assert triton.metric("nv_trt_llm_request_metrics", request_type=kind, **labels) == value
-        assert core.metric("nv_trt_llm_request_metrics", request_type=kind) == value
+        core.until(lambda k=kind, v=value: triton.metric(requests, request_type=k, **labels) == v)
+        assert core.metric(requests, request_type=kind) == value
     blocks = core.metric("nacelle_kv_blocks_total")
     assert core.metric("vllm:cache_config_info", num_gpu_blocks=int(blocks), block_size=32) == 1
 

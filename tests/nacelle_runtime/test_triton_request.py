@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import EOS, make_tokenizer, seal
 
@@ -137,6 +137,7 @@ VALUES = st.one_of(
 
 
 @given(st.dictionaries(st.sampled_from([one.name for one in TOKEN_INPUTS]), VALUES))
+@settings(deadline=None)
 def test_any_values_make_a_request_or_are_refused(fields):
     try:
         made = token_generation(parse(TOKENS | fields, TokenRequest), (EOS,))

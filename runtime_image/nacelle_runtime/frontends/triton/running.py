@@ -56,7 +56,7 @@ class Running:
         except CoreLost as problem:
             self.client.fail(NotAnswered(Code.UNAVAILABLE, str(problem)))
         except Exception as problem:
-            logging.getLogger("nacelle").exception("a request failed")
+            logging.getLogger("nacelle").exception("request %r failed", self.client.request_id)
             self.client.fail(NotAnswered(Code.INTERNAL, f"the model failed: {problem!r}"))
 
     def stop(self) -> None:
