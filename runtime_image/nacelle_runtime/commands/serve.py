@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_files
 from nacelle_engine.errors import InvalidRequest, NacelleError
 from nacelle_engine.machine import this_machine
@@ -96,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         listener = _listener(arguments)
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
-            core = _core_settings(arguments, log)
+            core = replace(_core_settings(arguments, log), log_format=arguments.log_format)
             frontend = _frontend_settings(arguments, bundle, _core_socket(arguments, folder), log)
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -161,7 +163,6 @@ def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettin
         prefix_caching=not arguments.no_prefix_caching,
         queue_limit=arguments.queue_limit,
         termination_log=log,
-        log_format=arguments.log_format,
     )
 
 
