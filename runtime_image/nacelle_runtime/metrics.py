@@ -44,6 +44,14 @@ class _Snapshot(Collector):
         yield self._counter("generated_tokens", "Tokens drawn", s.generated_tokens)
         yield self._counter("preemptions", "Times a request was put back", s.preemptions)
         yield self._counter("steps", "Steps of the engine", s.steps)
+        yield self._counter(
+            "device_seconds", "From the end of one step to the end of the next", s.device_seconds
+        )
+        yield self._counter(
+            "device_idle_seconds",
+            "Of these, seconds that the device waited for the host",
+            s.device_idle_seconds,
+        )
         yield self._finished()
         yield self._histogram(
             "time_to_first_token_seconds",
@@ -62,7 +70,7 @@ class _Snapshot(Collector):
         family.add_metric(list(self._labels.values()), value)
         return family
 
-    def _counter(self, name: str, text: str, value: int) -> Metric:
+    def _counter(self, name: str, text: str, value: float) -> Metric:
         family = CounterMetricFamily(f"nacelle_{name}", text, labels=list(self._labels))
         family.add_metric(list(self._labels.values()), value)
         return family

@@ -75,6 +75,12 @@ def _configure_engine(parser: argparse.ArgumentParser) -> None:
         "--queue-limit", type=_at_least(1), default=256, help="requests that may wait; more get 429"
     )
     parser.add_argument(
+        "--steps-in-flight",
+        type=int,
+        choices=(1, 2),
+        help="2: a step is prepared while the one before runs; default: 2 on a GPU, 1 on a CPU",
+    )
+    parser.add_argument(
         "--threads", type=_at_least(1), help="default: the processors this process may use"
     )
 
@@ -131,6 +137,7 @@ def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettin
         kv_cache_blocks=arguments.kv_cache_blocks,
         prefix_caching=not arguments.no_prefix_caching,
         queue_limit=arguments.queue_limit,
+        steps_in_flight=arguments.steps_in_flight,
         termination_log=log,
     )
 
