@@ -6,14 +6,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_files
 from nacelle_engine.errors import InvalidRequest, NacelleError
 from nacelle_engine.machine import this_machine
+from nacelle_runtime.commands.engine_flags import at_least, configure_engine
 from nacelle_runtime.machine import usable_processors
-from nacelle_runtime.scheduler.bounds import Policy
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
 from nacelle_runtime.supervisor import Server, listen, supervise
 from nacelle_runtime.termination import leave_failure
@@ -25,63 +24,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("--model-name", help="what clients send as model; default: the engine's")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_at_least(0), default=8000, help="0 takes any free one")
-    _configure_engine(parser)
+    parser.add_argument("--port", type=at_least(0), default=8000, help="0 takes any free one")
+    configure_engine(parser)
     parser.add_argument(
         "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
     )
     parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
-    parser.add_argument("--max-body-bytes", type=_at_least(1), default=8 << 20)
+    parser.add_argument("--max-body-bytes", type=at_least(1), default=8 << 20)
     parser.add_argument("--access-log", action="store_true", help="one line a request")
     parser.add_argument(
         "--termination-log",
         type=Path,
         help="where the result is written; default: /dev/termination-log when it exists",
-    )
-
-
-def _configure_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-batch-size", type=_at_least(1), help="requests a step; default: the engine's limit"
-    )
-    parser.add_argument(
-        "--kv-cache-free-memory-percent",
-        type=_percent,
-        default=90,
-        help="the KV cache's share of the memory that is free once the weights are loaded",
-    )
-    parser.add_argument(
-        "--kv-cache-blocks", type=_at_least(2), help="the KV cache in blocks of 32 tokens instead"
-    )
-    parser.add_argument(
-        "--scheduler-policy",
-        choices=[policy.value for policy in Policy],
-        default=Policy.GUARANTEED_NO_EVICT.value,
-        help="whether a request starts only when its longest answer fits the KV cache",
-    )
-    parser.add_argument("--no-prefix-caching", action="store_true")
-    parser.add_argument(
-        "--no-chunked-prefill",
-        action="store_true",
-        help="run every prompt whole; none may then be longer than a step of the engine",
-    )
-    parser.add_argument(
-        "--chunked-prefill-tokens",
-        type=_at_least(1),
-        default=512,
-        help="prompt tokens a step, so that long prompts do not hold up running answers",
-    )
-    parser.add_argument(
-        "--queue-limit", type=_at_least(1), default=256, help="requests that may wait; more get 429"
-    )
-    parser.add_argument(
-        "--steps-in-flight",
-        type=int,
-        choices=(1, 2),
-        help="2: a step is prepared while the one before runs; default: 2 on a GPU, 1 on a CPU",
-    )
-    parser.add_argument(
-        "--threads", type=_at_least(1), help="default: the processors this process may use"
     )
 
 
@@ -94,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         listener = _listener(arguments)
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
-            core = _core_settings(arguments, log)
+            core = core_settings(arguments, log)
             frontend = _frontend_settings(arguments, bundle, Path(folder) / "core.sock", log)
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -125,7 +79,8 @@ def _listener(arguments: argparse.Namespace) -> socket.socket:
         ) from error
 
 
-def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
+def core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
+    """How a core serves `arguments.bundle`; log: where it leaves why it ended."""
     return CoreSettings(
         bundle=str(arguments.bundle),
         threads=arguments.threads or usable_processors(),
@@ -173,20 +128,3 @@ def _summary(
         f"ready     in {seconds:.1f} s (the core: {ready.loading_seconds:.1f} s)",
         f"URL       {url}/v1",
     ]
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is below {least}")
-        return value
-
-    return number
-
-
-def _percent(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{value} is not a percentage from 1 to 100")
-    return value
