@@ -50,7 +50,7 @@ def bench_serve(arguments: argparse.Namespace) -> Table:
     facts = {
         "kind": "serve",
         **facts,
-        **{name: getattr(load, name) for name in ("requests", "prompt", "answer", "rate")},
+        **{name: getattr(load, name) for name in ("prompt", "answer", "rate")},
         "temperature": load.sampling.temperature,
         "goal_ttft_ms": arguments.first_ms,
         "goal_itl_ms": arguments.between_ms,

@@ -88,6 +88,7 @@ def figures(run: Run, goal: Goal | None) -> dict[str, Any]:
     answered = sum(one.tokens for one in seen)
     row: dict[str, Any] = {
         "concurrency": None if load.rate else min(load.most, load.requests),
+        "requests": len(seen),
         "seconds": round(seconds, 3),
         "output_tok_s": round(answered / seconds, 1),
         "total_tok_s": round((answered + load.prompt * len(seen)) / seconds, 1),
