@@ -24,6 +24,14 @@ from nacelle_runtime.settings import CoreSettings
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import Ready
 
+# Each has kernels of its own, which a GPU loads when they are first used.
+_DRAWING = (
+    Sampling(temperature=0),
+    Sampling(temperature=0.5),
+    Sampling(temperature=0.5, top_k=2),
+    Sampling(temperature=0.5, top_p=0.5),
+)
+
 
 def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     """A warm loop over the bundle, whose digests and target were checked before."""
@@ -109,14 +117,15 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
 
 
 def _warm_up(pipeline: Pipeline[InFlight]) -> None:
-    """Run a prompt of the largest chunk and a decode, so that the first request waits for none."""
+    """Run a prompt of the largest chunk and each way of drawing; the first request waits for none."""
     scheduler = pipeline.scheduler
     bounds = scheduler.bounds
     largest = bounds.prefill_tokens if bounds.chunked else bounds.tokens
-    length = min(largest, bounds.input_len, bounds.sequence_len - 2)
-    request = Request((-1, 0), [0] * max(length, 1), Sampling(temperature=0.5), Ending(2))
-    scheduler.submit(request)
-    while not scheduler.idle:
-        pipeline.advance()
+    length = max(min(largest, bounds.input_len, bounds.sequence_len - 2), 1)
+    for number, sampling in enumerate(_DRAWING):
+        prompt = [0] * (1 if number else length)
+        scheduler.submit(Request((-1, number), prompt, sampling, Ending(2)))
+        while not scheduler.idle:
+            pipeline.advance()
     scheduler.pool.forget_idle()
     scheduler.check()
