@@ -117,7 +117,7 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
 
 
 def _warm_up(pipeline: Pipeline[InFlight]) -> None:
-    """Run a prompt of the largest chunk and each way of drawing; the first request waits for none."""
+    """Run a prompt of the largest chunk and each way of drawing: no request waits for them."""
     scheduler = pipeline.scheduler
     bounds = scheduler.bounds
     largest = bounds.prefill_tokens if bounds.chunked else bounds.tokens
