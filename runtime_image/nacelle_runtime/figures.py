@@ -59,6 +59,16 @@ def _counters(stats: Stats, model: str) -> Iterator[Figure]:
         ("generated_tokens", "Tokens drawn", stats.generated_tokens),
         ("preemptions", "Times a request was put back", stats.preemptions),
         ("steps", "Steps of the engine", stats.steps),
+        (
+            "device_seconds",
+            "From the end of one step to the end of the next",
+            stats.device_seconds,
+        ),
+        (
+            "device_idle_seconds",
+            "Of these, seconds that the device waited for the host",
+            stats.device_idle_seconds,
+        ),
     ):
         yield Figure(f"nacelle_{name}_total", text, value, counts=True, labels={"model": model})
     for outcome in _OUTCOMES:

@@ -18,6 +18,7 @@ class CoreSettings(msgspec.Struct, frozen=True):
     kv_cache_blocks: int | None = None
     prefix_caching: bool = True
     queue_limit: int = 256
+    steps_in_flight: int | None = None
     termination_log: str | None = None
     log_format: str = "text"
 

@@ -106,6 +106,8 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     time_to_first_token: Histogram
     inter_token_latency: Histogram
     step_seconds: Histogram
+    device_seconds: float
+    device_idle_seconds: float
 
 
 ToCore = Submit | Cancel | AskStats

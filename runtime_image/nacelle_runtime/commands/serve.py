@@ -6,7 +6,6 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -15,10 +14,10 @@ from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_file
 from nacelle_engine.errors import InvalidRequest, NacelleError
 from nacelle_engine.machine import this_machine
 from nacelle_runtime import logs
+from nacelle_runtime.commands.engine_flags import at_least, configure_engine
 from nacelle_runtime.commands.frontend_flags import configure_frontend
 from nacelle_runtime.logs import LogFormat
 from nacelle_runtime.machine import usable_processors
-from nacelle_runtime.scheduler.bounds import Policy
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
 from nacelle_runtime.supervisor import Server, listen, supervise
 from nacelle_runtime.termination import leave_failure
@@ -33,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("--model-name", help="what clients send as model; default: the engine's")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_at_least(0), default=8000, help="0 takes any free one")
-    _configure_engine(parser)
+    parser.add_argument("--port", type=at_least(0), default=8000, help="0 takes any free one")
+    configure_engine(parser)
     parser.add_argument(
         "--core-socket",
         type=Path,
@@ -49,45 +48,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _configure_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-batch-size", type=_at_least(1), help="requests a step; default: the engine's limit"
-    )
-    parser.add_argument(
-        "--kv-cache-free-memory-percent",
-        type=_percent,
-        default=90,
-        help="the KV cache's share of the memory that is free once the weights are loaded",
-    )
-    parser.add_argument(
-        "--kv-cache-blocks", type=_at_least(2), help="the KV cache in blocks of 32 tokens instead"
-    )
-    parser.add_argument(
-        "--scheduler-policy",
-        choices=[policy.value for policy in Policy],
-        default=Policy.GUARANTEED_NO_EVICT.value,
-        help="whether a request starts only when its longest answer fits the KV cache",
-    )
-    parser.add_argument("--no-prefix-caching", action="store_true")
-    parser.add_argument(
-        "--no-chunked-prefill",
-        action="store_true",
-        help="run every prompt whole; none may then be longer than a step of the engine",
-    )
-    parser.add_argument(
-        "--chunked-prefill-tokens",
-        type=_at_least(1),
-        default=512,
-        help="prompt tokens a step, so that long prompts do not hold up running answers",
-    )
-    parser.add_argument(
-        "--queue-limit", type=_at_least(1), default=256, help="requests that may wait; more get 429"
-    )
-    parser.add_argument(
-        "--threads", type=_at_least(1), help="default: the processors this process may use"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; a refusal leaves its reason in the termination log."""
     began = time.monotonic()
@@ -98,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         listener = _listener(arguments)
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
-            core = replace(_core_settings(arguments, log), log_format=arguments.log_format)
+            core = replace(core_settings(arguments, log), log_format=arguments.log_format)
             frontend = _frontend_settings(arguments, bundle, _core_socket(arguments, folder), log)
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -150,7 +110,8 @@ def _listener(arguments: argparse.Namespace) -> socket.socket:
         ) from error
 
 
-def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
+def core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
+    """How a core serves `arguments.bundle`; log: where it leaves why it ended."""
     return CoreSettings(
         bundle=str(arguments.bundle),
         threads=arguments.threads or usable_processors(),
@@ -162,6 +123,7 @@ def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettin
         kv_cache_blocks=arguments.kv_cache_blocks,
         prefix_caching=not arguments.no_prefix_caching,
         queue_limit=arguments.queue_limit,
+        steps_in_flight=arguments.steps_in_flight,
         termination_log=log,
     )
 
@@ -201,20 +163,3 @@ def _summary(
         f"ready     in {seconds:.1f} s (the core: {ready.loading_seconds:.1f} s)",
         f"URL       {url}/v1",
     ]
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is below {least}")
-        return value
-
-    return number
-
-
-def _percent(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{value} is not a percentage from 1 to 100")
-    return value
