@@ -71,6 +71,8 @@ lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
 	  $(COMPILE) --extra $$extra $(IN_IMAGES) $(NO_TRITON) -o requirements/$$extra.txt pyproject.toml; \
 	done
 	@$(COMPILE) $(IN_IMAGES) $(NO_TRITON) -o requirements/torch.txt requirements/torch.in
+	@$(COMPILE) --extra triton $(IN_IMAGES) -o requirements/triton.txt pyproject.toml
+	@$(COMPILE) --extra triton -o requirements/triton-server.txt pyproject.toml requirements/triton-server.in
 
 images: $(READY) ## build the images and push them to the cluster's registry
 	@$(BIN)/python -m nacelle_images publish

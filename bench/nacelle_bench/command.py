@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nacelle_bench import attention_command
+from nacelle_bench import attention_command, serve_command
 from nacelle_bench.settings import Ceilings, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
@@ -49,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     scheduler.add_argument("--context", type=int, default=1000, help="prompt tokens of each")
     scheduler.add_argument("--steps", type=int, default=300, help="steps measured of each row")
     scheduler.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    serve_command.configure(
+        kinds.add_parser("serve", help="speed of a server under load: rates, latencies, goodput")
+    )
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
@@ -78,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         from nacelle_bench.scheduler import bench_scheduler
 
         result = bench_scheduler(arguments.running, arguments.context, arguments.steps)
+    elif arguments.benchmark == "serve":
+        from nacelle_bench.serve import bench_serve
+
+        result = bench_serve(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     else:

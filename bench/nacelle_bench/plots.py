@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from nacelle_bench.records import EngineRun, KernelRun, PeerRun, Records, Row, read_records
+from nacelle_bench.serve_plots import serve_charts
 from nacelle_bench.svg import Chart, Series, draw
 from nacelle_engine.errors import InvalidRequest, NacelleError
 
@@ -25,6 +26,7 @@ def charts(records: Records) -> dict[str, Chart]:
         made["step-time.svg"] = _step_time(records.engines, records.peers)
         made["read-rate.svg"] = _read_rate(records.engines)
         made["matrix-rate.svg"] = _matrix_rate(records.engines)
+    made |= serve_charts(records.serving, records.peers)
     for number, run in enumerate(records.kernels):
         made[f"layer-products{f'-{number + 1}' if number else ''}.svg"] = _layer_products(run)
     return made
@@ -34,7 +36,9 @@ def write_charts(folder: Path) -> tuple[Path, ...]:
     """Draw every chart of a folder's records beside them; gives the files written."""
     made = charts(read_records(folder))
     if not made:
-        raise InvalidRequest(f"{folder} holds no figures to draw: no engine's and no kernels'")
+        raise InvalidRequest(
+            f"{folder} holds no figures to draw: no engine's, server's or kernels'"
+        )
     for name, chart in made.items():
         (folder / name).write_text(draw(chart), encoding="utf-8")
     return tuple(folder / name for name in made)

@@ -42,26 +42,40 @@ class KernelRun:
 
 
 @dataclass(frozen=True)
+class ServeRun:
+    """`nacelle bench serve --json`: one load a row; the file's name names it."""
+
+    name: str
+    prompt: int
+    answer: int
+    rows: tuple[Row, ...]
+
+
+Run = EngineRun | PeerRun | KernelRun | ServeRun
+
+
+@dataclass(frozen=True)
 class Records:
     """Every run in a folder, by the files' names."""
 
     engines: tuple[EngineRun, ...] = ()
     peers: tuple[PeerRun, ...] = ()
     kernels: tuple[KernelRun, ...] = ()
+    serving: tuple[ServeRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
     """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder with benchmark files")
-    made: dict[type, list[Any]] = {EngineRun: [], PeerRun: [], KernelRun: []}
+    made: dict[type, list[Any]] = {EngineRun: [], PeerRun: [], KernelRun: [], ServeRun: []}
     for path in sorted(folder.glob("*.json")):
         run = _read(path)
         made[type(run)].append(run)
-    return Records(tuple(made[EngineRun]), tuple(made[PeerRun]), tuple(made[KernelRun]))
+    return Records(*(tuple(runs) for runs in made.values()))
 
 
-def _read(path: Path) -> EngineRun | PeerRun | KernelRun:
+def _read(path: Path) -> Run:
     try:
         data = json.loads(path.read_text())
         if not isinstance(data, dict):
@@ -75,7 +89,7 @@ def _read(path: Path) -> EngineRun | PeerRun | KernelRun:
         raise InvalidRequest(f"{path} is no benchmark file: {error}") from error
 
 
-def _run(name: str, data: Mapping[str, Any]) -> EngineRun | PeerRun | KernelRun:
+def _run(name: str, data: Mapping[str, Any]) -> Run:
     match data.get("kind", "engine"):
         case "peer":
             return PeerRun(data["name"], data["conditions"], tuple(data["rows"]))
@@ -83,6 +97,8 @@ def _run(name: str, data: Mapping[str, Any]) -> EngineRun | PeerRun | KernelRun:
             return KernelRun(
                 data["gpu"], data["shape"], float(data["read_gb_s"]), tuple(data["linears"])
             )
+        case "serve":
+            return ServeRun(name, data["prompt"], data["answer"], tuple(data["rows"]))
         case "engine":
             return EngineRun(
                 name,
@@ -92,4 +108,4 @@ def _run(name: str, data: Mapping[str, Any]) -> EngineRun | PeerRun | KernelRun:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            raise ValueError(f"kind {other!r} is unknown; known are engine, peer, kernels")
+            raise ValueError(f"kind {other!r} is unknown; known are engine, peer, kernels, serve")

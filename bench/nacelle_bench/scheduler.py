@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from nacelle_bench.table import Table
 from nacelle_engine.errors import InvalidRequest
-from nacelle_runtime.batch import Drawn
+from nacelle_runtime.batch import Batch, Drawn
 from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
@@ -21,6 +22,8 @@ from nacelle_runtime.scheduler.scheduler import Scheduler
 _SIZE = 32
 _VOCABULARY = 1000
 _PREFILL = 8192
+# Steps in flight, as on a GPU.
+_DEPTH = 2
 # An answer's tokens where requests come and go: one in so many ends in a step.
 _ANSWER = 128
 
@@ -34,6 +37,7 @@ class _Work:
     context: int
     answer: int
     count: int = 0
+    flying: deque[Batch] = field(default_factory=deque)
     seconds: list[tuple[float, float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,24 +66,32 @@ class _Work:
         assert refusal is None, refusal
 
     def step(self) -> int:
-        """One step; gives how many requests it ended."""
+        """Launch a step and end the one before; gives how many requests that one ended."""
+        drawn = torch.zeros(len(self.flying[-1].draws) if self.flying else 0, dtype=torch.int64)
         began = time.thread_time()
         batch = self.scheduler.schedule()
         scheduled = time.thread_time()
-        assert batch is not None
-        self.runner.step_input(batch)
+        if batch is not None:
+            self.flying.append(batch)
+            self.runner.step_input(batch, drawn)
         made = time.thread_time()
-        produced = self.scheduler.commit(batch, Drawn([5] * len(batch.draws)))
+        if batch is not None and len(self.flying) < _DEPTH:
+            return 0
+        before = self.flying.popleft()
+        tokens = [5] * len(before.draws)
+        committing = time.thread_time()
+        produced = self.scheduler.commit(before, Drawn(tokens))
         ended = time.thread_time()
-        self.seconds.append((scheduled - began, made - scheduled, ended - made))
+        self.seconds.append((scheduled - began, made - scheduled, ended - committing))
         return sum(item.finish is not None for item in produced)
 
 
 def bench_scheduler(running: Sequence[int], context: int, steps: int) -> Table:
     """Microseconds a step, for each policy and number of running requests.
 
-    CPU time, so that a busy machine does not show. "steady": all decode. "arrivals": answers of 128
-    tokens, and who ends is replaced at once.
+    CPU time, so that a busy machine does not show; a step is made while the one before is in
+    flight, as on a GPU. "steady": all decode. "arrivals": answers of 128 tokens, and who ends is
+    replaced at once.
     """
     for name, value in (("running", min(running)), ("context", context), ("steps", steps)):
         if value < 1:

@@ -14,12 +14,14 @@ class Table:
 
     decimals  digits after the point where text shows other than one, by column
     others    further rows under a name, each with columns of their own
+    groups    columns of the rows that text shows together, a group below the other; all by default
     """
 
     facts: dict[str, Any]
     rows: Sequence[Row]
     decimals: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    groups: Sequence[Sequence[str]] = ()
 
     def json(self) -> str:
         """Facts and rows as one JSON object."""
@@ -28,7 +30,8 @@ class Table:
     def text(self) -> str:
         """The facts, a line each, and the rows in columns."""
         lines = [f"{name}: {_cell(value)}" for name, value in self.facts.items()]
-        lines += self._columns(self.rows)
+        for group in self.groups or [list(self.rows[0])]:
+            lines += self._columns([{name: row[name] for name in group} for row in self.rows])
         for name, rows in self.others.items():
             lines += ["", f"{name}:", *self._columns(rows)]
         return "\n".join(lines)

@@ -18,6 +18,10 @@ COMMANDS = {
         "check a bundle's digests, and its target against this machine",
     ),
     "serve": ("nacelle_runtime.commands.serve", "serve a bundle through the OpenAI API"),
+    "triton": (
+        "nacelle_runtime.commands.triton",
+        "write the model repository of a Triton server beside serve",
+    ),
     "bench": ("nacelle_bench.command", "measure an engine beside its ceiling and its peer"),
 }
 

@@ -36,7 +36,9 @@ class Chunk(NamedTuple):
     """Consecutive tokens of one request: the first one's position, and the request's blocks.
 
     `place` is the request's row among the running ones. `blocks` is the request's own list: it
-    only grows, and a request admitted anew has another.
+    only grows, and a request admitted anew has another. `awaits` is there when the chunk's one
+    token is not known yet: the number of the draw, in the step launched just before, that gives it;
+    a 0 stands in its place.
     """
 
     request: RequestId
@@ -46,6 +48,7 @@ class Chunk(NamedTuple):
     blocks: Sequence[int]
     draw: Draw | None
     score: Score | None = None
+    awaits: int | None = None
 
     @property
     def end(self) -> int:
@@ -69,15 +72,24 @@ class Batch(NamedTuple):
         return [chunk.draw for chunk in self.chunks if chunk.draw is not None]
 
 
+class DeviceTime(NamedTuple):
+    """Seconds from the end of the step before to this one's, and those the device had no work."""
+
+    whole: float
+    idle: float
+
+
 class Drawn(NamedTuple):
     """What a step computed: one id for each draw, and the log-probabilities that were wanted.
 
-    `logprobs` goes by the draw's number, `scores` by the chunk's.
+    `logprobs` goes by the draw's number, `scores` by the chunk's. `time` is there when a step came
+    just before.
     """
 
     tokens: Sequence[int]
     logprobs: Mapping[int, Logprob] = {}
     scores: Mapping[int, Sequence[Logprob]] = {}
+    time: DeviceTime | None = None
 
 
 class Produced(NamedTuple):

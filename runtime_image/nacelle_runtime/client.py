@@ -96,7 +96,6 @@ class CoreClient:
         self.quiet.set()
         self._answers: dict[int, Answer] = {}
         self._next = 0
-        self._heard = time.monotonic()
         self._stats: list[asyncio.Future[Stats]] = []
         self._writer: asyncio.StreamWriter | None = None
 
@@ -106,7 +105,6 @@ class CoreClient:
             reader, self._writer = await asyncio.open_unix_connection(path)
             splitter = FrameSplitter()
             while data := await reader.read(_READ):
-                self._heard = time.monotonic()
                 for body in splitter.feed(data):
                     self._take(decode_from_core(body))
         except (OSError, BadFrame, msgspec.MsgspecError):
@@ -126,17 +124,10 @@ class CoreClient:
         """Answers somebody waits for."""
         return len(self._answers)
 
-    @property
-    def silence(self) -> float:
-        """For how long somebody has waited for an answer and nothing came (s)."""
-        return time.monotonic() - self._heard if self._answers else 0.0
-
     def submit(self, generation: Generation) -> Answer:
         """Hand a request to the core; CoreLost when there is none."""
         if self.serving is None:
             raise CoreLost("the core is not there")
-        if not self._answers:
-            self._heard = time.monotonic()
         number = self._next
         self._next += 1
         answer = self._answers[number] = Answer(self, number)

@@ -9,6 +9,7 @@ from types import FrameType
 import msgspec
 
 from nacelle_engine.errors import NacelleError
+from nacelle_runtime import logs
 from nacelle_runtime.child import die_with_parent
 from nacelle_runtime.settings import CoreSettings
 from nacelle_runtime.termination import leave_failure
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     die_with_parent(int(arguments[2]))
     settings = msgspec.json.decode(arguments[0], type=CoreSettings)
+    logs.configure(settings.log_format, "core")
     listener = socket.socket(fileno=int(arguments[1]))
     signal.signal(signal.SIGTERM, _end)
     try:
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
 
         load(settings, listener, began).forever()
     except NacelleError as error:
-        print(f"nacelle serve: {error.code}: {error}", file=sys.stderr)
+        logs.last_words(error, settings.log_format)
         leave_failure(settings.termination_log, error)
         return error.exit_code
     except Exception as error:

@@ -14,14 +14,23 @@ from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.kv_pool import KvBudget, size_pool
 from nacelle_runtime.loop import Loop
 from nacelle_runtime.machine import available_memory
+from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
-from nacelle_runtime.runner import Runner
+from nacelle_runtime.runner import InFlight, Runner
 from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.settings import CoreSettings
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import Ready
+
+# Each has kernels of its own, which a GPU loads when they are first used.
+_DRAWING = (
+    Sampling(temperature=0),
+    Sampling(temperature=0.5),
+    Sampling(temperature=0.5, top_k=2),
+    Sampling(temperature=0.5, top_p=0.5),
+)
 
 
 def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
@@ -32,9 +41,9 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     blocks = _blocks(settings, bundle, program)
     program.allocate_kv(blocks)
     manifest = bundle.manifest
-    runner = Runner(program.run, len(manifest.kv_groups), manifest.tokens_per_block)
     scheduler = _scheduler(settings, bundle, blocks)
-    _warm_up(scheduler, runner)
+    pipeline = Pipeline(scheduler, _runner(bundle, program), _depth(settings, program.device))
+    _warm_up(pipeline)
     ready = Ready(
         engine_key=manifest.key,
         input_len=scheduler.bounds.input_len,
@@ -44,7 +53,7 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
         threads=settings.threads,
         loading_seconds=time.monotonic() - began,
     )
-    return Loop(scheduler, runner.run, Connections(listener), CoreStats(), ready)
+    return Loop(pipeline, Connections(listener), CoreStats(), ready)
 
 
 def free_memory(device: torch.device) -> int:
@@ -52,6 +61,17 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_memory()
+
+
+def _runner(bundle: Bundle, program: Program) -> Runner:
+    manifest = bundle.manifest
+    groups = len(manifest.kv_groups)
+    return Runner(program.run, groups, manifest.tokens_per_block, program.device)
+
+
+def _depth(settings: CoreSettings, device: torch.device) -> int:
+    """Steps in flight: a CPU runs them itself, so that it would prepare none meanwhile."""
+    return settings.steps_in_flight or (2 if device.type == "cuda" else 1)
 
 
 def _blocks(settings: CoreSettings, bundle: Bundle, program: Program) -> int:
@@ -96,14 +116,16 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
     return Scheduler(bounds, pool, prefixes)
 
 
-def _warm_up(scheduler: Scheduler, runner: Runner) -> None:
-    """Run a prompt of the largest chunk and a decode, so that the first request waits for none."""
+def _warm_up(pipeline: Pipeline[InFlight]) -> None:
+    """Run a prompt of the largest chunk and each way of drawing: no request waits for them."""
+    scheduler = pipeline.scheduler
     bounds = scheduler.bounds
     largest = bounds.prefill_tokens if bounds.chunked else bounds.tokens
-    length = min(largest, bounds.input_len, bounds.sequence_len - 2)
-    request = Request((-1, 0), [0] * max(length, 1), Sampling(temperature=0.5), Ending(2))
-    scheduler.submit(request)
-    while (batch := scheduler.schedule()) is not None:
-        scheduler.commit(batch, runner.run(batch))
+    length = max(min(largest, bounds.input_len, bounds.sequence_len - 2), 1)
+    for number, sampling in enumerate(_DRAWING):
+        prompt = [0] * (1 if number else length)
+        scheduler.submit(Request((-1, number), prompt, sampling, Ending(2)))
+        while not scheduler.idle:
+            pipeline.advance()
     scheduler.pool.forget_idle()
     scheduler.check()

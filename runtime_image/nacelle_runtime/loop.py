@@ -1,13 +1,13 @@
-"""The core's loop: take in what has arrived; schedule, run, commit; hand out what came of it."""
+"""The core's loop: take in what has arrived; launch a step, end one; hand out what came of it."""
 
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from nacelle_runtime.batch import Batch, Drawn, Produced
+from nacelle_runtime.batch import Produced
 from nacelle_runtime.connections import Connections
+from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.request import Request
+from nacelle_runtime.runner import InFlight
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refused, Submit, ToCore
@@ -15,13 +15,17 @@ from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refus
 
 @dataclass(frozen=True)
 class Loop:
-    """The parts of a running core; `run` computes what a batch asks for."""
+    """The parts of a running core."""
 
-    scheduler: Scheduler
-    run: Callable[[Batch], Drawn]
+    pipeline: Pipeline[InFlight]
     connections: Connections
     stats: CoreStats
     ready: Ready
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The requests that wait and run."""
+        return self.pipeline.scheduler
 
     def forever(self) -> None:
         """Serve until the process is told to end."""
@@ -30,15 +34,11 @@ class Loop:
             self.step()
 
     def step(self) -> None:
-        """One step of the engine, when there is anything to run."""
-        batch = self.scheduler.schedule()
-        if batch is None:
-            return
-        began = time.monotonic()
-        drawn = self.run(batch)
-        produced = self.scheduler.commit(batch, drawn)
-        self.stats.stepped(produced, began, time.monotonic())
-        self._hand_out(produced)
+        """Go on with the engine's steps, when there is anything to run."""
+        ended = self.pipeline.advance()
+        if ended is not None:
+            self.stats.stepped(ended)
+            self._hand_out(ended.produced)
 
     def receive(self) -> None:
         """Take in messages and changes of connections; sleeps when there is nothing to run."""

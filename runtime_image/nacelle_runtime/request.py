@@ -101,6 +101,11 @@ class Request:
     passed, urgent   how often a later one was preferred, and that it is not done any more
     tokens           the prompt, then the answer so far
     computed         how many of them have their K and V in the cache
+    planned          how many will have, when the steps in flight have ended
+    awaited          how many more tokens the steps in flight draw for it
+    draw             which draw of the last launched step gives the last of these
+    step             the number of the last launched step that names its blocks; -1: none did
+    hosted           whether drawing its next token takes the host to know all before it
     blocks           its blocks, in order; block i holds the tokens from i * 32 on. While it runs
                      the list only grows; a request put back gets a new one
     reserved         how many blocks it may take before it must compete for more; 0: it waits
@@ -124,6 +129,11 @@ class Request:
     urgent: bool = False
     tokens: list[int] = field(default_factory=list)
     computed: int = 0
+    planned: int = 0
+    awaited: int = 0
+    draw: int = -1
+    step: int = -1
+    hosted: bool = False
     blocks: list[int] = field(default_factory=list)
     reserved: int = 0
     place: int = -1
@@ -136,6 +146,7 @@ class Request:
         self.tokens = list(self.prompt)
         if self.sampling.penalised:
             self.seen = Seen(frozenset(self.prompt), Counter())
+        self.hosted = self.seen is not None or bool(self.sampling.bad_words)
 
     @property
     def produced(self) -> int:
@@ -144,8 +155,15 @@ class Request:
 
     @property
     def left(self) -> int:
-        """How many of its tokens are not in the cache yet."""
-        return len(self.tokens) - self.computed
+        """How many of its tokens, those that are awaited included, no step has run yet."""
+        return len(self.tokens) + self.awaited - self.planned
+
+    @property
+    def ready(self) -> bool:
+        """True when a step may run its next token, though that one's id may not be known yet."""
+        if not self.awaited:
+            return True
+        return not self.hosted and self.produced + self.awaited < self.ending.max_tokens
 
     @property
     def longest(self) -> int:

@@ -18,7 +18,9 @@ class CoreSettings(msgspec.Struct, frozen=True):
     kv_cache_blocks: int | None = None
     prefix_caching: bool = True
     queue_limit: int = 256
+    steps_in_flight: int | None = None
     termination_log: str | None = None
+    log_format: str = "text"
 
 
 class FrontendSettings(msgspec.Struct, frozen=True):
@@ -29,8 +31,12 @@ class FrontendSettings(msgspec.Struct, frozen=True):
     core_socket: str
     drain_seconds: float = 30.0
     max_body_bytes: int = 8 << 20
+    receive_seconds: float = 60.0
+    read_seconds: float = 60.0
+    step_deadline_seconds: float = 120.0
     api_keys_file: str | None = None
     access_log: bool = False
+    log_format: str = "text"
     termination_log: str | None = None
 
 

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
-from nacelle_runtime.batch import Produced
+from nacelle_runtime.pipeline import Ended
 from nacelle_runtime.request import Request, RequestId
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.wire import Histogram, Stats
@@ -37,6 +37,7 @@ class CoreStats:
         self._prompt_tokens = 0
         self._generated = 0
         self._steps = 0
+        self._device_seconds = self._device_idle_seconds = 0.0
         self._finished: Counter[str] = Counter()
         self._last: dict[RequestId, float] = {}
         self._first_token = _Values(_FIRST_TOKEN)
@@ -58,12 +59,16 @@ class CoreStats:
             if self._last.pop(request, None) is not None:
                 self._finished["cancelled"] += 1
 
-    def stepped(self, produced: list[Produced], began: float, now: float) -> None:
-        """A step ran from `began` to `now` (monotonic, s)."""
+    def stepped(self, ended: Ended) -> None:
+        """A step has ended."""
+        now = ended.now
         self._steps += 1
-        self._step.add(now - began)
-        self._generated += len(produced)
-        for item in produced:
+        self._step.add(now - ended.began)
+        if ended.device is not None:
+            self._device_seconds += ended.device.whole
+            self._device_idle_seconds += ended.device.idle
+        self._generated += len(ended.produced)
+        for item in ended.produced:
             values = self._between if item.position else self._first_token
             values.add(now - self._last[item.request])
             self._last[item.request] = now
@@ -76,6 +81,8 @@ class CoreStats:
         return Stats(
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
+            requests_max=scheduler.bounds.requests,
+            prefilling=sum(request.produced == 0 for request in scheduler.running),
             kv_blocks_total=scheduler.pool.total,
             kv_blocks_used=scheduler.pool.used,
             kv_blocks_idle=scheduler.pool.idle,
@@ -89,4 +96,6 @@ class CoreStats:
             time_to_first_token=self._first_token.snapshot(),
             inter_token_latency=self._between.snapshot(),
             step_seconds=self._step.snapshot(),
+            device_seconds=self._device_seconds,
+            device_idle_seconds=self._device_idle_seconds,
         )

@@ -12,6 +12,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from nacelle_runtime.client import CoreClient
 from nacelle_runtime.errors import CoreDied
@@ -55,6 +56,8 @@ async def supervise(server: Server) -> int:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as core_listener:
             # Bound and listening before anybody connects: no one has to try again.
             core_listener.bind(server.frontend.core_socket)
+            # A Triton server may be another user of the same group.
+            Path(server.frontend.core_socket).chmod(0o660)
             core_listener.listen(128)
             threads = {"OMP_NUM_THREADS": str(server.core.threads)}
             processes.append(await _start(CORE, server.core, core_listener, threads))

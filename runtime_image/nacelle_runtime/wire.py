@@ -91,6 +91,8 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
     waiting: int
     running: int
+    requests_max: int
+    prefilling: int
     kv_blocks_total: int
     kv_blocks_used: int
     kv_blocks_idle: int
@@ -104,6 +106,8 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     time_to_first_token: Histogram
     inter_token_latency: Histogram
     step_seconds: Histogram
+    device_seconds: float
+    device_idle_seconds: float
 
 
 ToCore = Submit | Cancel | AskStats

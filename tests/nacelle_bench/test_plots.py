@@ -64,6 +64,28 @@ def test_a_peer_alone_draws_nothing(tmp_path):
         write_charts(tmp_path)
 
 
+SERVE = {
+    "kind": "serve",
+    "prompt": 128,
+    "answer": 256,
+    "rows": [
+        {"concurrency": 1, "output_tok_s": 400.0, "itl_ms_mean": 2.5, "itl_ms_p99": 2.7},
+        {"concurrency": 8, "output_tok_s": 2900.0, "itl_ms_mean": 2.8, "itl_ms_p99": None},
+        {"concurrency": None, "output_tok_s": 50.0, "itl_ms_mean": 2.5, "itl_ms_p99": 2.7},
+    ],
+}
+
+
+def test_a_server_is_drawn_by_how_many_requests_it_runs_beside_the_peer(tmp_path):
+    made = charts(read_records(write(tmp_path, run=SERVE, peer=PEER)))
+    assert list(made) == ["serve-rate.svg", "serve-latency.svg"]
+    rate, latency = (series(made[name]) for name in made)
+    assert rate["run: 128 in, 256 out"].points == ((1, 400), (8, 2900))
+    assert latency["run: 128 in, 256 out, mean"].points == ((1, 2.5), (8, 2.8))
+    assert latency["run: 128 in, 256 out, 99th percentile"].points == ((1, 2.7),)
+    assert latency["P"].points == ((1, 3.56),)
+
+
 def test_a_layer_needs_all_four_products():
     rows = [{"op": op, "tokens": 1, "us": 2.0} for op in ("qkv", "o", "gate_up", "down", "head")]
     assert layer_microseconds([*rows, {"op": "qkv", "tokens": 8, "us": 9.0}]) == ((1, 8.0),)
@@ -72,7 +94,7 @@ def test_a_layer_needs_all_four_products():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"kind": "other"}, "known are engine, peer, kernels"),
+        ({"kind": "other"}, "known are engine, peer, kernels, serve"),
         ({"kind": "peer", "name": "P"}, "conditions is missing"),
         ([], "no benchmark file"),
     ],

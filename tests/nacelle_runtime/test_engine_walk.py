@@ -17,6 +17,7 @@ from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgo
 from nacelle_engine.program.signature import KERNELS, WEIGHTS
 from nacelle_engine.recipe import Recipe
 from nacelle_runtime.kv_blocks import BlockPool
+from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
 from nacelle_runtime.runner import Runner
@@ -46,7 +47,7 @@ def program(kernels, tmp_path, monkeypatch):
 class Core:
     """A scheduler and a runner over the program, with a cache of their own."""
 
-    def __init__(self, program, blocks, caching, **bounds):
+    def __init__(self, program, blocks, caching, depth=1, **bounds):
         program.allocate_kv(blocks)
         values = {
             "requests": 6,
@@ -60,16 +61,16 @@ class Core:
         pool = BlockPool(blocks)
         prefixes = PrefixCache(pool, "k", 32) if caching else None
         self.scheduler = Scheduler(Bounds(**(values | bounds)), pool, prefixes)
-        self.runner = Runner(program.run, groups=1, tokens_per_block=32)
+        runner = Runner(program.run, groups=1, tokens_per_block=32)
+        self.pipeline = Pipeline(self.scheduler, runner, depth)
         self.answers, self.prompts = {}, {}
 
     def step(self):
-        batch = self.scheduler.schedule()
-        if batch is not None:
-            for item in self.scheduler.commit(batch, self.runner.run(batch)):
-                self.answers.setdefault(item.request[1], []).append((item.token, item.logprob))
-                if item.prompt_logprobs is not None:
-                    self.prompts[item.request[1]] = item.prompt_logprobs
+        ended = self.pipeline.advance()
+        for item in ended.produced if ended else ():
+            self.answers.setdefault(item.request[1], []).append((item.token, item.logprob))
+            if item.prompt_logprobs is not None:
+                self.prompts[item.request[1]] = item.prompt_logprobs
         self.scheduler.check()
 
     def finish(self):
@@ -104,10 +105,14 @@ def requests(seed, count):
 
 
 @pytest.mark.parametrize("policy", Policy)
-@pytest.mark.parametrize(("caching", "chunked"), [(True, True), (False, False)])
-def test_answers_in_any_mix_are_those_of_lone_runs(program, policy, caching, chunked):
+@pytest.mark.parametrize(
+    ("caching", "chunked", "depth"), [(True, True, 1), (True, True, 2), (False, False, 2)]
+)
+def test_answers_in_any_mix_are_those_of_lone_runs(program, policy, caching, chunked, depth):
     count, walk = 36, random.Random(9)
-    core = Core(program, 12, caching, policy=policy, chunked=chunked, sequence_len=200, tokens=130)
+    core = Core(
+        program, 12, caching, depth, policy=policy, chunked=chunked, sequence_len=200, tokens=130
+    )
     for request in requests(3, count):
         assert core.scheduler.submit(request) is None
         for _ in range(walk.randrange(12)):

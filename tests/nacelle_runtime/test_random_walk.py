@@ -11,16 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling import GUARANTEED, MAX_UTILIZATION, STOP, StandIn, make, request
 
+from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.request import FinishReason
 
 
 class Walk:
-    """Random arrivals, lengths, priorities, salts and cancellations over one scheduler."""
+    """Random arrivals, lengths, priorities, salts and cancellations over one scheduler.
 
-    def __init__(self, seed, scheduler):
+    With two steps in flight the device runs a step at any time between its launch and its end.
+    """
+
+    def __init__(self, seed, scheduler, depth):
         self.random = random.Random(seed)
         self.scheduler = scheduler
-        self.model = StandIn(scheduler.pool.total + 1, stop_every=25)
+        early = random.Random(seed)
+        self.model = StandIn(scheduler.pool.total + 1, 25, lambda: early.random() < 0.3)
+        self.pipeline = Pipeline(scheduler, self, depth)
+        self.launched = self.overlapped = 0
         self.stems = [self.ids(30) for _ in range(3)]
         self.alive, self.answers, self.finished, self.refused = {}, {}, 0, 0
         self.number = 0
@@ -39,6 +46,7 @@ class Walk:
             salt=walk.choice(["", "", "", "tenant"]),
             priority=walk.choice([0, 0, 0, 1, -1]),
             seed=walk.randrange(3),
+            **walk.choice([{}, {}, {"presence_penalty": 0.5}, {"bad_words": ((97, 98, 99),)}]),
         )
         if self.scheduler.submit(asked) is None:
             self.alive[self.number] = asked
@@ -51,15 +59,24 @@ class Walk:
         assert self.scheduler.cancel([(0, gone)]) == 1
         del self.alive[gone], self.answers[gone]
 
-    def step(self):
-        batch = self.scheduler.schedule()
-        assert (batch is None) == (not self.alive), "requests wait and nothing runs"
-        if batch is None:
-            return
+    def launch(self, batch, before):
         assert batch.tokens <= self.scheduler.bounds.tokens
         assert len({chunk.request for chunk in batch.chunks}) == len(batch.chunks)
-        for item in self.scheduler.commit(batch, self.model.run(batch)):
-            self.take(item)
+        self.launched += 1
+        self.overlapped += any(chunk.awaits is not None for chunk in batch.chunks)
+        self.scheduler.check()
+        return self.model.launch(batch, before)
+
+    def collect(self, step):
+        return self.model.collect(step)
+
+    def step(self):
+        idle, before = self.scheduler.idle, self.launched
+        ended = self.pipeline.advance()
+        assert idle or ended or self.launched > before, "requests wait and nothing runs"
+        if ended is not None:
+            for item in ended.produced:
+                self.take(item)
 
     def take(self, item):
         number = item.request[1]
@@ -90,11 +107,11 @@ class Walk:
             else:
                 self.step()
             self.scheduler.check()
-        while self.alive:
+        while not self.scheduler.idle:
             self.step()
             self.scheduler.check()
         pool = self.scheduler.pool
-        assert self.scheduler.idle
+        assert not self.alive
         assert pool.available == pool.total, "a block is lost"
 
 
@@ -107,8 +124,11 @@ class Walk:
     chunked=st.booleans(),
     requests=st.integers(1, 6),
     patience=st.integers(1, 5),
+    depth=st.integers(1, 2),
 )
-def test_short_walks_of_every_kind(seed, blocks, caching, policy, chunked, requests, patience):
+def test_short_walks_of_every_kind(
+    seed, blocks, caching, policy, chunked, requests, patience, depth
+):
     scheduler = make(
         blocks=blocks,
         caching=caching,
@@ -119,18 +139,20 @@ def test_short_walks_of_every_kind(seed, blocks, caching, policy, chunked, reque
         tokens=max(requests, 9),
         queue=8,
     )
-    Walk(seed, scheduler).run(120)
+    Walk(seed, scheduler, depth).run(120)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("policy", [GUARANTEED, MAX_UTILIZATION])
 @pytest.mark.parametrize(("caching", "chunked"), [(True, True), (True, False), (False, True)])
-def test_thousands_of_requests_over_a_tiny_pool(policy, caching, chunked):
+def test_thousands_of_requests_over_a_tiny_pool(policy, caching, chunked, depth):
     scheduler = make(
         blocks=20, caching=caching, chunked=chunked, policy=policy, queue=30, patience=4
     )
-    walk = Walk(7, scheduler)
+    walk = Walk(7, scheduler, depth)
     walk.run(6500)
     assert walk.finished > 450
+    assert (walk.overlapped > 1000) == (depth == 2)
     if policy is MAX_UTILIZATION:
         assert scheduler.preemptions > 30
     if caching:

@@ -8,6 +8,7 @@ from tiny_program import TinyProgram
 
 from nacelle_runtime.batch import Drawn
 from nacelle_runtime.kv_blocks import BlockPool
+from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
 from nacelle_runtime.runner import Runner
@@ -26,32 +27,34 @@ BOUNDS = Bounds(
 )
 
 
-def engine(blocks, caching=True, **bounds):
+DEPTHS = pytest.mark.parametrize("depth", [1, 2])
+
+
+def engine(depth, blocks, caching=True, **bounds):
     pool = BlockPool(blocks)
     MODEL.allocate_kv(blocks)
     prefixes = PrefixCache(pool, "k", 32) if caching else None
-    return Scheduler(replace(BOUNDS, **bounds), pool, prefixes), Runner(
-        MODEL.run, groups=1, tokens_per_block=32
-    )
+    scheduler = Scheduler(replace(BOUNDS, **bounds), pool, prefixes)
+    return scheduler, Pipeline(scheduler, Runner(MODEL.run, groups=1, tokens_per_block=32), depth)
 
 
-def step(scheduler, runner, answers):
-    batch = scheduler.schedule()
-    if batch is not None:
-        for item in scheduler.commit(batch, runner.run(batch)):
-            answers.setdefault(item.request[1], []).append(item.token)
-    scheduler.check()
+def step(pipeline, answers):
+    ended = pipeline.advance()
+    for item in ended.produced if ended else ():
+        answers.setdefault(item.request[1], []).append(item.token)
+    pipeline.scheduler.check()
 
 
 def greedy(number, prompt, count):
     return Request((0, number), prompt, Sampling(temperature=0), Ending(count))
 
 
+@DEPTHS
 @pytest.mark.parametrize("caching", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_answers_do_not_depend_on_batches_chunks_or_prefix_hits(seed, caching):
+def test_answers_do_not_depend_on_batches_chunks_or_prefix_hits(seed, caching, depth):
     walk = random.Random(seed)
-    scheduler, runner = engine(blocks=24, caching=caching)
+    scheduler, pipeline = engine(depth, blocks=24, caching=caching)
     stem = [walk.randrange(260) for _ in range(200)]
     prompts = [
         stem[: walk.randrange(1, 200)] + [walk.randrange(260) for _ in range(walk.randrange(9))]
@@ -61,42 +64,50 @@ def test_answers_do_not_depend_on_batches_chunks_or_prefix_hits(seed, caching):
     for number, prompt in enumerate(prompts):
         assert scheduler.submit(greedy(number, prompt, 12)) is None
         for _ in range(walk.randrange(6)):
-            step(scheduler, runner, answers)
+            step(pipeline, answers)
     while not scheduler.idle:
-        step(scheduler, runner, answers)
+        step(pipeline, answers)
     assert answers == {n: MODEL.greedy(p, 12) for n, p in enumerate(prompts)}
     assert (scheduler.hit_tokens > 0) == caching
 
 
-def test_a_seed_gives_the_same_answer_alone_and_among_others():
+@DEPTHS
+def test_a_seed_gives_the_same_answer_alone_and_among_others(depth):
     def run(others):
-        scheduler, runner = engine(blocks=60)
+        scheduler, pipeline = engine(depth, blocks=60)
         answers = {}
         for number in range(others):
             scheduler.submit(Request((0, number), [number], Sampling(seed=number), Ending(30)))
-            step(scheduler, runner, answers)
+            step(pipeline, answers)
         wanted = Request((0, 99), [7, 8], Sampling(0.8, 40, 0.9, seed=3), Ending(30))
         scheduler.submit(wanted)
         while not scheduler.idle:
-            step(scheduler, runner, answers)
+            step(pipeline, answers)
         return answers[99]
 
     assert run(others=0) == run(others=5)
     assert len(set(run(others=0))) > 10
 
 
+@DEPTHS
 @pytest.mark.parametrize("chunked", [True, False])
-def test_a_sampled_answer_is_the_same_when_its_request_was_put_back(chunked):
+def test_a_sampled_answer_is_the_same_when_its_request_was_put_back(chunked, depth):
     def run(blocks, policy):
-        scheduler, runner = engine(
-            blocks, caching=False, policy=policy, chunked=chunked, tokens=100, sequence_len=200
+        scheduler, pipeline = engine(
+            depth,
+            blocks,
+            caching=False,
+            policy=policy,
+            chunked=chunked,
+            tokens=100,
+            sequence_len=200,
         )
         answers = {}
         for number in range(6):
             sampling = Sampling(0.9, 40, 0.95, seed=number)
             scheduler.submit(Request((0, number), [number] * 30, sampling, Ending(100)))
         while not scheduler.idle:
-            step(scheduler, runner, answers)
+            step(pipeline, answers)
         return answers, scheduler.preemptions
 
     undisturbed, none = run(60, Policy.GUARANTEED_NO_EVICT)
@@ -107,7 +118,8 @@ def test_a_sampled_answer_is_the_same_when_its_request_was_put_back(chunked):
 
 def test_the_tables_of_a_step_hold_each_requests_blocks_and_zeros_after_them():
     walk = random.Random(1)
-    scheduler, runner = engine(blocks=30, policy=Policy.MAX_UTILIZATION)
+    scheduler, _ = engine(1, blocks=30, policy=Policy.MAX_UTILIZATION)
+    runner = Runner(MODEL.run, groups=1, tokens_per_block=32)
     for number in range(12):
         prompt = [walk.randrange(260) for _ in range(walk.randrange(1, 150))]
         scheduler.submit(Request((0, number), prompt, Sampling(), Ending(100)))

@@ -82,12 +82,16 @@ def check_distribution(tokens, p):
 
 def drawn(logits, sampling, banned=(), seen=None):
     draws = [draw(replace(sampling, seed=n), n % 7, banned, seen) for n in range(DRAWS)]
-    return draw_tokens(logits.expand(DRAWS, -1).clone(), draws)
+    return ids(logits.expand(DRAWS, -1), draws)
+
+
+def ids(logits, draws):
+    return draw_tokens(logits.clone(), draws).tolist()
 
 
 def test_greedy_takes_the_first_largest_and_heeds_bans():
     logits = torch.tensor([[1.0, 3.0, 3.0], [5.0, 4.0, 1.0]])
-    assert draw_tokens(logits, [draw(), draw(banned=[0])]) == [1, 1]
+    assert ids(logits, [draw(), draw(banned=[0])]) == [1, 1]
 
 
 CUTS = [
@@ -162,7 +166,7 @@ def test_greedy_takes_the_largest_after_the_changes(fields, banned):
     sampling = Sampling(**(fields | {"temperature": 0}))
     logits = torch.randn(50, 8, generator=torch.Generator().manual_seed(6)) * 2
     wanted = [int(transformed(row, sampling, banned, seen).argmax()) for row in logits]
-    assert draw_tokens(logits.clone(), [draw(sampling, 0, banned, seen)] * 50) == wanted
+    assert ids(logits, [draw(sampling, 0, banned, seen)] * 50) == wanted
     assert wanted != logits.argmax(-1).tolist(), "the changes change no choice"
 
 
@@ -187,15 +191,15 @@ def test_a_row_gets_the_same_token_in_every_batch():
         draw(Sampling(2.0, seed=7, frequency_penalty=1.0), 7, seen=seen),
         draw(Sampling(0.0, logit_bias={9: 8.0}), 8),
     ]
-    together = draw_tokens(logits.clone(), draws)
-    alone = [draw_tokens(logits[i : i + 1].clone(), [d])[0] for i, d in enumerate(draws)]
+    together = ids(logits, draws)
+    alone = [ids(logits[i : i + 1], [d])[0] for i, d in enumerate(draws)]
     assert together == alone
 
 
 def test_seeds_and_positions_give_numbers_of_their_own():
     logits = torch.zeros(1, 1000)
     tokens = {
-        (seed, position): draw_tokens(logits.clone(), [draw(Sampling(seed=seed), position)])[0]
+        (seed, position): ids(logits, [draw(Sampling(seed=seed), position)])[0]
         for seed in (0, 1, -1, 2**63 - 1)
         for position in (0, 1, 2**33)
     }
@@ -204,7 +208,7 @@ def test_seeds_and_positions_give_numbers_of_their_own():
 
 def test_a_tiny_temperature_is_greedy_and_not_a_number_never():
     logits = torch.tensor([[100.0, 99.0, -100.0]])
-    assert draw_tokens(logits, [draw(Sampling(temperature=1e-6, seed=9))]) == [0]
+    assert ids(logits, [draw(Sampling(temperature=1e-6, seed=9))]) == [0]
 
 
 def test_log_probabilities_are_the_models_own_and_ranked():
@@ -213,7 +217,7 @@ def test_log_probabilities_are_the_models_own_and_ranked():
     biased = Sampling(temperature=0, logit_bias={17: 100.0}, logprobs=5)
     draws = [draw(biased), draw(GREEDY), draw(Sampling(temperature=0, logprobs=0))]
     chunks = [Chunk((0, n), n, [1], 0, [1], one) for n, one in enumerate(draws)]
-    found = sample(logits.clone(), Batch(chunks))
+    found = sample(logits.clone(), Batch(chunks)).drawn()
     assert found.tokens[0] == 17
     assert set(found.logprobs) == {0, 2}
     first, last = found.logprobs[0], found.logprobs[2]
@@ -235,7 +239,7 @@ def test_prompts_are_scored_row_by_row(count):
         Chunk((0, 1), 1, [1] * count, 0, [1], None, Score(0, targets[:count], 2)),
         Chunk((0, 2), 2, [1] * 3, 0, [1], None, Score(0, targets[count:], 2)),
     ]
-    found = sample(logits.clone(), Batch(chunks)).scores
+    found = sample(logits.clone(), Batch(chunks)).drawn().scores
     own = torch.log_softmax(logits[1:].double(), -1)
     assert [len(found[n]) for n in (1, 2)] == [count, 3]
     both = [*found[1], *found[2]]

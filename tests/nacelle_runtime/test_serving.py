@@ -32,8 +32,9 @@ def idle(server):
 
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory):
-    """A server for tests that leave it as it was."""
-    server = start_server(tmp_path_factory.mktemp("steady"), (), {"step_seconds": 0.002})
+    """A server with two steps in flight, for tests that leave it as it was."""
+    flags = ("--steps-in-flight", "2")
+    server = start_server(tmp_path_factory.mktemp("steady"), flags, {"step_seconds": 0.002})
     yield server
     server.kill()
 
@@ -41,7 +42,7 @@ def steady(tmp_path_factory):
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory):
     """One request runs at a time, slowly, and two may wait; tests leave it as it was."""
-    flags = ("--max-batch-size", "1", "--queue-limit", "2")
+    flags = ("--max-batch-size", "1", "--queue-limit", "2", "--steps-in-flight", "2")
     server = start_server(tmp_path_factory.mktemp("narrow"), flags, {"step_seconds": 0.02})
     yield server
     server.kill()
@@ -161,8 +162,9 @@ def test_a_slow_reader_does_not_hold_up_the_others(steady):
         assert sum(line.startswith("data:") for line in lines) > 3
 
 
-def test_sigterm_finishes_what_runs_and_turns_away_what_comes(serve):
-    server = serve("--max-batch-size", "2", step_seconds=0.02)
+@pytest.mark.parametrize("depth", ["1", "2"])
+def test_sigterm_finishes_what_runs_and_turns_away_what_comes(serve, depth):
+    server = serve("--max-batch-size", "2", "--steps-in-flight", depth, step_seconds=0.02)
     with ThreadPoolExecutor(5) as pool:
         running = [pool.submit(ask, server, max_tokens=60) for _ in range(4)]
         stream = pool.submit(stream_text, server)
@@ -279,6 +281,8 @@ def test_a_bundle_that_does_not_fit_is_refused(tmp_path, harm, code, exit_code, 
         (("--max-batch-size", "9"), "--max-batch-size 9: the engine was built for at most 8"),
         (("--api-keys-file", "/nowhere"), "--api-keys-file /nowhere cannot be read"),
         (("--host", "192.0.2.1"), "--host 192.0.2.1 --port 0"),
+        (("--core-socket", "/nowhere/s"), "--core-socket /nowhere/s: no socket can be made"),
+        (("--core-socket", "/" + "x" * 107), ": at most 107 bytes"),
     ],
 )
 def test_a_flag_that_cannot_be_is_named(tmp_path, flags, message):

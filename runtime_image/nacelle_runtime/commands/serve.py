@@ -6,18 +6,25 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from nacelle_engine.bundle import Bundle, check_target, read_bundle, verify_files
 from nacelle_engine.errors import InvalidRequest, NacelleError
 from nacelle_engine.machine import this_machine
+from nacelle_runtime import logs
+from nacelle_runtime.commands.engine_flags import at_least, configure_engine
+from nacelle_runtime.commands.frontend_flags import configure_frontend
+from nacelle_runtime.logs import LogFormat
 from nacelle_runtime.machine import usable_processors
-from nacelle_runtime.scheduler.bounds import Policy
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
 from nacelle_runtime.supervisor import Server, listen, supervise
 from nacelle_runtime.termination import leave_failure
 from nacelle_runtime.wire import Ready
+
+# What the kernel takes as a socket's path.
+_LONGEST_SOCKET = 107
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("--model-name", help="what clients send as model; default: the engine's")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_at_least(0), default=8000, help="0 takes any free one")
-    _configure_engine(parser)
+    parser.add_argument("--port", type=at_least(0), default=8000, help="0 takes any free one")
+    configure_engine(parser)
     parser.add_argument(
-        "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
+        "--core-socket",
+        type=Path,
+        help="where the core listens for other frontends, as a Triton server's models; "
+        "default: a folder of its own",
     )
-    parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
-    parser.add_argument("--max-body-bytes", type=_at_least(1), default=8 << 20)
-    parser.add_argument("--access-log", action="store_true", help="one line a request")
+    configure_frontend(parser)
     parser.add_argument(
         "--termination-log",
         type=Path,
@@ -40,66 +48,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _configure_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-batch-size", type=_at_least(1), help="requests a step; default: the engine's limit"
-    )
-    parser.add_argument(
-        "--kv-cache-free-memory-percent",
-        type=_percent,
-        default=90,
-        help="the KV cache's share of the memory that is free once the weights are loaded",
-    )
-    parser.add_argument(
-        "--kv-cache-blocks", type=_at_least(2), help="the KV cache in blocks of 32 tokens instead"
-    )
-    parser.add_argument(
-        "--scheduler-policy",
-        choices=[policy.value for policy in Policy],
-        default=Policy.GUARANTEED_NO_EVICT.value,
-        help="whether a request starts only when its longest answer fits the KV cache",
-    )
-    parser.add_argument("--no-prefix-caching", action="store_true")
-    parser.add_argument(
-        "--no-chunked-prefill",
-        action="store_true",
-        help="run every prompt whole; none may then be longer than a step of the engine",
-    )
-    parser.add_argument(
-        "--chunked-prefill-tokens",
-        type=_at_least(1),
-        default=512,
-        help="prompt tokens a step, so that long prompts do not hold up running answers",
-    )
-    parser.add_argument(
-        "--queue-limit", type=_at_least(1), default=256, help="requests that may wait; more get 429"
-    )
-    parser.add_argument(
-        "--threads", type=_at_least(1), help="default: the processors this process may use"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; a refusal leaves its reason in the termination log."""
     began = time.monotonic()
     log = termination_log(arguments.termination_log)
+    logs.configure(arguments.log_format, "supervisor")
     try:
         bundle = _checked(arguments.bundle)
         listener = _listener(arguments)
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
-            core = _core_settings(arguments, log)
-            frontend = _frontend_settings(arguments, bundle, Path(folder) / "core.sock", log)
+            core = replace(core_settings(arguments, log), log_format=arguments.log_format)
+            frontend = _frontend_settings(arguments, bundle, _core_socket(arguments, folder), log)
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
             def say_ready(ready: Ready) -> None:
-                lines = _summary(frontend, bundle, ready, url, time.monotonic() - began)
+                seconds = time.monotonic() - began
+                if frontend.log_format == LogFormat.JSON:
+                    logs.event("nacelle.serve", "ready", url=f"{url}/v1", seconds=seconds)
+                    return
+                lines = _summary(frontend, bundle, ready, url, seconds)
                 print("\n".join(lines), file=sys.stderr, flush=True)
 
             return asyncio.run(supervise(Server(core, frontend, listener, say_ready)))
     except NacelleError as error:
         leave_failure(log, error)
         raise
+
+
+def _core_socket(arguments: argparse.Namespace, folder: str) -> Path:
+    """Where the core listens; a socket that an ended server left there is taken away."""
+    given: Path | None = arguments.core_socket
+    if given is None:
+        return Path(folder) / "core.sock"
+    if len(str(given).encode()) > _LONGEST_SOCKET:
+        raise InvalidRequest(f"--core-socket {given}: at most {_LONGEST_SOCKET} bytes")
+    with socket.socket(socket.AF_UNIX) as knock:
+        if knock.connect_ex(str(given)) == 0:
+            raise InvalidRequest(f"--core-socket {given}: another server listens there")
+    if given.is_socket():
+        given.unlink()
+    if given.exists() or not given.parent.is_dir():
+        raise InvalidRequest(f"--core-socket {given}: no socket can be made there")
+    return given
 
 
 def _checked(folder: Path) -> Bundle:
@@ -119,7 +110,8 @@ def _listener(arguments: argparse.Namespace) -> socket.socket:
         ) from error
 
 
-def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
+def core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
+    """How a core serves `arguments.bundle`; log: where it leaves why it ended."""
     return CoreSettings(
         bundle=str(arguments.bundle),
         threads=arguments.threads or usable_processors(),
@@ -131,6 +123,7 @@ def _core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettin
         kv_cache_blocks=arguments.kv_cache_blocks,
         prefix_caching=not arguments.no_prefix_caching,
         queue_limit=arguments.queue_limit,
+        steps_in_flight=arguments.steps_in_flight,
         termination_log=log,
     )
 
@@ -145,8 +138,12 @@ def _frontend_settings(
         core_socket=str(core_socket),
         drain_seconds=arguments.drain_seconds,
         max_body_bytes=arguments.max_body_bytes,
+        receive_seconds=arguments.receive_seconds,
+        read_seconds=arguments.read_seconds,
+        step_deadline_seconds=arguments.step_deadline_seconds,
         api_keys_file=str(keys) if keys else None,
         access_log=arguments.access_log,
+        log_format=arguments.log_format,
         termination_log=log,
     )
 
@@ -166,20 +163,3 @@ def _summary(
         f"ready     in {seconds:.1f} s (the core: {ready.loading_seconds:.1f} s)",
         f"URL       {url}/v1",
     ]
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is below {least}")
-        return value
-
-    return number
-
-
-def _percent(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{value} is not a percentage from 1 to 100")
-    return value

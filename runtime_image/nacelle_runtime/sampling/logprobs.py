@@ -1,45 +1,87 @@
 """Log-probabilities as answers tell them: log softmax of the model's own logits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from nacelle_runtime.batch import Chunk
 from nacelle_runtime.request import Logprob
 from nacelle_runtime.sampling.cuts import largest
+from nacelle_runtime.upload import download, upload
 
 # Rows of a prompt that are worked on at once: their float32 copies bound the memory it takes.
 _ROWS = 64
 
 
-def tell(own: torch.Tensor, tokens: Sequence[int], tops: Sequence[int]) -> list[Logprob]:
-    """For each row of log-probabilities [N, vocab] its token's, and its `tops` likeliest."""
-    ids = torch.tensor(tokens, dtype=torch.int64, device=own.device)[:, None]
-    chosen = own.gather(1, ids)
-    ranks: list[int] = ((own > chosen).sum(dim=-1) + 1).tolist()
-    values: list[float] = chosen[:, 0].tolist()
-    most = min(max(tops), own.shape[1])
-    best_values, best_ids = (part.tolist() for part in largest(own, most))
-    return [
-        Logprob(value, rank, best_ids[row][:top], best_values[row][:top])
-        for row, (value, rank, top) in enumerate(zip(values, ranks, tops, strict=True))
-    ]
+@dataclass(frozen=True)
+class Told:
+    """Of N rows, on their way to the host.
+
+    chosen       [N]       the chosen ids' values
+    ranks        [N]       their ranks, counted from 1
+    values, ids  [N, top]  the likeliest
+    """
+
+    chosen: torch.Tensor
+    ranks: torch.Tensor
+    values: torch.Tensor
+    ids: torch.Tensor
+
+    def list(self, tops: Sequence[int]) -> list[Logprob]:
+        """One a row, with its `tops` likeliest; all have arrived."""
+        chosen, ranks = self.chosen.tolist(), self.ranks.tolist()
+        values, ids = self.values.tolist(), self.ids.tolist()
+        return [
+            Logprob(chosen[row], ranks[row], ids[row][:top], values[row][:top])
+            for row, top in enumerate(tops)
+        ]
 
 
-def score_prompts(logits: torch.Tensor, chunks: Sequence[Chunk]) -> dict[int, list[Logprob]]:
+@dataclass(frozen=True)
+class Scores:
+    """The log-probabilities of prompts, by chunk: parts of at most 64 rows, and the ids wanted."""
+
+    parts: Mapping[int, Sequence[Told]]
+    tops: Mapping[int, int]
+
+    def lists(self) -> dict[int, list[Logprob]]:
+        """One for each target of each chunk; all have arrived."""
+        return {
+            number: [
+                told for part in parts for told in part.list([self.tops[number]] * len(part.chosen))
+            ]
+            for number, parts in self.parts.items()
+        }
+
+
+def look(own: torch.Tensor, ids: torch.Tensor, top: int) -> Told:
+    """Of log-probabilities [N, vocab] those of the chosen ids [N], and of the `top` likeliest."""
+    chosen = own.gather(1, ids[:, None])
+    ranks = (own > chosen).sum(dim=-1) + 1
+    values, best = largest(own, min(top, own.shape[1]))
+    return Told(*(download(part) for part in (chosen[:, 0], ranks, values, best)))
+
+
+def score_prompts(logits: torch.Tensor, chunks: Sequence[Chunk]) -> Scores:
     """By chunk, what its score asks for: logits float32 [S, vocab], the scores' rows in order."""
-    scores: dict[int, list[Logprob]] = {}
+    parts: dict[int, list[Told]] = {}
+    tops: dict[int, int] = {}
     if not len(logits):
-        return scores
+        return Scores(parts, tops)
     first = 0
     for number, chunk in enumerate(chunks):
         if chunk.score is None:
             continue
-        scores[number] = made = []
-        targets, top = chunk.score.targets, chunk.score.top
-        for start in range(0, len(targets), _ROWS):
-            some = targets[start : start + _ROWS]
-            rows = logits[first + start : first + start + len(some)]
-            made += tell(torch.log_softmax(rows, dim=-1), some, [top] * len(some))
+        targets, tops[number] = chunk.score.targets, chunk.score.top
+        ids = upload(np.array(targets, dtype=np.int64), logits.device)
+        rows = logits[first : first + len(targets)]
+        parts[number] = [
+            look(torch.log_softmax(some, dim=-1), some_ids, chunk.score.top)
+            for some, some_ids in zip(
+                torch.split(rows, _ROWS), torch.split(ids, _ROWS), strict=True
+            )
+        ]
         first += len(targets)
-    return scores
+    return Scores(parts, tops)

@@ -10,9 +10,11 @@ Only the ids concerned are touched, those of all rows at once.
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
 from nacelle_runtime.batch import Draw
+from nacelle_runtime.upload import upload
 
 
 class _Cells:
@@ -35,8 +37,8 @@ class _Cells:
 
     def tensors(self, device: torch.device) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         """The index (rows, ids) int64 [C] and the values float32 [C]."""
-        index = torch.tensor([self._rows, self._ids], dtype=torch.int64, device=device)
-        values = torch.tensor(self._values, dtype=torch.float32, device=device)
+        index = upload(np.array([self._rows, self._ids], dtype=np.int64), device)
+        values = upload(np.array(self._values, dtype=np.float32), device)
         return (index[0], index[1]), values
 
 

@@ -4,37 +4,44 @@ from nacelle_runtime.batch import Chunk, Draw, Score
 from nacelle_runtime.request import Request
 
 _NONE: frozenset[int] = frozenset()
+# Stands in for the id of a token that a step in flight draws.
+_UNKNOWN = (0,)
 
 
 def decode(request: Request) -> Chunk:
     """The last token of an answer that goes on, and a draw: what most chunks are."""
     sampling, ending, tokens = request.sampling, request.ending, request.tokens
-    position = len(tokens) - len(request.prompt)
+    awaited = request.awaited
+    position = len(tokens) - len(request.prompt) + awaited
     if position < ending.min_tokens or sampling.bad_words or request.unscored:
         return chunk(request, 1)
     draw = Draw(sampling, position, _NONE, request.seen)
-    start = request.computed
-    return Chunk(request.id, request.place, tokens[-1:], start, request.blocks, draw, None)
+    start, place, blocks = request.planned, request.place, request.blocks
+    if awaited:
+        return Chunk(request.id, place, _UNKNOWN, start, blocks, draw, None, request.draw)
+    return Chunk(request.id, place, tokens[-1:], start, blocks, draw, None)
 
 
 def chunk(request: Request, count: int) -> Chunk:
     """The request's next tokens, whose blocks are there; a draw when they are its last."""
-    start, tokens = request.computed, request.tokens
+    start, tokens = request.planned, request.tokens
     end = start + count
+    unknown = start == len(tokens)
     return Chunk(
         request.id,
         request.place,
-        tokens[start:end],
+        _UNKNOWN if unknown else tokens[start:end],
         start,
         request.blocks,
-        _draw(request) if end == len(tokens) else None,
+        _draw(request) if end == len(tokens) + request.awaited else None,
         _score(request, end) if request.unscored else None,
+        request.draw if unknown else None,
     )
 
 
 def _draw(request: Request) -> Draw:
     sampling, ending = request.sampling, request.ending
-    position = len(request.tokens) - len(request.prompt)
+    position = len(request.tokens) - len(request.prompt) + request.awaited
     banned = ending.stop_ids if position < ending.min_tokens else _NONE
     if sampling.bad_words:
         banned = banned.union(_word_ends(request))
@@ -56,8 +63,8 @@ def _score(request: Request, end: int) -> Score | None:
 
     Position p gives those of token p + 1; scores[0] is token 1's.
     """
-    first = max(len(request.scores), request.computed)
+    first = max(len(request.scores), request.planned)
     targets = request.prompt[first + 1 : end + 1]
     if not targets or request.prompt_logprobs is None:
         return None
-    return Score(first - request.computed, tuple(targets), request.prompt_logprobs)
+    return Score(first - request.planned, tuple(targets), request.prompt_logprobs)

@@ -46,7 +46,7 @@ class Ledger:
             self.pool.share(block)
         request.blocks = hits
         request.named = len(hits)
-        request.computed = len(hits) * self._size
+        request.computed = request.planned = len(hits) * self._size
         request.reserved = reserved
         self.promised += new
         if not request.produced:
@@ -67,13 +67,17 @@ class Ledger:
         if self._prefixes is not None and request.computed // self._size > request.named:
             self._prefixes.store(request)
 
-    def give_back(self, request: Request) -> None:
-        """Release all of a request's blocks, last first: a prefix is worth most at its head."""
+    def close(self, request: Request) -> list[int]:
+        """End a request's account; gives its blocks, which are still to be released."""
         self.promised -= self.owed(request)
-        for block in reversed(request.blocks):
+        blocks, request.blocks = request.blocks, []
+        request.reserved = request.computed = request.planned = request.named = 0
+        return blocks
+
+    def release(self, blocks: list[int]) -> None:
+        """Let go of a request's blocks, last first: a prefix is worth most at its head."""
+        for block in reversed(blocks):
             self.pool.release(block)
-        request.blocks = []
-        request.reserved = request.computed = request.named = 0
 
     def owed(self, request: Request) -> int:
         """Blocks reserved for a request that it has not taken yet."""

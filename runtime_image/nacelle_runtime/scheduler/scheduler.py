@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 
-from nacelle_runtime.batch import Batch, Chunk, Drawn, Produced
+from nacelle_runtime.batch import Batch, Drawn, Produced
 from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import FinishReason, Refusal, RefusalCode, Request, RequestId
 from nacelle_runtime.scheduler.bounds import Bounds, Policy
-from nacelle_runtime.scheduler.chunks import chunk, decode
+from nacelle_runtime.scheduler.chunks import decode
+from nacelle_runtime.scheduler.flights import Flights
 from nacelle_runtime.scheduler.invariants import check
 from nacelle_runtime.scheduler.ledger import Ledger
+from nacelle_runtime.scheduler.prompts import PromptShare, Share
 from nacelle_runtime.scheduler.queue import WaitingQueue, standing
 from nacelle_runtime.scheduler.refusals import refusal
 
@@ -21,6 +23,11 @@ class Scheduler:
     the budget of tokens allows. queue.py says who is admitted next, bounds.py under which policy.
     A request put back keeps its answer so far: what is computed again are its K and V, and the next
     token is drawn at the same position, so the answer is the same.
+
+    Steps are scheduled, and committed in that order; one may be scheduled while the one before is
+    in flight. A request whose token that one draws goes on by the draw's number, if nothing but the
+    token's id is missing. A stop id is seen a step late then: what that step drew for the request
+    is dropped.
     """
 
     def __init__(self, bounds: Bounds, pool: BlockPool, prefixes: PrefixCache | None) -> None:
@@ -30,16 +37,16 @@ class Scheduler:
         self.running: list[Request] = []
         self.preemptions = 0
         self._ledger = Ledger(pool, prefixes, bounds.tokens_per_block, bounds.policy)
+        self._flights = Flights()
         self._requests: dict[RequestId, Request] = {}
         self._places = list(reversed(range(bounds.requests)))
         self._arrivals = 0
-        # The answers waited in the last step, for a whole prompt.
-        self._held_back = False
+        self._prompts = PromptShare(bounds, self._ledger)
 
     @property
     def idle(self) -> bool:
-        """True when no request waits or runs."""
-        return not self._requests
+        """True when no request waits or runs, and no step is in flight."""
+        return not self._requests and not self._flights
 
     @property
     def requests(self) -> list[RequestId]:
@@ -83,40 +90,65 @@ class Scheduler:
         return cancelled
 
     def schedule(self) -> Batch | None:
-        """The next step's batch: every answer's next token, then prompts; None when idle."""
-        if self.bounds.policy is Policy.GUARANTEED_NO_EVICT or not self._make_room():
-            self._admit()
+        """The next step's batch: every answer's next token, then prompts; it is in flight from now.
+
+        None when there is nothing to run: idle, or until a step in flight has ended.
+        """
+        if not self._let_in():
+            return None
         size = self.bounds.tokens_per_block
-        chunks: list[Chunk] = []
+        answers = Share([], [])
+        chunks, requests = answers
         prompts: list[Request] = []
         for request in self.running:
-            end = request.computed + 1
-            if end != len(request.tokens):
+            end = request.planned + 1
+            if end != len(request.tokens) + request.awaited:
                 prompts.append(request)
+                continue
+            if request.awaited and not request.ready:
                 continue
             if end > len(request.blocks) * size:
                 self._ledger.take(request)
             chunks.append(decode(request))
-        if prompts:
-            chunks = self._with_prompts(chunks, prompts)
-        return Batch(chunks) if chunks else None
+            requests.append(request)
+        share = self._prompts.beside(answers, prompts) if prompts else answers
+        if not share.chunks:
+            return None
+        batch = Batch(share.chunks)
+        self._flights.launch(batch, share.requests)
+        return batch
 
     def commit(self, batch: Batch, drawn: Drawn) -> list[Produced]:
-        """Take over what a step computed."""
+        """Take over what the oldest step in flight computed; it has ended."""
+        flight = self._flights.end(batch)
         produced: list[Produced] = []
-        for number, part in enumerate(batch.chunks):
-            request = self._requests[part.request]
+        draws = 0
+        for number, (part, request) in enumerate(zip(batch.chunks, flight.requests, strict=True)):
+            draw = draws
+            if part.draw is not None:
+                draws += 1
+            if request.place < 0:
+                continue  # it ended while the step was in flight
             request.computed = part.start + len(part.tokens)
             self._ledger.store(request)
             if part.score is not None:
                 request.scores.extend(drawn.scores[number])
             if part.draw is not None:
-                produced.append(self._append(request, drawn, len(produced)))
+                produced.append(self._append(request, drawn, draw))
+        for blocks in flight.left:
+            self._ledger.release(blocks)
         return produced
 
     def check(self) -> None:
         """Check every invariant of requests and blocks; an AssertionError is a bug of ours."""
-        check(self.bounds, self._ledger, self._requests, self.running, list(self.waiting))
+        check(
+            self.bounds,
+            self._ledger,
+            self._flights,
+            self._requests,
+            self.running,
+            list(self.waiting),
+        )
         assert len(self.waiting) <= self.bounds.queue + self.bounds.requests, "too many wait"
 
     def _refusal(self, request: Request) -> Refusal | None:
@@ -143,51 +175,53 @@ class Scheduler:
             request.place = self._places.pop()
             self.running.append(request)
 
-    def _make_room(self) -> bool:
-        """A block for every answer that needs one now; True when requests were put back for it."""
+    def _let_in(self) -> bool:
+        """Admit who fits beside the answers that grow; False when a step in flight must end first.
+
+        Only between steps is anybody put back: the step may end requests, and the tokens that it
+        draws are then known.
+        """
+        growing = self._growing()
+        short = len(growing) > self._ledger.free
+        if short and self._flights:
+            return False
+        if short:
+            self._make_room(growing)
+            return True
+        for request in growing:
+            self._ledger.take(request)
+        self._admit()
+        return True
+
+    def _growing(self) -> list[Request]:
+        """The answers that need a block now which was not promised to them."""
+        if self.bounds.policy is Policy.GUARANTEED_NO_EVICT:
+            return []
         size = self.bounds.tokens_per_block
-        growing = [
+        return [
             r
             for r in self.running
-            if r.left == 1 and r.computed == len(r.blocks) * size and not self._ledger.owed(r)
+            if r.planned == len(r.blocks) * size
+            and r.left == 1
+            and r.ready
+            and not self._ledger.owed(r)
         ]
-        short = len(growing) > self._ledger.free
-        if short:
-            # The best first: who is put back had no block taken for nothing.
-            growing.sort(key=standing)
+
+    def _make_room(self, growing: list[Request]) -> None:
+        """A block for each, the best first; others are put back for it, the last of all first."""
+        # In this order who is put back had no block taken for nothing.
+        growing.sort(key=standing)
         for request in growing:
             while request.reserved and self._ledger.free == 0:
                 self._put_back(max(self.running, key=standing))
             if request.reserved:
                 self._ledger.take(request)
-        return short
-
-    def _with_prompts(self, decodes: list[Chunk], prompts: list[Request]) -> list[Chunk]:
-        """The step's chunks with as much of the prompts as it takes."""
-        bounds, size = self.bounds, self.bounds.tokens_per_block
-        budget = bounds.tokens - len(decodes)
-        if bounds.chunked:
-            budget = min(budget, bounds.prefill_tokens)
-        elif budget < min(prompts[0].left, bounds.tokens) and not self._held_back:
-            # A whole prompt does not fit beside the answers: they wait, but never twice on end.
-            decodes, budget, self._held_back = [], bounds.tokens, True
-        else:
-            self._held_back = False
-        chunks = decodes
-        for request in prompts:
-            count = min(budget, request.left)
-            if count < (1 if bounds.chunked else min(request.left, bounds.tokens)):
-                break
-            while len(request.blocks) * size < request.computed + count:
-                self._ledger.take(request)
-            chunks.append(chunk(request, count))
-            budget -= count
-        return chunks
 
     def _append(self, request: Request, drawn: Drawn, number: int) -> Produced:
         """Add the draw's token to its answer; a finished request leaves at once."""
         token, position = drawn.tokens[number], len(request.tokens) - len(request.prompt)
         request.tokens.append(token)
+        request.awaited -= 1
         if request.seen is not None:
             request.seen.answer[token] += 1
         finish = None
@@ -218,8 +252,13 @@ class Scheduler:
         del self._requests[request.id]
 
     def _stop(self, request: Request) -> None:
-        """Take a request out of the running ones; its blocks and its place are free again."""
+        """Take a request out of the running ones; its place is free, and its blocks will be.
+
+        They stay away from others until every launched step that names them has ended.
+        """
         self.running.remove(request)
-        self._ledger.give_back(request)
+        blocks = self._ledger.close(request)
+        if not self._flights.hold(request.step, blocks):
+            self._ledger.release(blocks)
         self._places.append(request.place)
         request.place = -1

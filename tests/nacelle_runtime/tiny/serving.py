@@ -32,7 +32,7 @@ class Server:
 
     def wait_until_ready(self):
         deadline = time.monotonic() + DEADLINE
-        while not (found := re.search(r"URL +(\S+)/v1", self.errors.read_text())):
+        while not (found := re.search(r'(?:URL +|"url": ")(\S+)/v1', self.errors.read_text())):
             assert self.process.poll() is None, self.errors.read_text()
             assert time.monotonic() < deadline, self.errors.read_text()
             time.sleep(0.02)

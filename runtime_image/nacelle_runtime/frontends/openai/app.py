@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 
 from nacelle_runtime.client import CoreLost, RequestRefused
+from nacelle_runtime.frontends.openai.document import document
 from nacelle_runtime.frontends.openai.errors import ApiError, json_response, refused
 from nacelle_runtime.frontends.openai.frontend import Frontend
 from nacelle_runtime.frontends.openai.generate import respond
@@ -21,8 +23,6 @@ from nacelle_runtime.metrics import exposition
 
 # How long /metrics waits for the core: far longer than a step (s).
 _STATS_DEADLINE = 5.0
-# A core that gives no token for so long, though somebody waits, is stuck (s).
-_STUCK = 120.0
 # Not sent to anybody: the client has closed its connection.
 _CLIENT_GONE = 499
 
@@ -73,14 +73,23 @@ def _add_models(app: FastAPI, frontend: Frontend) -> None:
         frontend.check_name(asked)
         return json_response(model)
 
+    described = document(name)
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return json_response(described)
+
 
 def _add_health(app: FastAPI, frontend: Frontend) -> None:
     @app.get("/health/live")
     async def live() -> Response:
         if frontend.core.lost.is_set():
             raise ApiError(503, "the core has ended", code="core_lost")
-        if frontend.core.silence > _STUCK:
-            raise ApiError(503, "the core gives no tokens any more", code="core_stuck")
+        if frontend.watchdog.stuck(time.monotonic()):
+            seconds = frontend.watchdog.deadline
+            raise ApiError(
+                503, f"no step of the core has ended for {seconds:g} s", code="core_stuck"
+            )
         return PlainTextResponse("live\n")
 
     @app.get("/health/ready")
@@ -95,7 +104,8 @@ def _add_health(app: FastAPI, frontend: Frontend) -> None:
                 stats = await frontend.core.stats()
         except TimeoutError as error:
             raise ApiError(503, "the core gives no figures", code="core_busy") from error
-        return Response(exposition(stats, frontend.model.name), media_type="text/plain")
+        ready = frontend.core.ready.result()
+        return Response(exposition(stats, ready, frontend.model.name), media_type="text/plain")
 
 
 def _add_errors(app: FastAPI) -> None:

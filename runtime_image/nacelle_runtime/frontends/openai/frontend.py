@@ -9,7 +9,17 @@ from nacelle_runtime.client import CoreClient
 from nacelle_runtime.frontends.openai.api_keys import ApiKeys
 from nacelle_runtime.frontends.openai.errors import ApiError
 from nacelle_runtime.frontends.openai.prompts import Model
+from nacelle_runtime.frontends.watchdog import Watchdog
 from nacelle_runtime.wire import Ready
+
+
+@dataclass(frozen=True)
+class ClientBounds:
+    """What one client may take: a body's bytes, the seconds to send it, to read from an answer."""
+
+    body_bytes: int
+    receive_seconds: float
+    read_seconds: float
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,8 @@ class Frontend:
     model: Model
     core: CoreClient
     keys: ApiKeys | None
-    max_body_bytes: int
+    watchdog: Watchdog
+    bounds: ClientBounds
     started: int
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -49,11 +60,16 @@ class Frontend:
             )
 
     async def body(self, request: Request) -> bytes:
-        """The request's body; ApiError 413 as soon as it is too large."""
+        """The request's body; ApiError 413 as soon as it is too large, 408 when it is late."""
         size, chunks = 0, []
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > self.max_body_bytes:
-                raise ApiError(413, f"the body is larger than {self.max_body_bytes} bytes")
-            chunks.append(chunk)
+        most, seconds = self.bounds.body_bytes, self.bounds.receive_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > most:
+                        raise ApiError(413, f"the body is larger than {most} bytes")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise ApiError(408, f"the body did not come within {seconds:g} s") from None
         return b"".join(chunks)

@@ -1,6 +1,5 @@
 """From a parsed request to its answer: hand it to the core, follow it, cancel it when left."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
@@ -18,8 +17,8 @@ from nacelle_runtime.frontends.openai.frontend import Frontend
 from nacelle_runtime.frontends.openai.gone import EventStream, unless_gone
 from nacelle_runtime.frontends.openai.logprobs import prompt_logprobs
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
+from nacelle_runtime.frontends.openai.story import story_of
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _Pieces = AsyncIterator[tuple[int, Piece]]
 
 
@@ -40,24 +39,28 @@ async def respond(
         text_of=tokenizer.token_text,
         include_usage=parsed.include_usage,
     )
-    headers = {"x-request-id": _request_id(request, shape)}
+    story = story_of(request.scope)
+    story.prompt_tokens = len(generation.prompt)
     text = partial(AnswerText, tokenizer.decode, parsed.stops)
     with ExitStack() as stack:
         choices = Choices(frontend.core, generation, parsed.n or 1, text)
         stack.callback(choices.close)
         if not parsed.stream:
-            body = await unless_gone(_whole(choices, shape, generation), request.receive)
-            return json_response(body, headers=headers)
-        rest = choices.pieces()
+            whole = _whole(choices, story.follow(choices.pieces()), shape, generation)
+            return json_response(await unless_gone(whole, request.receive))
+        rest = story.follow(choices.pieces())
         # Nothing is sent before the first piece: until then an error can still be a status.
         first = await unless_gone(_first(rest), request.receive)
-        return EventStream(_events(shape, first, rest), headers, stack.pop_all().close)
+        patience = frontend.bounds.read_seconds
+        return EventStream(_events(shape, first, rest), patience, stack.pop_all().close)
     raise AssertionError("an ExitStack passes errors on")
 
 
-async def _whole(choices: Choices, shape: Shape, generation: Generation) -> dict[str, Any]:
+async def _whole(
+    choices: Choices, pieces: _Pieces, shape: Shape, generation: Generation
+) -> dict[str, Any]:
     parts: list[list[Piece]] = [[] for _ in choices.texts]
-    async for index, piece in choices.pieces():
+    async for index, piece in pieces:
         parts[index].append(piece)
     body = shape.whole(parts)
     if generation.prompt_logprobs is not None:
@@ -87,9 +90,3 @@ async def _chain(first: tuple[int, Piece], rest: _Pieces) -> _Pieces:
     yield first
     async for item in rest:
         yield item
-
-
-def _request_id(request: Request, shape: Shape) -> str:
-    """The client's own id when it is a plain one, else ours."""
-    given: str = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else shape.full_id

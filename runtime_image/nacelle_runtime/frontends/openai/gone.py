@@ -9,8 +9,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
-# A client that takes nothing for so long is gone (s).
-SLOWEST_READ = 60.0
 
 
 class ClientGone(Exception):
@@ -33,7 +31,7 @@ async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
 
 
 class EventStream(Response):
-    """Server-sent events; ends early when the client goes, or takes nothing for a minute.
+    """Server-sent events; ends early when the client goes, or takes nothing for `patience` (s).
 
     `close` is called at the end, whatever the end.
     """
@@ -41,11 +39,12 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncIterator[bytes], headers: dict[str, str], close: Callable[[], None]
+        self, events: AsyncIterator[bytes], patience: float, close: Callable[[], None]
     ) -> None:
-        super().__init__(None, headers={"Cache-Control": "no-cache", **headers})
+        super().__init__(None, headers={"Cache-Control": "no-cache"})
         del self.headers["content-length"]
         self._events = events
+        self._patience = patience
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +60,7 @@ class EventStream(Response):
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
         async for body in self._events:
-            async with asyncio.timeout(SLOWEST_READ):
+            async with asyncio.timeout(self._patience):
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

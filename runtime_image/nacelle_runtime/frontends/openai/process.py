@@ -1,7 +1,6 @@
 """A frontend process: `python -m nacelle_runtime.frontends.openai.process SETTINGS FD PARENT`."""
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -15,13 +14,17 @@ import uvicorn
 
 from nacelle_engine.bundle import read_bundle
 from nacelle_engine.errors import NacelleError
+from nacelle_runtime import logs
 from nacelle_runtime.child import die_with_parent
 from nacelle_runtime.client import CoreClient
 from nacelle_runtime.frontends.openai.api_keys import ApiKeys
 from nacelle_runtime.frontends.openai.app import make_app
-from nacelle_runtime.frontends.openai.frontend import Frontend
+from nacelle_runtime.frontends.openai.connection import Connection, keep_deadlines
+from nacelle_runtime.frontends.openai.frontend import ClientBounds, Frontend
 from nacelle_runtime.frontends.openai.prompts import Model
+from nacelle_runtime.frontends.openai.story import Stories
 from nacelle_runtime.frontends.tokenizer import Tokenizer
+from nacelle_runtime.frontends.watchdog import Watchdog, watch
 from nacelle_runtime.settings import FrontendSettings
 from nacelle_runtime.termination import leave_failure
 
@@ -38,12 +41,12 @@ class _Server(uvicorn.Server):
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM and drained; an error of ours ends with its exit code."""
     die_with_parent(int(arguments[2]))
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = msgspec.json.decode(arguments[0], type=FrontendSettings)
+    logs.configure(settings.log_format, "openai")
     try:
         asyncio.run(_serve(settings, socket.socket(fileno=int(arguments[1]))))
     except NacelleError as error:
-        print(f"nacelle serve: {error.code}: {error}", file=sys.stderr)
+        logs.last_words(error, settings.log_format)
         leave_failure(settings.termination_log, error)
         return error.exit_code
     return 0
@@ -55,20 +58,33 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
     connection = loop.create_task(core.run(settings.core_socket))
     frontend = _frontend(settings, core)
     config = uvicorn.Config(
-        make_app(frontend),
+        Stories(make_app(frontend), told=settings.access_log),
+        http=Connection,
         lifespan="off",
+        log_config=None,
         log_level="warning",
-        access_log=settings.access_log,
+        access_log=False,
         timeout_graceful_shutdown=5,
         server_header=False,
     )
     server = _Server(config)
     loop.add_signal_handler(signal.SIGTERM, frontend.draining.set)
-    drain = loop.create_task(_drain(frontend, server, settings.drain_seconds))
+    tasks = [
+        connection,
+        loop.create_task(_drain(frontend, server, settings.drain_seconds)),
+        loop.create_task(watch(core, frontend.watchdog)),
+        loop.create_task(
+            keep_deadlines(
+                server.server_state.connections,
+                receive=settings.receive_seconds,
+                read=settings.read_seconds,
+            )
+        ),
+    ]
     await server.serve(sockets=[listener])
-    for task in (drain, connection):
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(drain, connection, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _drain(frontend: Frontend, server: uvicorn.Server, seconds: float) -> None:
@@ -91,7 +107,10 @@ def _frontend(settings: FrontendSettings, core: CoreClient) -> Frontend:
         ),
         core=core,
         keys=keys,
-        max_body_bytes=settings.max_body_bytes,
+        watchdog=Watchdog(settings.step_deadline_seconds),
+        bounds=ClientBounds(
+            settings.max_body_bytes, settings.receive_seconds, settings.read_seconds
+        ),
         started=int(time.time()),
     )
 

@@ -8,6 +8,7 @@ from nacelle_runtime.client import Generation
 from nacelle_runtime.frontends.chat_template import TemplateRefused
 from nacelle_runtime.frontends.openai.errors import ApiError
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
+from nacelle_runtime.frontends.representable import representable
 from nacelle_runtime.frontends.tokenizer import Tokenizer
 from nacelle_runtime.request import Ending, Sampling
 from nacelle_runtime.wire import Ready
@@ -100,7 +101,7 @@ def _generation(
         raise ApiError(400, f"token ids end at {core.vocabulary - 1}", param="logit_bias")
     return Generation(
         prompt=ids,
-        sampling=_sampling(request, model),
+        sampling=representable(_sampling(request, model)),
         ending=Ending(tokens, frozenset(stop_ids), request.min_tokens or 0),
         priority=request.priority or 0,
         prompt_logprobs=request.prompt_logprobs,

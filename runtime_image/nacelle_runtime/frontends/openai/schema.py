@@ -89,7 +89,8 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None
+    # What divides logits must not make them infinite.
+    repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     logit_bias: Annotated[dict[int, Bias], msgspec.Meta(max_length=1024)] | None = None
     bad_words: Annotated[list[Stop], msgspec.Meta(max_length=256)] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
@@ -146,6 +147,8 @@ def parse(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
     """The request in a body; ApiError 400 names the field that is wrong, unknown or not built."""
     try:
         fields = msgspec.json.decode(body)
+    except RecursionError as error:
+        raise ApiError(400, "the body is nested too deeply", code="invalid_json") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from error
     if not isinstance(fields, dict):

@@ -1,0 +1,48 @@
+"""The flags of `nacelle serve` about clients: what they may take, and what is told of them."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from nacelle_runtime.logs import LogFormat
+
+
+def configure_frontend(parser: argparse.ArgumentParser) -> None:
+    """The arguments that become FrontendSettings."""
+    parser.add_argument(
+        "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
+    )
+    parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
+    parser.add_argument("--max-body-bytes", type=_positive(int), default=8 << 20)
+    parser.add_argument(
+        "--receive-seconds",
+        type=_positive(float),
+        default=60.0,
+        help="a client gets so long to send a request's head, and again for its body",
+    )
+    parser.add_argument(
+        "--read-seconds",
+        type=_positive(float),
+        default=60.0,
+        help="a client that takes nothing of its answer for so long is given up",
+    )
+    parser.add_argument(
+        "--step-deadline-seconds",
+        type=_positive(float),
+        default=120.0,
+        help="/health/live fails when requests are there and no step ends for so long",
+    )
+    parser.add_argument("--access-log", action="store_true", help="one line a request")
+    parser.add_argument(
+        "--log-format", choices=[form.value for form in LogFormat], default=LogFormat.TEXT.value
+    )
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return number

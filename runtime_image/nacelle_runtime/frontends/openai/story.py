@@ -1,0 +1,96 @@
+"""What happens to each request: its id on every answer, and one line when it is over."""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nacelle_runtime import logs
+from nacelle_runtime.frontends.answer_text import Piece
+
+_PLAIN = re.compile(r"[\x21-\x7e]{1,128}")
+# The scope's entry for a request's story.
+_ENTRY = "nacelle.story"
+
+
+@dataclass
+class Story:
+    """One request as it goes; times are seconds since it came."""
+
+    began: float = field(default_factory=time.monotonic)
+    status: int | None = None
+    prompt_tokens: int | None = None
+    first_token_seconds: float | None = None
+    tokens: dict[int, int] = field(default_factory=dict)
+    finish: dict[int, str] = field(default_factory=dict)
+
+    async def follow(
+        self, pieces: AsyncIterator[tuple[int, Piece]]
+    ) -> AsyncIterator[tuple[int, Piece]]:
+        """Pass the pieces of the answers on, and keep count."""
+        async for index, piece in pieces:
+            if self.first_token_seconds is None:
+                self.first_token_seconds = self.age
+            self.tokens[index] = piece.tokens
+            if piece.finish:
+                self.finish[index] = piece.finish
+            yield index, piece
+
+    @property
+    def age(self) -> float:
+        """Seconds since the request came, to the tenth of a millisecond."""
+        return round(time.monotonic() - self.began, 4)
+
+    def tell(self, scope: Scope) -> None:
+        """Write the line."""
+        logs.event(
+            "nacelle.request",
+            f"{scope['method']} {scope['path']}",
+            status=self.status,
+            seconds=self.age,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=sum(self.tokens.values()) if self.tokens else None,
+            first_token_seconds=self.first_token_seconds,
+            finish=",".join(self.finish[i] for i in sorted(self.finish)) or None,
+        )
+
+
+def story_of(scope: Scope) -> Story:
+    """The story of a request that came through Stories."""
+    story: Story = scope[_ENTRY]
+    return story
+
+
+class Stories:
+    """Gives every request its id: the client's x-request-id when it is a plain one, else ours."""
+
+    def __init__(self, app: ASGIApp, *, told: bool) -> None:
+        self._app = app
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with the id in the answer's headers and in every line that is logged."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        name = given if _PLAIN.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+        story = scope[_ENTRY] = Story()
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                story.status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = name
+            await send(message)
+
+        reset = logs.request_id.set(name)
+        try:
+            await self._app(scope, receive, send_named)
+        finally:
+            if self._told:
+                story.tell(scope)
+            logs.request_id.reset(reset)
