@@ -1,5 +1,6 @@
 """From a bundle's folder to a loop that can serve: open, size the cache, warm up."""
 
+import gc
 import socket
 import time
 from pathlib import Path
@@ -44,6 +45,9 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     scheduler = _scheduler(settings, bundle, blocks)
     pipeline = Pipeline(scheduler, _runner(bundle, program), _depth(settings, program.device))
     _warm_up(pipeline)
+    # What is there stays: a collection that looks through all of it would hold up a step.
+    gc.collect()
+    gc.freeze()
     ready = Ready(
         engine_key=manifest.key,
         input_len=scheduler.bounds.input_len,
