@@ -32,6 +32,9 @@ PER_TOKEN = Quantization(algorithm="FP8_PER_CHANNEL_PER_TOKEN")
 class Tiny:
     """A program, its reference, and sequences whose cache the program holds."""
 
+    # The largest mixed step that is captured.
+    captured_tokens = 0
+
     def __init__(self, monkeypatch, rank, quantization=PER_TOKEN, config=CONFIG, **recipe):
         """A Llama of a config.json."""
         model, spec = random_model(config), read_spec(config)
@@ -52,7 +55,13 @@ class Tiny:
             }
         chosen, _ = decide(places(spec, recipe), {}, "no GPU")
         self.lowered = lower(spec, recipe, chosen)
-        self.program = open_interpreted(monkeypatch, rank, signature_of(spec, recipe), self.lowered)
+        self.program = open_interpreted(
+            monkeypatch,
+            rank,
+            signature_of(spec, recipe),
+            self.lowered,
+            captured_tokens=self.captured_tokens,
+        )
 
     def class_of(self, step):
         """The numerics class of a step of spans (sequence, start, count)."""

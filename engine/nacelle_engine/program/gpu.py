@@ -1,5 +1,6 @@
 """A GPU bundle's launch list, opened and ready to run."""
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from nacelle_engine.program.check import check_step
 from nacelle_engine.program.driver import Function
 from nacelle_engine.program.graphs import Graphs, captured_sizes
 from nacelle_engine.program.launch import LaunchList, read_launches
+from nacelle_engine.program.load_times import LoadTimes
+from nacelle_engine.program.mixed_sizes import MixedSize, fitting, sizes_for
 from nacelle_engine.program.replay import Binder, Scope, Sizes
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import WEIGHTS, ProgramSpec, Signature
@@ -18,8 +21,9 @@ from nacelle_engine.program.step import StepInput
 from nacelle_engine.program.step_arrays import (
     Arrays,
     decode_arrays,
-    empty_decode,
+    empty_step,
     is_decode,
+    mixed_arrays,
     sizes_of,
     step_arrays,
 )
@@ -29,7 +33,7 @@ from nacelle_engine.program.workspace import workspace
 
 
 class GpuProgram:
-    """A `Program` that replays launches, and decode steps as CUDA graphs.
+    """A `Program` that replays launches; decode and small mixed steps as CUDA graphs.
 
     Everything runs on a stream of its own, which waits for the caller's and is waited for.
     """
@@ -41,8 +45,15 @@ class GpuProgram:
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self.device, self._cells)
-        self._graphs = Graphs(self._stream)
+        limits = signature.max_num_tokens, signature.max_batch_size
+        self._decode_sizes = captured_sizes(signature.max_batch_size)
+        self._mixed_sizes = sizes_for(self._launches, *limits)
+        self._decode: Graphs[int] = Graphs(self._stream)
+        self._mixed: Graphs[MixedSize] = Graphs(self._stream)
+        began = time.perf_counter()
         self._load_weights(rank)
+        self._weight_seconds = time.perf_counter() - began
+        self._capture_seconds = 0.0
         self._kv: list[torch.Tensor] = []
         self._decode_logits = torch.empty(
             signature.max_batch_size, signature.vocab_size, device=self.device
@@ -96,12 +107,24 @@ class GpuProgram:
         return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
 
     @property
+    def load_times(self) -> LoadTimes:
+        """What loading took, and capturing once there was a cache."""
+        scopes = [self._embed, *(scope for _, scope in self._layers), self._head]
+        tensors = [tensor for scope in scopes for tensor in scope.weights.values()]
+        return LoadTimes(
+            weight_bytes=sum({one.data_ptr(): one.nbytes for one in tensors}.values()),
+            weight_seconds=self._weight_seconds,
+            graphs=len(self._decode) + len(self._mixed),
+            capture_seconds=self._capture_seconds,
+        )
+
+    @property
     def launches(self) -> LaunchList:
         """What steps consist of."""
         return self._launches
 
     def allocate_kv(self, blocks: int) -> None:
-        """Make the KV cache, and capture the decode steps over it."""
+        """Make the KV cache, and capture decode and small mixed steps over it."""
         if self._kv and self._kv[0].shape[0] == blocks:
             for cache in self._kv:
                 cache.zero_()
@@ -114,8 +137,10 @@ class GpuProgram:
             self._kv.append(torch.zeros(shape, dtype=self._kv_dtype, device=self.device))
             self._cells.point("kv", self._kv[-1].data_ptr(), number)
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        began = time.perf_counter()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._capture()
+        self._capture_seconds = time.perf_counter() - began
 
     @torch.inference_mode()
     def run(self, step: StepInput) -> torch.Tensor:
@@ -131,11 +156,17 @@ class GpuProgram:
     def _run(self, step: StepInput) -> torch.Tensor:
         tokens, rows = len(step.token_ids), len(step.logits_rows)
         decode = is_decode(step)
-        if decode and rows <= (size := self._graphs.size_for(tokens)):
+        if decode and rows <= (size := self._decode_size(tokens)):
             self._send(step, self._decode_arrays(step, size))
-            self._graphs.replay(size)
+            self._decode.replay(size)
             return self._decode_logits[:rows]
         logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
+        if not decode and (mixed := fitting(self._mixed_sizes, tokens, len(step.seq_lens))):
+            arrays = self._mixed_arrays(step, mixed)
+            self._send(step, arrays)
+            self._mixed.replay(mixed)
+            self._launch_head(sizes_of(arrays), logits)
+            return logits
         index = self._launches.step_index(tokens, decode)
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
@@ -143,10 +174,19 @@ class GpuProgram:
         self._launch(index, sizes_of(arrays), logits)
         return logits
 
+    def _decode_size(self, requests: int) -> int:
+        """The smallest captured batch that holds so many requests."""
+        return min(size for size in self._decode_sizes if size >= requests)
+
     def _decode_arrays(self, step: StepInput, size: int) -> Arrays:
         """The arrays of a step that the graph of `size` requests runs."""
         chosen = self._launches.steps[self._launches.step_index(size, decode=True)]
         return decode_arrays(step, size, self.signature.max_blocks, chosen.query_tile)
+
+    def _mixed_arrays(self, step: StepInput, size: MixedSize) -> Arrays:
+        """The arrays of a step that the graph of that size runs."""
+        chosen = self._launches.steps[self._launches.step_index(size.tokens, decode=False)]
+        return mixed_arrays(step, size, self.signature.max_blocks, chosen.query_tile)
 
     def _send(self, step: StepInput, arrays: Arrays) -> None:
         self._inputs.send(arrays)
@@ -156,21 +196,33 @@ class GpuProgram:
     def _launch(self, index: int, sizes: Sizes, logits: torch.Tensor) -> None:
         """Launch a step of the range `index`, whose inputs are sent."""
         self._cells.set_sizes(sizes)
-        self._cells.point("logits", logits.data_ptr())
         self._steps[index].run(sizes)
+        self._launch_head(sizes, logits)
+
+    def _launch_head(self, sizes: Sizes, logits: torch.Tensor) -> None:
+        """Launch what makes the logits of a step whose layers were launched."""
         if sizes["L"]:
+            self._cells.set_sizes(sizes)
+            self._cells.point("logits", logits.data_ptr())
             self._heads[self._launches.head_index(sizes["L"])].run(sizes)
 
     def _capture(self) -> None:
-        empty = empty_decode(len(self.signature.kv_groups))
-        self._graphs.clear()
-        # The largest first: smaller ones then fit into its memory.
-        for size in reversed(captured_sizes(self.signature.max_batch_size)):
+        """Capture every size, the largest first: smaller ones then fit into its memory."""
+        empty = empty_step(len(self.signature.kv_groups))
+        self._decode.clear()
+        self._mixed.clear()
+        for size in reversed(self._decode_sizes):
             arrays = self._decode_arrays(empty, size)
             index = self._launches.step_index(size, decode=True)
             self._inputs.send(arrays)
             launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
-            self._graphs.capture(size, launch)
+            self._decode.capture(size, launch)
+        for mixed in reversed(self._mixed_sizes):
+            arrays = self._mixed_arrays(empty, mixed)
+            index = self._launches.step_index(mixed.tokens, decode=False)
+            self._inputs.send(arrays)
+            launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
+            self._mixed.capture(mixed, launch)
 
     @property
     def _kv_dtype(self) -> torch.dtype:

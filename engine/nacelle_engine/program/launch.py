@@ -13,6 +13,8 @@ from nacelle_engine.frozen import Frozen
 
 LAUNCHES: Final = "launches.json"
 KERNEL_FOLDER: Final = "kernels"
+# The largest step, but for those of one token a request, that may be captured in a CUDA graph.
+CAPTURED_TOKENS: Final = 256
 
 # What varies by step: T tokens, R requests, L rows of logits, Q tiles of queries (attention over
 # prompts), W blocks of the widest table.
