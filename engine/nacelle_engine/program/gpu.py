@@ -1,7 +1,7 @@
 """A GPU bundle's launch list, opened and ready to run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -142,14 +142,23 @@ class GpuProgram:
             self._capture()
         self._capture_seconds = time.perf_counter() - began
 
-    @torch.inference_mode()
     def run(self, step: StepInput) -> torch.Tensor:
         """One step; the logits hold until the next one."""
+        return self._between_streams(step, self._run)
+
+    def run_launches(self, step: StepInput) -> torch.Tensor:
+        """The same step launch by launch, as those are run that no graph holds."""
+        return self._between_streams(step, self._run_launches)
+
+    @torch.inference_mode()
+    def _between_streams(
+        self, step: StepInput, run: Callable[[StepInput], torch.Tensor]
+    ) -> torch.Tensor:
         check_step(step, self.signature, self._kv[0].shape[0] if self._kv else 0)
         caller = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(caller)
         with torch.cuda.stream(self._stream):
-            logits = self._run(step)
+            logits = run(step)
         caller.wait_stream(self._stream)
         return logits
 
@@ -160,19 +169,26 @@ class GpuProgram:
             self._send(step, self._decode_arrays(step, size))
             self._decode.replay(size)
             return self._decode_logits[:rows]
-        logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
         if not decode and (mixed := fitting(self._mixed_sizes, tokens, len(step.seq_lens))):
             arrays = self._mixed_arrays(step, mixed)
             self._send(step, arrays)
             self._mixed.replay(mixed)
+            logits = self._new_logits(rows)
             self._launch_head(sizes_of(arrays), logits)
             return logits
-        index = self._launches.step_index(tokens, decode)
+        return self._run_launches(step)
+
+    def _run_launches(self, step: StepInput) -> torch.Tensor:
+        logits = self._new_logits(len(step.logits_rows))
+        index = self._launches.step_index(len(step.token_ids), is_decode(step))
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
         self._send(step, arrays)
         self._launch(index, sizes_of(arrays), logits)
         return logits
+
+    def _new_logits(self, rows: int) -> torch.Tensor:
+        return torch.empty(rows, self.signature.vocab_size, device=self.device)
 
     def _decode_size(self, requests: int) -> int:
         """The smallest captured batch that holds so many requests."""

@@ -112,7 +112,7 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
     any_step = plan.ends("qkv", "act_quantise")
     steps = _steps(plan, kinds, classes, any_step, limits.max_num_tokens, decode=False)
     if ends := plan.ends("decode_attention", "block_attention"):
-        ends = sorted({*ends, *plan.ends("block_qkv"), *any_step})
+        ends = sorted({*ends, *plan.ends("block_qkv", "static_gate_up"), *any_step})
         steps = _steps(plan, kinds, classes, ends, limits.max_batch_size, decode=True) + steps
     heads = [
         HeadRange(
@@ -166,8 +166,11 @@ def _layer(plan: Plan, size: int, numerics: NumericsClass, *, decode: bool) -> L
     if numerics == "block":
         return _block_layer(plan, size)
     attention = _decode_attention if decode else _ragged_attention
-    whole = _fused_layer if numerics == "fused" else _quantised_layer
-    return whole(plan, size, attention)
+    if numerics == "fused":
+        return _fused_layer(plan, size, attention)
+    if decode and plan.static:
+        return _static_layer(plan, size)
+    return _quantised_layer(plan, size, attention)
 
 
 def _decode_attention(plan: Plan, size: int) -> Launches:
@@ -208,6 +211,29 @@ def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
         plan.matmul("inner_codes", "down", "delta", size),
         *plan.maybe("mlp_residual", size),
         plan.launch("next_quantise", size),
+    )
+
+
+def _static_layer(plan: Plan, size: int) -> Launches:
+    """A decode step with static scales: what makes a linear's input writes its codes itself."""
+    return (
+        plan.matmul("hidden_codes", "qkv", "qkv"),
+        *_decode_attention(plan, size),
+        plan.matmul("attention_codes", "dense", "delta"),
+        *plan.maybe("attention_residual", size),
+        plan.launch("post_quantise", size),
+        *_static_gate_up(plan, size),
+        plan.matmul("inner_codes", "down", "delta"),
+        *plan.maybe("mlp_residual", size),
+        plan.launch("next_quantise", size),
+    )
+
+
+def _static_gate_up(plan: Plan, size: int) -> Launches:
+    """One launch; two where the hidden size suits no kernel of ours."""
+    return plan.maybe("static_gate_up", size) or (
+        plan.matmul("hidden_codes", "gate_up", "gate_up"),
+        plan.launch("act_quantise", size),
     )
 
 
