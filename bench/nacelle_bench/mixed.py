@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from nacelle_bench.decode import wait
 from nacelle_bench.settings import Mixed
 from nacelle_engine.program.gpu import GpuProgram
 from nacelle_engine.program.step import StepInput
@@ -70,11 +71,11 @@ def _milliseconds(
     run: Callable[[StepInput], torch.Tensor], step: StepInput, program: GpuProgram
 ) -> tuple[float, float]:
     def seconds(steps: int) -> float:
-        torch.cuda.synchronize(program.device)
+        wait(program.device)
         began = time.perf_counter()
         for _ in range(steps):
             run(step)
-        torch.cuda.synchronize(program.device)
+        wait(program.device)
         return (time.perf_counter() - began) / steps
 
     seconds(2)  # warm
