@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nacelle_bench import attention_command, serve_command
-from nacelle_bench.settings import Ceilings, Prompts, Settings
+from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
 
@@ -27,6 +27,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="N,LENGTH",
         help="GPU: also a row of N prompts of LENGTH tokens, one token out; may be repeated",
+    )
+    engine.add_argument(
+        "--mixed",
+        action="append",
+        default=[],
+        metavar="DECODES,TOKENS",
+        help="GPU: also a step of DECODES requests' tokens beside TOKENS of a prompt, as a CUDA "
+        "graph and launch by launch; may be repeated",
+    )
+    engine.add_argument(
+        "--start",
+        action="store_true",
+        help="also two starts from exec to the first token, the page cache cold and warm",
     )
     engine.add_argument(
         "--matrix-tflops", type=float, help="GPU: the matrix ceiling; default: measured in the run"
@@ -74,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
             streams=arguments.streams,
             rounds=arguments.rounds,
             prefill=tuple(Prompts.parse(text) for text in arguments.prefill),
+            mixed=tuple(Mixed.parse(text) for text in arguments.mixed),
+            start=arguments.start,
             ceilings=Ceilings(arguments.read_gb_s, arguments.matrix_tflops),
         )
         result = bench_engine(arguments.bundle, arguments.hf, settings)

@@ -51,11 +51,11 @@ class Driver:
                 )
             ]
         )
-        self._wait()
+        wait(self.program.device)
         middle = time.perf_counter()
         for position in range(self.prompt, self.prompt + self.tokens - 1):
             chosen = self._run(chosen, position, table)
-        self._wait()
+        wait(self.program.device)
         return Seconds(middle - start, time.perf_counter() - middle)
 
     @property
@@ -90,7 +90,8 @@ class Driver:
         )
         return greedy(self.program.run(step))[:, None]
 
-    def _wait(self) -> None:
-        """A GPU runs behind its driver: the tokens it chose never leave it."""
-        if self.program.device.type == "cuda":
-            torch.cuda.synchronize(self.program.device)
+
+def wait(device: torch.device) -> None:
+    """A GPU runs behind its driver: the tokens it chose never leave it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

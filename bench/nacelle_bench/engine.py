@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from nacelle_bench.decode import Driver, Seconds
 from nacelle_bench.memory import read_bandwidth
 from nacelle_bench.settings import Ceilings, Settings
+from nacelle_bench.start import start_rows
 from nacelle_bench.table import Table
 from nacelle_engine.arch import cpu_flags
-from nacelle_engine.bundle import check_target, read_bundle
+from nacelle_engine.bundle import Bundle, check_target, read_bundle
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.machine import this_machine
@@ -41,6 +42,13 @@ def bench_engine(root: Path, hf: Path | None, settings: Settings) -> Table:
     check_target(bundle, this_machine())
     on_gpu = not bundle.manifest.target.architecture.is_cpu
     check_settings(settings, hf, bundle.manifest.limits, on_gpu=on_gpu)
+    # Before anything of it is in this process's memory.
+    starts = {"start": start_rows(root)} if settings.start else {}
+    table = _measured(bundle, hf, settings, on_gpu=on_gpu)
+    return replace(table, others={**table.others, **starts})
+
+
+def _measured(bundle: Bundle, hf: Path | None, settings: Settings, *, on_gpu: bool) -> Table:
     program = open_program(bundle.rank(), settings.threads)
     if on_gpu:
         from nacelle_bench.gpu import bench_gpu
@@ -72,6 +80,8 @@ def check_settings(settings: Settings, hf: Path | None, limits: Limits, *, on_gp
         raise InvalidRequest("--hf is for CPU bundles: on a GPU no peer runs beside the engine")
     if not on_gpu and settings.prefill:
         raise InvalidRequest("--prefill is for GPU bundles: a CPU's rows hold their prompts' time")
+    if not on_gpu and settings.mixed:
+        raise InvalidRequest("--mixed is for GPU bundles: a CPU has no graphs to compare with")
     if not on_gpu and settings.ceilings != Ceilings():
         raise InvalidRequest("--matrix-tflops and --read-gb-s are for GPU bundles")
 

@@ -10,6 +10,7 @@ from nacelle_bench.decode import Driver
 from nacelle_bench.gpu_machine import machine_facts
 from nacelle_bench.matrix import matrix_rate
 from nacelle_bench.memory import gpu_read_bandwidth
+from nacelle_bench.mixed import mixed_row
 from nacelle_bench.operations import step_operations
 from nacelle_bench.settings import Ceilings, Prompts, Settings
 from nacelle_bench.table import Table
@@ -45,7 +46,12 @@ def bench_gpu(program: Program, key: str, settings: Settings) -> Table:
     }
     rows = [_decode_row(program, batch, settings, rates) for batch in batches]
     prefill = [_prefill_row(program, one, settings.rounds, rates) for one in settings.prefill]
-    return Table(facts, rows, _DECIMALS, {"prefill": prefill} if prefill else {})
+    mixed = [
+        mixed_row(program, one, settings.prompt + settings.tokens // 2, settings.rounds)
+        for one in settings.mixed
+    ]
+    others = {name: made for name, made in (("prefill", prefill), ("mixed", mixed)) if made}
+    return Table(facts, rows, _DECIMALS, others)
 
 
 def _rates(device: torch.device, given: Ceilings) -> Rates:

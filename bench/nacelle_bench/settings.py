@@ -35,6 +35,34 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """A row of a mixed step: so many requests that decode, and tokens of a prompt beside them."""
+
+    decodes: int
+    tokens: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ "8,120": 8 requests' tokens and 120 of a prompt; InvalidRequest for anything else."""
+        decodes, comma, tokens = text.partition(",")
+        if not (comma and decodes.isdecimal() and tokens.isdecimal() and int(tokens) > 1):
+            raise InvalidRequest(
+                f"--mixed {text} must be decoding requests and a prompt's tokens, such as 8,120"
+            )
+        return cls(int(decodes), int(tokens))
+
+    def check(self, limits: Limits) -> None:
+        """Refuse a step that the engine does not take."""
+        most = min(limits.max_input_len, limits.max_num_tokens - self.decodes)
+        if self.tokens > most or self.decodes >= limits.max_batch_size:
+            raise InvalidRequest(
+                f"--mixed {self.decodes},{self.tokens}: the engine takes at most "
+                f"{limits.max_batch_size} requests and {limits.max_num_tokens} tokens in a step, "
+                f"prompts of at most {limits.max_input_len}"
+            )
+
+
+@dataclass(frozen=True)
 class Ceilings:
     """A GPU's memory bandwidth and matrix rate; None is measured in the run."""
 
@@ -60,6 +88,8 @@ class Settings:
     streams: int = 8
     rounds: int = 5
     prefill: tuple[Prompts, ...] = ()
+    mixed: tuple[Mixed, ...] = ()
+    start: bool = False
     ceilings: Ceilings = Ceilings()
 
     def check(self, limits: Limits) -> None:
@@ -82,3 +112,5 @@ class Settings:
             )
         for prompts in self.prefill:
             prompts.check(limits)
+        for mixed in self.mixed:
+            mixed.check(limits)

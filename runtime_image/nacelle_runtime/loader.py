@@ -56,6 +56,7 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
         kv_tokens=scheduler.pool.total * manifest.tokens_per_block,
         threads=settings.threads,
         loading_seconds=time.monotonic() - began,
+        loaded=str(program.load_times),
     )
     return Loop(pipeline, Connections(listener), CoreStats(), ready)
 

@@ -60,7 +60,9 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    """What the core serves: the bounds in force, the cache's tokens, its way to here in seconds."""
+    """What the core serves: the bounds in force, the cache's tokens, its way to here in seconds,
+    and what loading the program took, in words.
+    """
 
     engine_key: str
     input_len: int
@@ -69,6 +71,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0):
     kv_tokens: int
     threads: int
     loading_seconds: float
+    loaded: str
 
 
 class Outputs(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -7,9 +7,9 @@ import torch
 from interpreted_gpu import open_interpreted
 from tiny_llama import CONFIG, random_model, write_weights
 
-from nacelle_bench import gpu
+from nacelle_bench import gpu, mixed
 from nacelle_bench.gpu_machine import driver_version
-from nacelle_bench.settings import Ceilings, Prompts, Settings
+from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_builder.compile.gpu.lower import lower
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
@@ -35,7 +35,8 @@ def program(monkeypatch, tmp_path):
     write_weights(random_model(ONE_LAYER), RECIPE.quantization, tmp_path, ONE_LAYER)
     chosen, _ = decide(places(SPEC, RECIPE), {}, "no GPU")
     lowered = lower(SPEC, RECIPE, chosen)
-    return open_interpreted(monkeypatch, tmp_path, signature_of(SPEC, RECIPE), lowered)
+    signature = signature_of(SPEC, RECIPE)
+    return open_interpreted(monkeypatch, tmp_path, signature, lowered, captured_tokens=8)
 
 
 def test_rows_and_facts(program):
@@ -64,6 +65,20 @@ def test_ceilings_that_are_given_are_not_measured(program, monkeypatch):
     facts = gpu.bench_gpu(program, "key", settings).facts
     assert (facts["read_gb_s"], facts["read_by"]) == (1000.0, "stated")
     assert (facts["matrix_tflop_s"], facts["matrix_by"]) == (100.0, "stated")
+
+
+def test_a_mixed_step_as_a_graph_and_launch_by_launch(program, monkeypatch):
+    monkeypatch.setattr(gpu, "_BATCHES", (1,))
+    monkeypatch.setattr(mixed, "_STEPS", 1)
+    settings = Settings(
+        prompt=2, tokens=2, rounds=1, mixed=(Mixed(1, 7),), ceilings=Ceilings(1000.0, 100.0)
+    )
+    (row,) = gpu.bench_gpu(program, "key", settings).others["mixed"]
+    assert (row["decodes"], row["prompt_tokens"], row["context"]) == (1, 7, 3)
+    assert row["same_tokens"] == "2 of 2" and row["difference"] < 1e-5
+    assert all(
+        row[f"{way}_{kind}_ms"] > 0 for way in ("graph", "launches") for kind in ("step", "alone")
+    )
 
 
 @pytest.mark.parametrize(

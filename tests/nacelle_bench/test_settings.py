@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nacelle_bench.engine import check_settings
-from nacelle_bench.settings import Ceilings, Prompts, Settings
+from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 
@@ -22,6 +22,16 @@ def test_other_prompts_are_refused(text):
         Prompts.parse(text)
 
 
+def test_a_mixed_step_is_decoding_requests_and_a_prompt():
+    assert Mixed.parse("8,120") == Mixed(8, 120)
+
+
+@pytest.mark.parametrize("text", ["", "8", "8,", ",5", "8,1", "-1,5", "2x5", "1,2,3"])
+def test_other_mixed_steps_are_refused(text):
+    with pytest.raises(InvalidRequest, match="--mixed"):
+        Mixed.parse(text)
+
+
 @pytest.mark.parametrize(
     ("settings", "flag"),
     [
@@ -32,6 +42,8 @@ def test_other_prompts_are_refused(text):
         (Settings(streams=0), "--streams"),
         (Settings(rounds=0), "--rounds"),
         (Settings(prefill=(Prompts(1, 129),)), "--prefill"),
+        (Settings(mixed=(Mixed(3, 126),)), "--mixed"),
+        (Settings(mixed=(Mixed(4, 10),)), "--mixed"),
     ],
 )
 def test_what_the_engine_does_not_hold_is_refused(settings, flag):
@@ -40,7 +52,8 @@ def test_what_the_engine_does_not_hold_is_refused(settings, flag):
 
 
 def test_what_fits_is_taken():
-    Settings(prompt=100, tokens=156, prefill=(Prompts(9, 128),)).check(LIMITS)
+    mixed = (Mixed(3, 125), Mixed(0, 128))
+    Settings(prompt=100, tokens=156, prefill=(Prompts(9, 128),), mixed=mixed).check(LIMITS)
 
 
 @pytest.mark.parametrize("value", [0.0, -5.0, float("nan")])

@@ -31,6 +31,7 @@ from nacelle_engine.ops.gpu import (
     prefill_attention,
     quantise,
     rope_append,
+    static_gate_up,
 )
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.fp8 import Output
@@ -77,7 +78,11 @@ def kernels(architecture):
         ):
             yield op.kernel(shape, op.choices(shape)[0])
     if fp8:
-        yield decode_attention.kernel(plain, decode_attention.choices(plain, 8)[0], blocks=True)
+        for result in ("blocks", "static"):
+            choice = decode_attention.choices(plain, 8)[0]
+            yield decode_attention.kernel(plain, choice, result=result)
+        gate_up = static_gate_up.Shape(14336, 4096, architecture=architecture)
+        yield static_gate_up.kernel(gate_up, static_gate_up.choices(gate_up, 128)[0])
     yield from block_kernels(architecture)
 
 

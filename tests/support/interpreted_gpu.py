@@ -10,7 +10,7 @@ import ctypes
 import patched_once  # noqa: F401
 import torch
 
-from nacelle_engine.program import gpu, library_abi, replay
+from nacelle_engine.program import gpu, library_abi, mixed_sizes, replay
 from nacelle_engine.program.attention_library import BuiltLibrary
 from nacelle_engine.program.launch import LAUNCHES, KernelFile, LaunchList
 
@@ -50,8 +50,12 @@ def launch_list(lowered):
     )
 
 
-def open_interpreted(monkeypatch, rank, signature, lowered):
-    """The GpuProgram of a rank that holds weights, over the kernels of a lowering."""
+def open_interpreted(monkeypatch, rank, signature, lowered, *, captured_tokens=0):
+    """The GpuProgram of a rank that holds weights, over the kernels of a lowering.
+
+    captured_tokens: the largest mixed step that is captured; each size is interpreted once for it.
+    """
+    monkeypatch.setattr(mixed_sizes, "CAPTURED_TOKENS", captured_tokens)
     (rank / LAUNCHES).write_text(launch_list(lowered).model_dump_json(by_alias=True))
     for library in lowered.libraries:
         (rank / library.file).touch()
@@ -110,8 +114,12 @@ def _value(kind, address):
 def scaled_mm(x, columns, *, scale_a, scale_b, bias, out_dtype, use_fast_accum, out):
     """The formula, rounded once."""
     assert columns.stride(0) == 1, "the second matrix must lie column by column"
-    products = x.float() @ columns.float() * scale_a * scale_b
-    out.copy_((products if bias is None else products + bias.float()).to(out_dtype))
+
+    def run():
+        products = x.float() @ columns.float() * scale_a * scale_b
+        out.copy_((products if bias is None else products + bias.float()).to(out_dtype))
+
+    (run if _capturing is None else lambda: _capturing.append(run))()
 
 
 class Stream:

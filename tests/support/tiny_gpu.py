@@ -42,6 +42,9 @@ class Tiny:
     def libraries(self, spec, recipe):
         return {}
 
+    # The largest mixed step that is captured.
+    captured_tokens = 0
+
     def __init__(self, monkeypatch, rank, quantization=PER_TOKEN, config=CONFIG, **recipe):
         """A Llama of a config.json."""
         model, spec = random_model(config), read_spec(config)
@@ -71,7 +74,13 @@ class Tiny:
         chosen, _ = decide(every, times, "no GPU")
         self.lowered = lower(spec, recipe, chosen)
         self.planned = planned_steps(launch_list(self.lowered))
-        self.program = open_interpreted(monkeypatch, rank, signature_of(spec, recipe), self.lowered)
+        self.program = open_interpreted(
+            monkeypatch,
+            rank,
+            signature_of(spec, recipe),
+            self.lowered,
+            captured_tokens=self.captured_tokens,
+        )
 
     def class_of(self, step):
         """The numerics class of a step of spans (sequence, start, count)."""

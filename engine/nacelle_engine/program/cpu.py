@@ -1,6 +1,7 @@
 """A CPU bundle's compiled libraries, opened and ready to run."""
 
 import ctypes
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from nacelle_engine.errors import CorruptBundle
 from nacelle_engine.ops.kernels import bfloat16_kernel, load_kernels
 from nacelle_engine.precision import ComputeType
 from nacelle_engine.program.check import check_step
+from nacelle_engine.program.load_times import LoadTimes
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import KERNELS, WEIGHTS, ProgramSpec, Signature
 from nacelle_engine.program.step import StepInput
@@ -29,12 +31,14 @@ class CpuProgram:
         self._head = _open(rank, signature.head)
         kinds = {kind.name: _open(rank, kind) for kind in signature.kinds}
         self._layers = [(kinds[layer.program], layer.group) for layer in signature.layers]
+        began = time.perf_counter()
         weights = Dequantised(rank / WEIGHTS, self._kernels)
         self._embed_inputs = [weights.get(spec) for spec in signature.embed.weights]
         self._embed_inputs += rope_tables(signature)
         self._head_inputs = [weights.get(spec) for spec in signature.head.weights]
         self._layer_inputs = layer_weights(weights, signature)
         weights.finish()
+        self._weight_seconds = time.perf_counter() - began
         self._kv: list[torch.Tensor] = []
 
     @property
@@ -55,6 +59,14 @@ class CpuProgram:
         """Bytes of weights that a step of one token reads: layers and head, one embedding row."""
         used = [tensor for layer in self._layer_inputs for tensor in layer] + self._head_inputs
         return sum(tensor.nbytes for tensor in used)
+
+    @property
+    def load_times(self) -> LoadTimes:
+        """What loading took: bytes as the programs take them, dequantised."""
+        tensors = [*self._embed_inputs, *self._head_inputs]
+        tensors += [tensor for layer in self._layer_inputs for tensor in layer]
+        held = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+        return LoadTimes(weight_bytes=held, weight_seconds=self._weight_seconds)
 
     def allocate_kv(self, blocks: int) -> None:
         """Make the KV cache, in the compute type."""

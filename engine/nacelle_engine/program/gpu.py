@@ -1,6 +1,7 @@
 """A GPU bundle's launch list, opened and ready to run."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from nacelle_engine.program.driver import Function
 from nacelle_engine.program.graphs import Graphs, captured_sizes
 from nacelle_engine.program.launch import LaunchList, read_launches
 from nacelle_engine.program.library_abi import check_libraries
+from nacelle_engine.program.load_times import LoadTimes
+from nacelle_engine.program.mixed_sizes import MixedSize, fitting, sizes_for
 from nacelle_engine.program.planned_attention import Attentions
 from nacelle_engine.program.replay import Binder, Scope, Sizes
 from nacelle_engine.program.rope_table import rope_tables
@@ -20,8 +23,9 @@ from nacelle_engine.program.step import StepInput
 from nacelle_engine.program.step_arrays import (
     Arrays,
     decode_arrays,
-    empty_decode,
+    empty_step,
     is_decode,
+    mixed_arrays,
     sizes_of,
     step_arrays,
 )
@@ -31,7 +35,7 @@ from nacelle_engine.program.workspace import workspace
 
 
 class GpuProgram:
-    """A `Program` that replays launches, and decode steps as CUDA graphs.
+    """A `Program` that replays launches; decode and small mixed steps as CUDA graphs.
 
     Everything runs on a stream of its own, which waits for the caller's and is waited for.
     """
@@ -44,8 +48,15 @@ class GpuProgram:
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
         self._inputs = StepBuffers(bytes_needed(signature), self.device, self._cells)
-        self._graphs = Graphs(self._stream)
+        limits = signature.max_num_tokens, signature.max_batch_size
+        self._decode_sizes = captured_sizes(signature.max_batch_size)
+        self._mixed_sizes = sizes_for(self._launches, *limits)
+        self._decode: Graphs[int] = Graphs(self._stream)
+        self._mixed: Graphs[MixedSize] = Graphs(self._stream)
+        began = time.perf_counter()
         self._load_weights(rank)
+        self._weight_seconds = time.perf_counter() - began
+        self._capture_seconds = 0.0
         self._kv: list[torch.Tensor] = []
         self._decode_logits = torch.empty(
             signature.max_batch_size, signature.vocab_size, device=self.device
@@ -105,12 +116,24 @@ class GpuProgram:
         return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
 
     @property
+    def load_times(self) -> LoadTimes:
+        """What loading took, and capturing once there was a cache."""
+        scopes = [self._embed, *(scope for _, scope in self._layers), self._head]
+        tensors = [tensor for scope in scopes for tensor in scope.weights.values()]
+        return LoadTimes(
+            weight_bytes=sum({one.data_ptr(): one.nbytes for one in tensors}.values()),
+            weight_seconds=self._weight_seconds,
+            graphs=len(self._decode) + len(self._mixed),
+            capture_seconds=self._capture_seconds,
+        )
+
+    @property
     def launches(self) -> LaunchList:
         """What steps consist of."""
         return self._launches
 
     def allocate_kv(self, blocks: int) -> None:
-        """Make the KV cache, and capture the decode steps over it."""
+        """Make the KV cache, and capture decode and small mixed steps over it."""
         if self._kv and self._kv[0].shape[0] == blocks:
             for cache in self._kv:
                 cache.zero_()
@@ -123,29 +146,50 @@ class GpuProgram:
             self._kv.append(torch.zeros(shape, dtype=self._kv_dtype, device=self.device))
             self._cells.point("kv", self._kv[-1].data_ptr(), number)
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        began = time.perf_counter()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._capture()
+        self._capture_seconds = time.perf_counter() - began
 
-    @torch.inference_mode()
     def run(self, step: StepInput) -> torch.Tensor:
         """One step; the logits hold until the next one."""
+        return self._between_streams(step, self._run)
+
+    def run_launches(self, step: StepInput) -> torch.Tensor:
+        """The same step launch by launch, as those are run that no graph holds."""
+        return self._between_streams(step, self._run_launches)
+
+    @torch.inference_mode()
+    def _between_streams(
+        self, step: StepInput, run: Callable[[StepInput], torch.Tensor]
+    ) -> torch.Tensor:
         check_step(step, self.signature, self._kv[0].shape[0] if self._kv else 0)
         caller = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(caller)
         with torch.cuda.stream(self._stream):
-            logits = self._run(step)
+            logits = run(step)
         caller.wait_stream(self._stream)
         return logits
 
     def _run(self, step: StepInput) -> torch.Tensor:
         tokens, rows = len(step.token_ids), len(step.logits_rows)
         decode = is_decode(step)
-        if decode and rows <= (size := self._graphs.size_for(tokens)):
+        if decode and rows <= (size := self._decode_size(tokens)):
             self._send(step, self._decode_arrays(step, size))
-            self._graphs.replay(size)
+            self._decode.replay(size)
             return self._decode_logits[:rows]
-        logits = torch.empty(rows, self.signature.vocab_size, device=self.device)
-        index = self._launches.step_index(tokens, decode, len(step.seq_lens))
+        if not decode and (mixed := fitting(self._mixed_sizes, tokens, len(step.seq_lens))):
+            arrays = self._mixed_arrays(step, mixed)
+            self._send(step, arrays)
+            self._mixed.replay(mixed)
+            logits = self._new_logits(rows)
+            self._launch_head(sizes_of(arrays), logits)
+            return logits
+        return self._run_launches(step)
+
+    def _run_launches(self, step: StepInput) -> torch.Tensor:
+        logits = self._new_logits(len(step.logits_rows))
+        index = self._launches.step_index(len(step.token_ids), is_decode(step), len(step.seq_lens))
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
         self._send(step, arrays)
@@ -154,10 +198,22 @@ class GpuProgram:
         self._launch(index, sizes_of(arrays), logits)
         return logits
 
+    def _new_logits(self, rows: int) -> torch.Tensor:
+        return torch.empty(rows, self.signature.vocab_size, device=self.device)
+
+    def _decode_size(self, requests: int) -> int:
+        """The smallest captured batch that holds so many requests."""
+        return min(size for size in self._decode_sizes if size >= requests)
+
     def _decode_arrays(self, step: StepInput, size: int) -> Arrays:
         """The arrays of a step that the graph of `size` requests runs."""
         chosen = self._launches.steps[self._launches.step_index(size, decode=True)]
         return decode_arrays(step, size, self.signature.max_blocks, chosen.query_tile)
+
+    def _mixed_arrays(self, step: StepInput, size: MixedSize) -> Arrays:
+        """The arrays of a step that the graph of that size runs."""
+        chosen = self._launches.steps[self._launches.step_index(size.tokens, decode=False)]
+        return mixed_arrays(step, size, self.signature.max_blocks, chosen.query_tile)
 
     def _send(self, step: StepInput, arrays: Arrays) -> None:
         self._inputs.send(arrays)
@@ -167,21 +223,33 @@ class GpuProgram:
     def _launch(self, index: int, sizes: Sizes, logits: torch.Tensor) -> None:
         """Launch a step of the range `index`, whose inputs are sent."""
         self._cells.set_sizes(sizes)
-        self._cells.point("logits", logits.data_ptr())
         self._steps[index].run(sizes)
+        self._launch_head(sizes, logits)
+
+    def _launch_head(self, sizes: Sizes, logits: torch.Tensor) -> None:
+        """Launch what makes the logits of a step whose layers were launched."""
         if sizes["L"]:
+            self._cells.set_sizes(sizes)
+            self._cells.point("logits", logits.data_ptr())
             self._heads[self._launches.head_index(sizes["L"])].run(sizes)
 
     def _capture(self) -> None:
-        empty = empty_decode(len(self.signature.kv_groups))
-        self._graphs.clear()
-        # The largest first: smaller ones then fit into its memory.
-        for size in reversed(captured_sizes(self.signature.max_batch_size)):
+        """Capture every size, the largest first: smaller ones then fit into its memory."""
+        empty = empty_step(len(self.signature.kv_groups))
+        self._decode.clear()
+        self._mixed.clear()
+        for size in reversed(self._decode_sizes):
             arrays = self._decode_arrays(empty, size)
             index = self._launches.step_index(size, decode=True)
             self._inputs.send(arrays)
             launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
-            self._graphs.capture(size, launch)
+            self._decode.capture(size, launch)
+        for mixed in reversed(self._mixed_sizes):
+            arrays = self._mixed_arrays(empty, mixed)
+            index = self._launches.step_index(mixed.tokens, decode=False)
+            self._inputs.send(arrays)
+            launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
+            self._mixed.capture(mixed, launch)
 
     @property
     def _kv_dtype(self) -> torch.dtype:

@@ -1,23 +1,26 @@
-"""Decode steps as CUDA graphs: captured once for some batch sizes, replayed for all up to them."""
+"""Steps as CUDA graphs: captured once for some sizes, replayed for all that fit one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 import torch
 
+Size = TypeVar("Size", bound=Hashable)
+
 
 def captured_sizes(max_batch_size: int) -> tuple[int, ...]:
-    """1, 2, 4, 8, 16, 24, ... and the largest batch itself."""
+    """Batches of decode steps: 1, 2, 4, 8, 16, 24, ... and the largest batch itself."""
     sizes = [size for size in (1, 2, 4, *range(8, max_batch_size, 8)) if size < max_batch_size]
     return (*sizes, max_batch_size)
 
 
-class Graphs:
-    """One graph a batch size; all are captured on one stream and share their memory."""
+class Graphs(Generic[Size]):
+    """One graph a size of step; all are captured on one stream and share their memory."""
 
     def __init__(self, stream: torch.cuda.Stream) -> None:
         self._stream = stream
         self._pool = torch.cuda.graph_pool_handle()
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._graphs: dict[Size, torch.cuda.CUDAGraph] = {}
 
     def clear(self) -> None:
         """Forget every graph: what they were captured over is gone."""
@@ -25,7 +28,7 @@ class Graphs:
         # A pool dies with the last graph that was captured into it.
         self._pool = torch.cuda.graph_pool_handle()
 
-    def capture(self, size: int, launch: Callable[[], None]) -> None:
+    def capture(self, size: Size, launch: Callable[[], None]) -> None:
         """Capture what `launch` launches on the current stream; it is run once before."""
         launch()
         self._stream.synchronize()
@@ -37,10 +40,10 @@ class Graphs:
             graph.capture_end()
         self._graphs[size] = graph
 
-    def size_for(self, requests: int) -> int:
-        """The smallest captured size that holds so many requests."""
-        return min(size for size in self._graphs if size >= requests)
+    def __len__(self) -> int:
+        """How many were captured."""
+        return len(self._graphs)
 
-    def replay(self, size: int) -> None:
+    def replay(self, size: Size) -> None:
         """Run a captured step on the current stream."""
         self._graphs[size].replay()

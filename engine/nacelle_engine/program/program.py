@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 
+from nacelle_engine.program.load_times import LoadTimes
 from nacelle_engine.program.signature import Signature, read_signature
 from nacelle_engine.program.step import StepInput
 
@@ -23,6 +24,11 @@ class Program(Protocol):
     @property
     def weight_bytes_per_token(self) -> int:
         """Bytes of weights that a step of one token reads: layers and head, one embedding row."""
+        ...
+
+    @property
+    def load_times(self) -> LoadTimes:
+        """What loading took; graphs are captured when the KV cache is made."""
         ...
 
     def allocate_kv(self, blocks: int) -> None:

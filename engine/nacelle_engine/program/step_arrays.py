@@ -5,8 +5,9 @@ import torch
 from numpy.typing import NDArray
 
 from nacelle_engine.program.launch import Symbol
+from nacelle_engine.program.mixed_sizes import MixedSize
 from nacelle_engine.program.step import StepInput
-from nacelle_engine.program.tiles import padded, tiles
+from nacelle_engine.program.tiles import most_tiles, padded, tiles
 
 Array = NDArray[np.int64] | NDArray[np.int32]
 Arrays = dict[str, Array]
@@ -62,8 +63,36 @@ def decode_arrays(step: StepInput, size: int, width: int, query_tile: int = 0) -
     return arrays
 
 
-def empty_decode(groups: int) -> StepInput:
-    """A decode step of no request: what graphs are captured with, once it is padded."""
+def mixed_arrays(step: StepInput, size: MixedSize, width: int, query_tile: int) -> Arrays:
+    """The arrays of a mixed step, as a captured graph of that size has them.
+
+    Tokens that are added belong to no request: their K and V go to block 0, which belongs to
+    nobody, and no tile of queries covers them. Requests that are added have no token. Tiles are as
+    many as the size can have, tables `width` blocks wide. The rows of logits are as they are and
+    come last: the graph ends before the head, and finds all else where it was captured.
+    """
+    borders = np.full(size.requests + 1, step.q_start[-1].item(), dtype=np.int32)
+    borders[: len(step.q_start)] = step.q_start.numpy()
+    most = most_tiles(size.tokens, size.requests, query_tile)
+    request, first = padded(tiles(step.q_start.numpy(), query_tile), most)
+    return {
+        "token_ids": _padded(_host_tokens(step), size.tokens),
+        "positions": _padded(step.positions, size.tokens),
+        "slots": _padded(step.slots, size.tokens),
+        "q_start": borders,
+        "seq_lens": _padded(step.seq_lens, size.requests),
+        "tile_request": request,
+        "tile_first": first,
+        **{
+            f"block_table.{group}": _padded(table[:, :width], size.requests, width)
+            for group, table in enumerate(step.block_tables)
+        },
+        "logits_rows": step.logits_rows.numpy(),
+    }
+
+
+def empty_step(groups: int) -> StepInput:
+    """A step of no request: what graphs are captured with, once it is padded."""
     none = torch.zeros(0, dtype=torch.int64)
     return StepInput(
         token_ids=none,

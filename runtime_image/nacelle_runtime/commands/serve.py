@@ -160,6 +160,7 @@ def _summary(
         f"{quantization.algorithm}, {quantization.compute_type}, {ready.threads} threads",
         f"KV cache  {ready.kv_tokens} tokens; at most {ready.input_len} in, "
         f"{ready.sequence_len} a sequence",
+        f"loaded    {ready.loaded}",
         f"ready     in {seconds:.1f} s (the core: {ready.loading_seconds:.1f} s)",
         f"URL       {url}/v1",
     ]

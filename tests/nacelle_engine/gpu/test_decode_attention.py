@@ -187,7 +187,7 @@ def test_the_result_as_fp8_blocks(choice, heads, dim):
     model = shape(heads, 2, dim)
     inputs = step(model, [(1, length) for length in LENGTHS])
     wanted, _ = expected(model, inputs)
-    kernel = decode_attention.kernel(model, choice, blocks=True)
+    kernel = decode_attention.kernel(model, choice, result="blocks")
     floats, counts = workspace(model, choice, len(LENGTHS))
     codes = torch.full((len(LENGTHS), heads * dim), 0x7F, dtype=torch.uint8)
     scales = torch.full((2, 256), torch.nan)
@@ -203,5 +203,30 @@ def test_the_result_as_fp8_blocks(choice, heads, dim):
     torch.testing.assert_close(scales[:, : len(LENGTHS)], wanted_scales, rtol=2e-3, atol=0)
     found = dequantised(codes.view(torch.float8_e4m3fn), scales[:, : len(LENGTHS)])
     # E4M3 has 3 bits behind the point: at most 1/16 of an element, 2.6 % in the root mean square.
+    assert float((found - wanted).norm() / wanted.norm()) < 0.035
+    assert not tensors["counters"].any()
+
+
+@pytest.mark.parametrize("choice", [Choice(64, 1, 64), Choice(16, 16, 16), CHOICES[-1]])
+@pytest.mark.parametrize(("heads", "dim"), [(6, 64), (34, 32)])
+def test_the_result_as_fp8_with_a_static_scale(choice, heads, dim):
+    model = shape(heads, 2, dim)
+    inputs = step(model, [(1, length) for length in LENGTHS])
+    wanted, _ = expected(model, inputs)
+    # Some values are beyond what the scale can hold.
+    scale = wanted.abs().max()[None] / 600
+    kernel = decode_attention.kernel(model, choice, result="static")
+    floats, counts = workspace(model, choice, len(LENGTHS))
+    codes = torch.full((len(LENGTHS), heads * dim), 0x7F, dtype=torch.uint8)
+    tensors = {
+        **inputs,
+        "a_codes": codes.view(torch.float8_e4m3fn),
+        "static_scale": scale,
+        "partial": torch.full((floats,), torch.nan),
+        "counters": torch.zeros(counts, dtype=torch.int32),
+    }
+    run(kernel, {name: tensors[name] for name in kernel.arguments}, R=len(LENGTHS))
+    found = codes.view(torch.float8_e4m3fn).float() * scale
+    wanted = wanted.clamp(-448 * scale, 448 * scale)
     assert float((found - wanted).norm() / wanted.norm()) < 0.035
     assert not tensors["counters"].any()

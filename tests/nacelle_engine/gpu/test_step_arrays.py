@@ -4,8 +4,16 @@ import torch
 
 from nacelle_engine.program.graphs import captured_sizes
 from nacelle_engine.program.launch import ONE, Size
+from nacelle_engine.program.mixed_sizes import MixedSize
 from nacelle_engine.program.step import StepInput
-from nacelle_engine.program.step_arrays import decode_arrays, is_decode, sizes_of, step_arrays
+from nacelle_engine.program.step_arrays import (
+    decode_arrays,
+    empty_step,
+    is_decode,
+    mixed_arrays,
+    sizes_of,
+    step_arrays,
+)
 
 
 def step_of(counts, tables, rows):
@@ -72,3 +80,32 @@ def test_captured_sizes_end_with_the_largest_batch():
 def test_a_size_is_rounded_up():
     assert Size(symbol="T", divisor=8, times=3).of({"T": 17}) == 9
     assert ONE.of({}) == 1
+
+
+def test_tokens_added_to_a_mixed_step_are_of_no_request_and_write_to_block_0():
+    arrays = mixed_arrays(MIXED, MixedSize(32, 5), 4, 16)
+    assert sizes_of(arrays) == {"T": 32, "R": 5, "L": 2, "Q": 6, "W": 4}
+    assert arrays["slots"].tolist() == [*range(64, 85), *[0] * 11]
+    assert arrays["q_start"].tolist() == [0, 1, 21, 21, 21, 21]
+    assert arrays["seq_lens"].tolist() == [41, 60, 40, 0, 0]
+    assert arrays["tile_request"].tolist() == [1, 0, 1, -1, -1, -1]
+    assert arrays["block_table.1"].tolist() == [
+        [1, 0, 0, 0],
+        [2, 0, 0, 0],
+        [3, 0, 0, 0],
+        *[[0] * 4] * 2,
+    ]
+
+
+def test_a_captured_step_finds_all_but_its_rows_of_logits_where_they_were():
+    size = MixedSize(32, 5)
+    shapes = [
+        {name: array.shape for name, array in mixed_arrays(step, size, 4, 16).items()}
+        for step in (
+            MIXED,
+            step_of([1, 4], [[[4], [6]], [[1], [2]]], [0, 1, 2, 3, 4]),
+            empty_step(2),
+        )
+    ]
+    assert [list(one)[-1] for one in shapes] == ["logits_rows"] * 3
+    assert len({tuple(sorted({**one, "logits_rows": ()}.items())) for one in shapes}) == 1

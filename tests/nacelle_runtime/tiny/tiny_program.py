@@ -9,6 +9,8 @@ import time
 
 import torch
 
+from nacelle_engine.program.load_times import LoadTimes
+
 # Tensors so small are slower with more threads.
 torch.set_num_threads(1)
 
@@ -23,6 +25,7 @@ class TinyProgram:
     """Serves StepInput as a compiled program does; `step_seconds` makes its steps slow."""
 
     device = torch.device("cpu")
+    load_times = LoadTimes(weight_bytes=2_000_000, weight_seconds=0.5)
     kv_bytes_per_block = 2 * SIZE * HEADS * WIDTH * 8
 
     def __init__(self, step_seconds=0.0):

@@ -6,8 +6,10 @@ from nacelle_builder.compile.gpu.place import Candidate, Place, invariant, range
 from nacelle_builder.numerics import step_classes
 from nacelle_engine.model.spec import LayerKind, ModelSpec
 from nacelle_engine.ops.gpu import decode_attention, prefill_attention
+from nacelle_engine.ops.gpu.attention_output import Result
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
-from nacelle_engine.precision import Fp8OrNone
+from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
+from nacelle_engine.program.launch import NumericsClass
 from nacelle_engine.recipe import Recipe
 
 
@@ -68,16 +70,25 @@ def _decode_places(
 ) -> list[Place]:
     classes, made = step_classes(spec, recipe), []
     for first, last in ranges(recipe.limits.max_batch_size):
-        blocks = classes.of(last, decode=True) == "block"
-        name = "block_attention" if blocks else "decode_attention"
-        made.append(Place(name, first, last, _decode(shape, last, blocks=blocks), kind.name))
+        numerics = classes.of(last, decode=True)
+        name = "block_attention" if numerics == "block" else "decode_attention"
+        result = attention_result(numerics, recipe)
+        made.append(Place(name, first, last, _decode(shape, last, result), kind.name))
     return made
 
 
-def _decode(shape: AttentionShape, requests: int, *, blocks: bool) -> tuple[Candidate, ...]:
+def attention_result(numerics: NumericsClass, recipe: Recipe) -> Result:
+    """What a decode step's attention gives, for the projection after it."""
+    if numerics == "block":
+        return "blocks"
+    static = recipe.quantization.algorithm == QuantizationAlgorithm.FP8
+    return "static" if static and numerics == "quantised" else "bf16"
+
+
+def _decode(shape: AttentionShape, requests: int, result: Result) -> tuple[Candidate, ...]:
     made = []
     for choice in decode_attention.choices(shape, requests):
         partial, counters = decode_attention.workspace(shape, choice, requests)
-        kernel = decode_attention.kernel(shape, choice, blocks=blocks)
+        kernel = decode_attention.kernel(shape, choice, result=result)
         made.append(Candidate(kernel, partial=partial, counters=counters))
     return tuple(made)

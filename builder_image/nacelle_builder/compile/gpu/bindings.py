@@ -72,7 +72,11 @@ _PROMPTS: Final[Names] = {"q": buffer("q"), "out": buffer("attention")}
 _PLACES: Final[Mapping[str, Names]] = {
     "embed": {"table": weight("embedding")},
     "qkv": {"norm": weight("input_norm"), "out": buffer("qkv"), **_linear("qkv")},
-    "decode_attention": {"out": buffer("attention")},
+    "decode_attention": {
+        "out": buffer("attention"),
+        "a_codes": buffer("attention_codes"),
+        **_static("dense"),
+    },
     "dense": {"a": buffer("attention"), "out": buffer("delta"), **_linear("dense")},
     "attention_residual": {"norm": weight("attention_out_norm")},
     "gate_up": {"norm": weight("post_norm"), "out": buffer("inner"), **_linear("gate_up")},
@@ -106,6 +110,11 @@ _PLACES: Final[Mapping[str, Names]] = {
         "gate_up_scale": weight("gate_up_scale"),
         "out": buffer("inner_codes"),
         **_static("down"),
+    },
+    "static_gate_up": {
+        "input_scale": weight("gate_up_input_scale"),
+        **_static("down"),
+        **_linear("gate_up"),
     },
     "logits": {"norm": weight("final_norm"), **_linear("lm_head")},
 }

@@ -125,7 +125,7 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
         which = _Which([*ends, *any_step], limits.max_num_tokens, prompts=True)
         steps = _steps(plan, kinds, classes, which) + steps
     if ends := plan.ends("decode_attention", "block_attention"):
-        ends += [*plan.ends("block_qkv"), *any_step]
+        ends = sorted({*ends, *plan.ends("block_qkv", "static_gate_up"), *any_step})
         which = _Which(ends, limits.max_batch_size, decode=True)
         steps = _steps(plan, kinds, classes, which) + steps
     heads = [
@@ -213,6 +213,8 @@ _Attention = Callable[[Plan, int], Launches]
 def _layer(plan: Plan, size: int, numerics: NumericsClass, which: _Which) -> Launches:
     if numerics == "block":
         return _block_layer(plan, size)
+    if which.decode and numerics == "quantised" and plan.static:
+        return _static_layer(plan, size)
     attention = _decode_attention if which.decode else _ragged_attention
     if which.prompts and plan.maybe("prompt_attention", size):
         attention = _prompt_attention
@@ -265,6 +267,29 @@ def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
         plan.matmul("inner_codes", "down", "delta", size),
         *plan.maybe("mlp_residual", size),
         plan.launch("next_quantise", size),
+    )
+
+
+def _static_layer(plan: Plan, size: int) -> Launches:
+    """A decode step with static scales: what makes a linear's input writes its codes itself."""
+    return (
+        plan.matmul("hidden_codes", "qkv", "qkv"),
+        *_decode_attention(plan, size),
+        plan.matmul("attention_codes", "dense", "delta"),
+        *plan.maybe("attention_residual", size),
+        plan.launch("post_quantise", size),
+        *_static_gate_up(plan, size),
+        plan.matmul("inner_codes", "down", "delta"),
+        *plan.maybe("mlp_residual", size),
+        plan.launch("next_quantise", size),
+    )
+
+
+def _static_gate_up(plan: Plan, size: int) -> Launches:
+    """One launch; two where the hidden size suits no kernel of ours."""
+    return plan.maybe("static_gate_up", size) or (
+        plan.matmul("hidden_codes", "gate_up", "gate_up"),
+        plan.launch("act_quantise", size),
     )
 
 

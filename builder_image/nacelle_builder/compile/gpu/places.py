@@ -28,6 +28,7 @@ from nacelle_engine.ops.gpu import (
     norm_residual,
     quantise,
     rope_append,
+    static_gate_up,
 )
 from nacelle_engine.ops.gpu.fp8 import Output
 from nacelle_engine.ops.gpu.kernel import Kernel
@@ -61,6 +62,7 @@ def places(
         *_fused(spec, recipe),
         *_block(spec, recipe),
         *_quantised(spec, recipe),
+        *_static(spec, recipe),
         *_logits(spec, recipe),
     )
     if not invariant(recipe):
@@ -180,6 +182,23 @@ def _quantised_steps(spec: ModelSpec, recipe: Recipe, first: int, last: int) -> 
         _place("act_quantise", first, last, act),
         _place("next_quantise", first, last, normed),
     ]
+
+
+def _static(spec: ModelSpec, recipe: Recipe) -> list[Place]:
+    """What decode steps with static scales do beside the library's products."""
+    if recipe.quantization.algorithm != QuantizationAlgorithm.FP8 or invariant(recipe):
+        return []
+    classes = step_classes(spec, recipe)
+    shape = static_gate_up.Shape(
+        spec.intermediate_size, spec.hidden_size, spec.activation, recipe.architecture
+    )
+    made = []
+    for first, last in ranges(recipe.limits.max_batch_size):
+        choices = static_gate_up.choices(shape, last)
+        if choices and classes.of(last, decode=True) == "quantised":
+            kernels = [static_gate_up.kernel(shape, choice) for choice in choices]
+            made.append(_place("static_gate_up", first, last, kernels))
+    return made
 
 
 def raw_products(spec: ModelSpec, recipe: Recipe, size: int) -> bool:

@@ -7,8 +7,9 @@ out[r, h] = sum over p - window < i <= p of softmax_i(cap(q' . k'_i * scale)) v_
 
 qkv bf16 [R, (heads + 2 kv_heads) D]; rope fp32 [S, E]; kv [B, 2, kv_heads, 32, D]; kv_scales
 fp32 [2]; q_norm, k_norm bf16 [D]; block_table int32 [R, W]; seq_lens int32 [R]; out bf16
-[R, heads D], or instead a_codes FP8 [R, heads D] and a_scales fp32 [kv_heads, 256]
-(attention_output.py). seq_lens[r] = 0 is padding: only its row of out is written, with zeros.
+[R, heads D], or instead a_codes FP8 [R, heads D] with static_scale fp32 [1] or with a_scales fp32
+[kv_heads, 256] (attention_output.py). seq_lens[r] = 0 is padding: only its row of out is written,
+with zeros.
 partial fp32 and counters int32 (`workspace` gives their sizes) serve the merge of the splits;
 counters are 0 before the first launch and are left so.
 
@@ -25,8 +26,8 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from nacelle_engine.ops.gpu import prefill_attention, rope_append
-from nacelle_engine.ops.gpu.attention_output import put_all
+from nacelle_engine.ops.gpu import attention_output, prefill_attention, rope_append
+from nacelle_engine.ops.gpu.attention_output import Result, put_all
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.capability import depends, require_fp8, shared_memory
 from nacelle_engine.ops.gpu.kernel import Kernel
@@ -113,26 +114,26 @@ def workspace(shape: AttentionShape, choice: Choice, requests: int) -> tuple[int
     return pairs * choice.splits * shape.group * (shape.block_dim + STATE.value), pairs
 
 
-def kernel(shape: AttentionShape, choice: Choice, *, blocks: bool = False) -> Kernel:
-    """Grid (R, kv_heads, splits). blocks: the result is a_codes and a_scales, not out."""
+def kernel(shape: AttentionShape, choice: Choice, *, result: Result = "bf16") -> Kernel:
+    """Grid (R, kv_heads, splits)."""
     tile = f"k{choice.keys}_s{choice.splits}_l{choice.least}_w{choice.warps}_p{choice.stages}"
     tile += "_early" if choice.early else ""
     split = choice.splits > 1
-    results = {"out": "*bf16"}
-    if blocks:
+    if result != "bf16":
         require_fp8(shape.architecture, "quantization.algorithm")
-        results = {"a_codes": "*fp8e4nv", "a_scales": "*fp32"}
+    results = attention_output.arguments(result)
+    given = {name: kind for name, kind in results.items() if kind is not None}
     return Kernel(
-        name=f"decode_attention_{shape.name}{'_blocks' if blocks else ''}_{tile}",
+        name=f"decode_attention_{shape.name}{'' if result == 'bf16' else '_' + result}_{tile}",
         function=decode_attention,
         arguments={
             **shape.arguments({"qkv": "*bf16", "rope": "*fp32"}, norms=True),
-            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", **results},
+            **{"block_table": "*i32", "W": "i32", "seq_lens": "*i32", **given},
             **({"partial": "*fp32", "counters": "*i32"} if split else {}),
         },
         constants={
             **shape.absent(norms=True),
-            **({"out": None} if blocks else {"a_codes": None, "a_scales": None}),
+            **dict.fromkeys(name for name in results if name not in given),
             **({} if split else {"partial": None, "counters": None}),
             "HEADS": shape.heads,
             "KV_HEADS": shape.kv_heads,
@@ -171,6 +172,7 @@ def decode_attention(
     out,
     a_codes,
     a_scales,
+    static_scale,
     partial,
     counters,
     HEADS: tl.constexpr,
@@ -242,7 +244,7 @@ def decode_attention(
     places = (request * HEADS + kv_head * GROUP + row) * D + column
     if length == 0:
         zeros = tl.zeros([ROWS, BLOCK_D], tl.float32)
-        put_all(zeros, places, live, out, a_codes, a_scales, request, kv_head)
+        put_all(zeros, places, live, out, a_codes, a_scales, static_scale, request, kv_head)
         return
 
     # FP8 converts to fp16 exactly, and by an instruction of its own.
@@ -287,7 +289,7 @@ def decode_attention(
     v_scale = 1.0 if kv_scales is None else tl.load(kv_scales + 1)
     if active == 1:
         acc = acc * (v_scale / total)[:, None]
-        put_all(acc, places, live, out, a_codes, a_scales, request, kv_head)
+        put_all(acc, places, live, out, a_codes, a_scales, static_scale, request, kv_head)
         return
     if partial is not None:
         pair = request * KV_HEADS + kv_head
@@ -306,6 +308,7 @@ def decode_attention(
                 out,
                 a_codes,
                 a_scales,
+                static_scale,
                 HEADS,
                 GROUP,
                 SPLITS,

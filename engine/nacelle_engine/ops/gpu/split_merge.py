@@ -40,6 +40,7 @@ def merge(
     out,
     a_codes,
     a_scales,
+    static_scale,
     HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     SPLITS: tl.constexpr,
@@ -48,7 +49,7 @@ def merge(
 ):
     """Store [GROUP, D] (attention_output.py) from the states of `active` splits, up to SPLITS."""
     FEWER: tl.constexpr = min(_FEW, SPLITS)
-    where = (out, a_codes, a_scales)
+    where = (out, a_codes, a_scales, static_scale)
     # A short context pays for few states only.
     if active <= FEWER:
         _merge(states, active, v_scale, request, kv_head, where, HEADS, GROUP, FEWER, D, BLOCK_D)
@@ -70,7 +71,7 @@ def _merge(
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    out, a_codes, a_scales = where
+    out, a_codes, a_scales, static_scale = where
     ROWS: tl.constexpr = triton.next_power_of_2(GROUP)
     WIDTH: tl.constexpr = min(BLOCK_D, max(16, _AT_ONCE // (SPLITS * ROWS)))
     split = tl.arange(0, SPLITS)[:, None]
@@ -88,10 +89,13 @@ def _merge(
         if BLOCK_D > D:
             heads = heads & (column < D)[None, :]
         part = _merged(place, share, live, column)
-        put_all(part, target + column[None, :], heads, out, a_codes, a_scales, request, kv_head)
+        places = target + column[None, :]
+        put_all(part, places, heads, out, a_codes, a_scales, static_scale, request, kv_head)
         return
     inverse = 1.0
-    if a_codes is not None:
+    if static_scale is not None:
+        inverse = 1.0 / tl.load(static_scale)
+    elif a_codes is not None:
         # A pass for the scale, then one for the codes: the states are in L1 by then.
         peak = 0.0
         for start in tl.static_range(0, BLOCK_D, WIDTH):
