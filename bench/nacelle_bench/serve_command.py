@@ -29,7 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--top-k", type=int, default=0)
     parser.add_argument("--warm-up", type=int, default=8, help="requests before each row")
-    parser.add_argument("--seed", type=int, default=0, help="of prompts, times and draws")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of prompts, times and draws; over HTTP another for each run, or prefixes are known",
+    )
     parser.add_argument("--first-ms", type=float, help="goodput: the first token comes within it")
     parser.add_argument(
         "--between-ms", type=float, help="goodput: the others come within it, on average"

@@ -7,29 +7,30 @@ from nacelle_bench.svg import Chart, Point, Series
 
 
 def serve_charts(runs: Sequence[ServeRun], peers: Sequence[PeerRun]) -> dict[str, Chart]:
-    """File name -> chart; none without a run that kept requests running."""
-    rates = [Series(_name(run), _points(run.rows, "output_tok_s")) for run in runs]
-    rates = [one for one in rates if one.points]
-    if not rates:
-        return {}
+    """File name -> chart, of what there are figures for."""
+    rates = [
+        Series(_name(run), points) for run in runs if (points := _points(run.rows, "output_tok_s"))
+    ]
     latencies = [
         Series(f"{_name(run)}, {of}", points)
         for run in runs
         for of, column in (("mean", "itl_ms_mean"), ("99th percentile", "itl_ms_p99"))
         if (points := _points(run.rows, column))
     ]
+    conditions = " ".join(f"{peer.name}: {peer.conditions}." for peer in peers)
+    across, made = "requests at once", {}
+    if rates:
+        title = "Tokens answered a second"
+        made["serve-rate.svg"] = Chart(title, across, "tokens/s", tuple(rates))
+    if not latencies:
+        return made
     latencies += [
         Series(peer.name, tuple((float(row["batch"]), float(row["step_ms"])) for row in peer.rows))
         for peer in peers
     ]
-    conditions = " ".join(f"{peer.name}: {peer.conditions}." for peer in peers)
-    across = "requests at once"
-    return {
-        "serve-rate.svg": Chart("Tokens answered a second", across, "tokens/s", tuple(rates)),
-        "serve-latency.svg": Chart(
-            "Time between the tokens of an answer", across, "ms", tuple(latencies), conditions
-        ),
-    }
+    title = "Time between the tokens of an answer"
+    made["serve-latency.svg"] = Chart(title, across, "ms", tuple(latencies), conditions)
+    return made
 
 
 def _name(run: ServeRun) -> str:
@@ -41,5 +42,5 @@ def _points(rows: Sequence[Row], column: str) -> tuple[Point, ...]:
     return tuple(
         (float(row["concurrency"]), float(row[column]))
         for row in rows
-        if row["concurrency"] and row[column] is not None
+        if row["concurrency"] and row.get(column) is not None
     )

@@ -1,5 +1,6 @@
 """Drives a core at its socket: token ids in, token ids out, no frontend between."""
 
+import secrets
 import selectors
 import socket
 import time
@@ -56,13 +57,15 @@ class CoreDriver:
     def _drive(self, load: Load) -> list[Seen]:
         prompts, times = list(load.prompts(self.ready.vocabulary)), list(load.times())
         seen: list[Seen] = []
+        # A prefix cache of its own: no run finds the prompts of one before.
+        salt = secrets.token_hex(8)
         first, running, start = self._sent, 0, time.monotonic()
         while len(seen) < load.requests or running:
             now = time.monotonic()
             while len(seen) < load.requests and running < load.most:
                 if start + times[len(seen)] > now:
                     break
-                self._submit(load, prompts[len(seen)], now)
+                self._submit(load, prompts[len(seen)], salt, now)
                 seen.append(Seen(now))
                 running += 1
             due = len(seen) < load.requests and running < load.most
@@ -78,9 +81,9 @@ class CoreDriver:
                 if isinstance(message, Ready):
                     return message
 
-    def _submit(self, load: Load, prompt: list[int], now: float) -> None:
+    def _submit(self, load: Load, prompt: list[int], salt: str, now: float) -> None:
         ending = Ending(load.answer)
-        self._send(Submit(self._sent, prompt, load.sampling, ending, 0, None, "", now))
+        self._send(Submit(self._sent, prompt, load.sampling, ending, 0, None, salt, now))
         self._sent += 1
 
     def _account(self) -> Engine:

@@ -28,6 +28,9 @@ class Received:
     opened: list[int]
     closed: list[int]
 
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.opened or self.closed)
+
 
 class Connections:
     """All frontends on one listening socket, each known by a number."""
@@ -41,11 +44,11 @@ class Connections:
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, None)
 
-    def receive(self, *, wait: bool) -> Received:
-        """What has arrived; with `wait`, sleeps until something does."""
+    def receive(self, wait: float | None) -> Received:
+        """What has arrived; sleeps at most `wait` seconds until something does, or without end."""
         received = Received([], [], self._dropped)
         self._dropped = []
-        for key, events in self._selector.select(None if wait and not received.closed else 0):
+        for key, events in self._selector.select(0 if received.closed else wait):
             if key.data is None:
                 received.opened.append(self._accept())
                 continue

@@ -12,6 +12,9 @@ from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refused, Submit, ToCore
 
+# Seconds without a request until the scheduler's accounts are checked.
+_QUIET = 1.0
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -43,9 +46,12 @@ class Loop:
     def receive(self) -> None:
         """Take in messages and changes of connections; sleeps when there is nothing to run."""
         idle = self.scheduler.idle
-        if idle and __debug__:
-            self.scheduler.check()
-        received = self.connections.receive(wait=idle)
+        received = self.connections.receive(_QUIET if idle else 0)
+        if idle and not received:
+            # It looks at every block of the cache: who comes right after an answer waits for none.
+            if __debug__:
+                self.scheduler.check()
+            received = self.connections.receive(None)
         for connection in received.opened:
             self.connections.send(connection, self.ready)
         for connection, message in received.messages:

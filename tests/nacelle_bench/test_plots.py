@@ -86,6 +86,13 @@ def test_a_server_is_drawn_by_how_many_requests_it_runs_beside_the_peer(tmp_path
     assert latency["P"].points == ((1, 3.56),)
 
 
+def test_a_server_without_rates_is_drawn_by_its_latency_alone(tmp_path):
+    rows = [{"concurrency": 1, "itl_ms_mean": 2.5, "itl_ms_p99": 2.7}]
+    assert list(charts(read_records(write(tmp_path, run={**SERVE, "rows": rows})))) == [
+        "serve-latency.svg"
+    ]
+
+
 def test_a_layer_needs_all_four_products():
     rows = [{"op": op, "tokens": 1, "us": 2.0} for op in ("qkv", "o", "gate_up", "down", "head")]
     assert layer_microseconds([*rows, {"op": "qkv", "tokens": 8, "us": 9.0}]) == ((1, 8.0),)

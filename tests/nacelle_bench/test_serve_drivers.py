@@ -54,6 +54,14 @@ def test_a_core_is_driven_at_its_socket(server, tmp_path):
     assert "itl_ms_p99" in table.text()
 
 
+def test_a_run_finds_no_prompt_of_the_one_before(server):
+    flags = ("--requests", "4", "--prompt", "70", "--concurrency", "1")
+    before = server.metric("nacelle_prefix_hit_tokens_total")
+    for _ in range(2):
+        bench(server.core_socket(), *flags)
+    assert server.metric("nacelle_prefix_hit_tokens_total") == before
+
+
 def test_requests_arrive_at_a_rate(server):
     table = bench(server.core_socket(), "--requests", "20", "--rate", "40")
     check(table.rows, 4.5)

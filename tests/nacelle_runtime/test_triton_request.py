@@ -26,7 +26,7 @@ from nacelle_runtime.frontends.triton.request import TextRequest, TokenRequest, 
 from nacelle_runtime.request import Logprob
 from nacelle_runtime.wire import Output, Ready
 
-READY = Ready("k", 300, 400, 260, 1000, 1, 0.0)
+READY = Ready("k", 300, 400, 260, 1000, 1, 0.0, "")
 TEXT = {"text_input": "Hi", "max_tokens": 5}
 TOKENS = {"input_ids": [1, 2], "input_lengths": 2, "request_output_len": 5}
 
