@@ -11,7 +11,8 @@ from nacelle_engine.limits import TOKENS_PER_BLOCK, Limits
 from nacelle_engine.precision import Determinism, Quantization
 from nacelle_engine.result import Accuracy
 
-FORMAT_VERSION: Final = 1
+# 2: a large file's digest is made of its pieces'.
+FORMAT_VERSION: Final = 2
 
 
 class Target(Frozen):
@@ -23,7 +24,7 @@ class Target(Frozen):
 
 
 class FileEntry(Frozen):
-    """One file of the bundle: its path inside it, size in bytes and SHA-256."""
+    """One file: its path inside the bundle, its size in bytes, and bundle.file_digests' digest."""
 
     path: str
     size: int = Field(ge=0)
@@ -78,7 +79,7 @@ class Provenance(Frozen):
 class Manifest(Frozen):
     """A sealed bundle in one file; its digest is the SHA-256 of manifest.json's bytes."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     target: Target
     abi: str

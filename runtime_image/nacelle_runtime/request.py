@@ -44,6 +44,12 @@ class Logprob(NamedTuple):
     values: list[float]
 
 
+# Below it a temperature is 0 in float32; the draw there is greedy long before.
+COLDEST = 1e-30
+# Below it top_p keeps the one likeliest token, whatever it is: no vocabulary has 1e9 ids.
+NARROWEST = 1e-9
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a token is drawn; the defaults change nothing. sampling/ has the formulas.

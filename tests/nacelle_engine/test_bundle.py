@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from nacelle_engine import bundle as bundle_module
 from nacelle_engine.abi import ABI
 from nacelle_engine.arch import Architecture
 from nacelle_engine.bundle import (
@@ -77,6 +78,18 @@ def test_damage_is_named(tmp_path, damage, message):
     damage(tmp_path)
     with pytest.raises(CorruptBundle, match=message):
         verify_files(read_bundle(tmp_path))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 21])
+def test_a_files_digest_is_its_own_or_that_of_its_pieces(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(bundle_module, "PIECE_BYTES", 8)
+    monkeypatch.setattr(bundle_module, "_READ_BYTES", 3)
+    data = bytes(range(size))
+    (tmp_path / "f").write_bytes(data)
+    pieces = [hashlib.sha256(data[at : at + 8]) for at in range(0, max(size, 1), 8)]
+    whole = hashlib.sha256(b"".join(one.digest() for one in pieces))
+    wanted = (pieces[0] if size <= 8 else whole).hexdigest()
+    assert bundle_module.file_digests([tmp_path / "f"] * 2) == [wanted] * 2
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path):

@@ -65,12 +65,7 @@ def case_of(tmp_path_factory):
 
 
 def make_case(name: str, quantization: Quantization, root: Path) -> Case:
-    folder = families.save(name, root / "model")
-    model = read_model(find_checkpoint(folder))
-    convert(model, quantization, root / "out", lambda *_: None)
-    rank = root / "rank0"
-    rank.mkdir()
-    shutil.copyfile(root / "out" / RANK0, rank / WEIGHTS)
+    folder, model, rank = families.converted(name, quantization, root)
     reference = Reference.load(folder)
     if quantization.algorithm != QuantizationAlgorithm.NONE:
         with (

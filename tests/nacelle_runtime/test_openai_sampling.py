@@ -11,6 +11,7 @@ MODEL = TinyProgram()
 PROMPT = [40, 41, 42]
 LONG = [n % 94 for n in range(70)]
 COUNT = 24
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def text_of(tokens):
@@ -141,13 +142,7 @@ def test_streamed_choices_are_told_apart_by_their_index(client):
 
 
 def test_choices_of_a_chat(client):
-    fields = {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": "Hi"}],
-        "max_completion_tokens": 9,
-        "seed": 3,
-        "n": 2,
-    }
+    fields = {**CHAT, "max_completion_tokens": 9, "seed": 3, "n": 2}
     whole = client.chat.completions.create(**fields)
     texts, roles = ["", ""], []
     for chunk in client.chat.completions.create(**fields, stream=True):
@@ -196,14 +191,7 @@ def test_a_streamed_completions_log_probabilities_are_those_of_the_whole(client)
 
 
 def test_a_chats_log_probabilities(client):
-    fields = {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": "Hi"}],
-        "temperature": 0,
-        "max_tokens": 6,
-        "logprobs": True,
-        "top_logprobs": 2,
-    }
+    fields = {**CHAT, "temperature": 0, "max_tokens": 6, "logprobs": True, "top_logprobs": 2}
     choice = client.chat.completions.create(**fields).choices[0]
     content = choice.logprobs.content
     assert "".join(one.token for one in content) == choice.message.content

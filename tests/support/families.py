@@ -1,11 +1,18 @@
 """Tiny random models of every family, made with transformers' own code."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
+
+from nacelle_builder.convert.checkpoint import RANK0
+from nacelle_builder.convert.convert import Model, convert, read_model
+from nacelle_builder.source.files import find_checkpoint
+from nacelle_engine.precision import Quantization
+from nacelle_engine.program.signature import WEIGHTS
 
 VOCAB = 211
 _SIZES: dict[str, Any] = {
@@ -99,3 +106,14 @@ def save(name: str, folder: Path) -> Path:
     random_model(name).save_pretrained(folder)
     (folder / "tokenizer.json").write_text("{}")
     return folder
+
+
+def converted(name: str, quantization: Quantization, root: Path) -> tuple[Path, Model, Path]:
+    """(the model's folder, what was read of it, a rank's folder with the weights of a build)."""
+    folder = save(name, root / "model")
+    model = read_model(find_checkpoint(folder))
+    convert(model, quantization, root / "out", lambda *_: None)
+    rank = root / "rank0"
+    rank.mkdir()
+    shutil.copyfile(root / "out" / RANK0, rank / WEIGHTS)
+    return folder, model, rank

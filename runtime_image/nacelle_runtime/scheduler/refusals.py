@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from nacelle_runtime.request import Refusal, RefusalCode, Request
+from nacelle_runtime.request import COLDEST, NARROWEST, Refusal, RefusalCode, Request
 from nacelle_runtime.scheduler.bounds import Bounds
 
 # They go to the frontend in one message of about 14 bytes a value, and a connection that leaves
@@ -42,13 +42,17 @@ def _length(request: Request, bounds: Bounds) -> str | None:
 
 
 def _ranges(request: Request, bounds: Bounds) -> str | None:
+    """Ranges in which float32 arithmetic neither overflows nor loses what was asked for."""
     sampling = request.sampling
     wrong = {
-        "temperature": not sampling.temperature >= 0,
+        "temperature": not (sampling.temperature == 0 or COLDEST <= sampling.temperature <= 1e30),
         "top_k": sampling.top_k < 0,
-        "top_p": not 0 < sampling.top_p <= 1,
+        "top_p": not NARROWEST <= sampling.top_p <= 1,
         "min_p": not 0 <= sampling.min_p <= 1,
-        "repetition_penalty": not sampling.repetition_penalty > 0,
+        "repetition_penalty": not 0.01 <= sampling.repetition_penalty <= 100,
+        "presence_penalty": not abs(sampling.presence_penalty) <= 100,
+        "frequency_penalty": not abs(sampling.frequency_penalty) <= 100,
+        "logit_bias": not all(abs(bias) <= 1e6 for bias in sampling.logit_bias.values()),
         "logprobs": not 0 <= (sampling.logprobs or 0) <= MOST_LOGPROBS,
         "prompt_logprobs": not 0 <= (request.prompt_logprobs or 0) <= MOST_LOGPROBS,
     }

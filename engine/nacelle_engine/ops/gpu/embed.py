@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu import row_kernel
 from nacelle_engine.ops.gpu.kernel import Kernel
+from nacelle_engine.ops.gpu.predecessor import wait_for_predecessor
 from nacelle_engine.ops.gpu.row_kernel import Choice
 
 
@@ -54,10 +54,8 @@ def embed(
     DEPENDENT: tl.constexpr,
 ):
     """A part of one token's row."""
-    if DEPENDENT:
-        gdc_launch_dependents()
-        # The token may be what the step before has sampled.
-        gdc_wait()
+    # The token may be what the step before has sampled.
+    wait_for_predecessor(DEPENDENT)
     token = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     row = tl.load(token_ids + token)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.ops.gpu import fp8, row_kernel
 from nacelle_engine.ops.gpu.fp8 import Output, emit
 from nacelle_engine.ops.gpu.kernel import Kernel
-from nacelle_engine.ops.gpu.row_kernel import Choice
+from nacelle_engine.ops.gpu.row_kernel import Choice, norm_weights
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,7 @@ def norm_quantise(
     DEPENDENT: tl.constexpr,
 ):
     """One row."""
-    if DEPENDENT:
-        gdc_launch_dependents()
-    columns = tl.arange(0, BLOCK)
-    live = columns < K
-    weight = tl.load(norm + columns, mask=live, other=0.0)
-    if DEPENDENT:
-        gdc_wait()
+    columns, live, weight = norm_weights(norm, K, BLOCK, DEPENDENT)
     token = tl.program_id(0).to(tl.int64)
     place = x + token * K + columns
     total = tl.load(place, mask=live, other=0.0)
@@ -93,7 +86,7 @@ def norm_quantise(
         tl.store(place, total, mask=live)
     # The norm is of what x holds now, as whoever reads x later sees it.
     y = total.to(tl.float32)
-    y = y * tl.rsqrt(tl.sum(y * y, 0) / K + EPS) * weight.to(tl.float32)
+    y = y * tl.rsqrt(tl.sum(y * y, 0) / K + EPS) * weight
     emit(y, out, columns, live, token, static_scale, row_scale, K)
 
 

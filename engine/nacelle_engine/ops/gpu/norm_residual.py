@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu import row_kernel
 from nacelle_engine.ops.gpu.kernel import Kernel
-from nacelle_engine.ops.gpu.row_kernel import Choice
+from nacelle_engine.ops.gpu.row_kernel import Choice, norm_weights
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,7 @@ def norm_residual(
     DEPENDENT: tl.constexpr,
 ):
     """One row."""
-    if DEPENDENT:
-        gdc_launch_dependents()
-    columns = tl.arange(0, BLOCK)
-    live = columns < K
-    weight = tl.load(norm + columns, mask=live, other=0.0).to(tl.float32)
-    if DEPENDENT:
-        gdc_wait()
+    columns, live, weight = norm_weights(norm, K, BLOCK, DEPENDENT)
     place = tl.program_id(0).to(tl.int64) * K + columns
     added = tl.load(delta + place, mask=live, other=0.0).to(tl.float32)
     added = added * tl.rsqrt(tl.sum(added * added, 0) / K + EPS) * weight

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.capability import depends
@@ -62,3 +64,16 @@ def row_kernel(
         warps=choice.warps,
         dependent=depends(architecture),
     )
+
+
+@triton.jit
+def norm_weights(norm, K: tl.constexpr, BLOCK: tl.constexpr, DEPENDENT: tl.constexpr):
+    """(columns, those within the row, the norm's weights in fp32), while predecessors still run."""
+    if DEPENDENT:
+        gdc_launch_dependents()
+    columns = tl.arange(0, BLOCK)
+    live = columns < K
+    weight = tl.load(norm + columns, mask=live, other=0.0).to(tl.float32)
+    if DEPENDENT:
+        gdc_wait()
+    return columns, live, weight
