@@ -39,14 +39,15 @@ def test_a_transposed_tile_shows(monkeypatch, tmp_path, name):
 def test_a_wrong_mask_shows(monkeypatch, tmp_path):
     opened = tiny_gpu.open_interpreted
 
-    def open_masked(monkeypatch, rank, signature, lowered):
+    def open_masked(monkeypatch, rank, signature, lowered, **options):
         masked = [
             replace(kernel, constants={**kernel.constants, "WINDOW": 6})
             if kernel.name.startswith("prefill_attention")
             else kernel
             for kernel in lowered.kernels
         ]
-        return opened(monkeypatch, rank, signature, replace(lowered, kernels=tuple(masked)))
+        masked_list = replace(lowered, kernels=tuple(masked))
+        return opened(monkeypatch, rank, signature, masked_list, **options)
 
     monkeypatch.setattr(tiny_gpu, "open_interpreted", open_masked)
     assert error_over_bound(Tiny(monkeypatch, tmp_path / "rank0")) > 1
