@@ -12,11 +12,14 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from pathlib import Path
 
 import httpx
 from kept import kept
+
+from nacelle_cluster import debian
 
 LOCK = Path(__file__).parents[2] / "requirements" / "triton-server.txt"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -48,8 +51,17 @@ def libpython():
         f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}",
     )
     found = next((f for f in folders if (Path(f) / name).exists()), None)
-    assert found is not None, f"{name} is missing: apt-get install libpython{PYTHON}"
-    return found
+    return found or str(_unpacked(name).parent)
+
+
+def _unpacked(name):
+    """The library out of Debian's package, unpacked aside and installed nowhere."""
+    folder = kept("libpython") / PYTHON
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as work:
+            debian.unpack([f"libpython{PYTHON}"], folder, suite=None, work=Path(work))
+    return next(folder.rglob(name))
 
 
 class TritonServer:
