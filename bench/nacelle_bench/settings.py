@@ -7,6 +7,13 @@ from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 
 
+def _pair(text: str) -> tuple[int, int]:
+    """Two whole numbers with a comma between; (0, 0) for anything else."""
+    one, comma, other = text.partition(",")
+    both = comma and one.isdecimal() and other.isdecimal()
+    return (int(one), int(other)) if both else (0, 0)
+
+
 @dataclass(frozen=True)
 class Prompts:
     """A row of prefill: so many prompts of so many tokens, and one token out of each."""
@@ -17,12 +24,12 @@ class Prompts:
     @classmethod
     def parse(cls, text: str) -> Self:
         """ "256,2048": 256 prompts of 2,048 tokens; InvalidRequest for anything else."""
-        number, comma, length = text.partition(",")
-        if not (comma and number.isdecimal() and length.isdecimal() and int(number) * int(length)):
+        number, length = _pair(text)
+        if not number * length:
             raise InvalidRequest(
                 f"--prefill {text} must be prompts and tokens of each, such as 256,2048"
             )
-        return cls(int(number), int(length))
+        return cls(number, length)
 
     def check(self, limits: Limits) -> None:
         """Refuse prompts that the engine does not take in one step."""
@@ -44,12 +51,12 @@ class Mixed:
     @classmethod
     def parse(cls, text: str) -> Self:
         """ "8,120": 8 requests' tokens and 120 of a prompt; InvalidRequest for anything else."""
-        decodes, comma, tokens = text.partition(",")
-        if not (comma and decodes.isdecimal() and tokens.isdecimal() and int(tokens) > 1):
+        decodes, tokens = _pair(text)
+        if tokens < 2:
             raise InvalidRequest(
                 f"--mixed {text} must be decoding requests and a prompt's tokens, such as 8,120"
             )
-        return cls(int(decodes), int(tokens))
+        return cls(decodes, tokens)
 
     def check(self, limits: Limits) -> None:
         """Refuse a step that the engine does not take."""

@@ -3,7 +3,8 @@
 import pytest
 
 from nacelle_engine.arch import Architecture
-from nacelle_engine.ops.gpu.candidates import SHARED, tilings
+from nacelle_engine.ops.gpu.candidates import tilings
+from nacelle_engine.ops.gpu.capability import shared_memory
 from nacelle_engine.ops.gpu.tiling import Tiling
 
 GPUS = [place for place in Architecture if not place.is_cpu]
@@ -51,7 +52,7 @@ def test_a_block_of_tokens_fits_the_step():
 def test_little_shared_memory_leaves_small_tiles():
     for tiling in tilings(6144, 4096, "fp8e4nv", 64, Architecture.SM_89):
         weights, activations = tiling.rows * tiling.width, tiling.tokens * tiling.width * 2
-        assert tiling.stages * (weights + activations) <= SHARED[Architecture.SM_89] * 1024
+        assert tiling.stages * (weights + activations) <= shared_memory(Architecture.SM_89)
 
 
 def test_prefetching_takes_a_thread_for_each_row():

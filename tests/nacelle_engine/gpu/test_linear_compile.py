@@ -7,7 +7,7 @@ from cross_compile import cross_compile
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu import linear_residual, norm_gate_up, norm_linear, norm_logits
-from nacelle_engine.ops.gpu.candidates import SHARED
+from nacelle_engine.ops.gpu.capability import shared_memory
 
 pytestmark = pytest.mark.slow
 SHAPES = (
@@ -30,7 +30,7 @@ def test_the_safe_choices_compile(architecture):
     for kernel in cross_compile(architecture.value, jobs):
         # ptxas takes 8 bytes for itself on sm_100.
         assert kernel["stack"] <= 8, f"{kernel['name']} spills registers"
-        assert kernel["shared"] <= SHARED[architecture] * 1024
+        assert kernel["shared"] <= shared_memory(architecture)
         assert re.search(r"cp\.async\.c[ag]\.shared\.global .*0x10", kernel["ptx"]), kernel["name"]
 
 

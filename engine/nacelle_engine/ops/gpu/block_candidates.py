@@ -6,8 +6,7 @@ from typing import Final
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
 from nacelle_engine.ops.gpu.block_tiling import BlockTiling
-from nacelle_engine.ops.gpu.candidates import SHARED
-from nacelle_engine.ops.gpu.capability import depends
+from nacelle_engine.ops.gpu.capability import depends, fp8_converts, shared_memory
 
 # Weight rows of a program -> (warps, stages, unroll); 4 warps multiply 64 rows at a time.
 SHAPES: Final = {
@@ -29,10 +28,9 @@ def tilings(
 
     () where the architecture has no FP8, K is no multiple of 128, or the tokens are too many.
     """
-    capability = architecture.compute_capability or (0, 0)
-    if capability < (8, 9) or width % COLUMNS or tokens > MOST_TOKENS:
+    if not fp8_converts(architecture) or width % COLUMNS or tokens > MOST_TOKENS:
         return ()
-    limit = SHARED[architecture] * 1024
+    limit = shared_memory(architecture)
     blocks = width // COLUMNS
     found = [
         BlockTiling(count, size, warps, stages, split, unroll, dependent=depends(architecture))

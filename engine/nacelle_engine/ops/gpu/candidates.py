@@ -5,15 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from nacelle_engine.arch import Architecture
+from nacelle_engine.ops.gpu.capability import shared_memory
 from nacelle_engine.ops.gpu.tiling import Tiling, WeightType
 
-# Shared memory that one program can have, in KiB.
-SHARED: Final = {
-    Architecture.SM_80: 163,
-    Architecture.SM_89: 99,
-    Architecture.SM_90: 227,
-    Architecture.SM_100: 227,
-}
 # What (rows, bytes of K, warps, stages) are tried in, the first being right everywhere.
 ONE_TOKEN: Final = (
     (16, 512, 4, 4),
@@ -66,7 +60,7 @@ def tilings(
     """For weights [rows, width] and steps of `tokens`; the first is safe to take untimed."""
     size = 1 if weight == "fp8e4nv" else 2
     block = 1 if tokens == 1 else min(64, max(8, _power_of_2_from(tokens)))
-    limit = SHARED[architecture] * 1024
+    limit = shared_memory(architecture)
     plain = [
         Tiling(
             rows=row_count,
