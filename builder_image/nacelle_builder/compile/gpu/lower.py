@@ -1,34 +1,28 @@
 """The launch list of a model: which kernels and library calls a step of each size consists of."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nacelle_builder.compile.gpu.bindings import launch_of, matmul
+from nacelle_builder.compile.gpu.buffers import buffers
+from nacelle_builder.compile.gpu.layer_launches import layer
 from nacelle_builder.compile.gpu.place import (
-    Candidate,
     Chosen,
-    LibraryCall,
     kernels_of,
     libraries_of,
 )
 from nacelle_builder.compile.gpu.places import raw_products
+from nacelle_builder.compile.gpu.plan import Plan
 from nacelle_builder.compile.gpu.prompt_attention import TOKENS_A_REQUEST
-from nacelle_builder.numerics import StepClasses, quantises, step_classes
+from nacelle_builder.numerics import StepClasses, step_classes
 from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.ops.gpu.block_scales import COLUMNS, MOST_TOKENS
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.attention_library import AttentionLibrary
 from nacelle_engine.program.launch import (
     CAPTURED_TOKENS,
     Buffer,
-    BufferDtype,
     HeadRange,
     KernelLaunch,
-    Launch,
-    Launches,
-    NumericsClass,
-    Size,
     StepRange,
 )
 from nacelle_engine.recipe import Recipe
@@ -43,64 +37,6 @@ class Lowered:
     buffers: tuple[Buffer, ...]
     steps: tuple[StepRange, ...]
     heads: tuple[HeadRange, ...]
-
-
-class Plan:
-    """The candidate chosen for each place, found by a step's size."""
-
-    def __init__(
-        self,
-        chosen: Sequence[Chosen],
-        *,
-        static: bool,
-        raw: Callable[[int], bool],
-        biased: frozenset[str],
-    ) -> None:
-        """static: linears' inputs have static scales; raw: whether products in steps of that size
-        are scaled by who reads them; biased: the linears that have a bias.
-        """
-        self._chosen = chosen
-        self.static = static
-        self.raw = raw
-        self.biased = biased
-
-    def of_kind(self, kind: str) -> "Plan":
-        """The part of it that layers of a kind take."""
-        mine = [one for one in self._chosen if one.place.kind in (None, kind)]
-        return Plan(mine, static=self.static, raw=self.raw, biased=self.biased)
-
-    def at(self, name: str, size: int) -> Candidate:
-        """What was chosen at a place for steps of that size."""
-        return next(self._at(name, size))
-
-    def launch(self, name: str, size: int) -> Launch:
-        """The launch at a place."""
-        return launch_of(name, self.at(name, size).kernel)
-
-    def maybe(self, name: str, size: int) -> Launches:
-        """The launch at a place; none where the model has no such place."""
-        return tuple(launch_of(name, candidate.kernel) for candidate in self._at(name, size))
-
-    def _at(self, name: str, size: int) -> Iterator[Candidate]:
-        return (
-            one.candidate
-            for one in self._chosen
-            if one.place.name == name and one.place.first <= size <= one.place.last
-        )
-
-    def matmul(self, codes: str, name: str, out: str, size: int = 0) -> Launch:
-        """The library's product at a place; size: of the step, where its reader can scale it."""
-        raw = size > 0 and self.raw(size)
-        return matmul(codes, name, out, static=self.static, raw=raw, bias=name in self.biased)
-
-    def ends(self, *names: str) -> list[int]:
-        """Where the choice at one of these places changes: the last sizes, ascending."""
-        return sorted({one.place.last for one in self._chosen if one.place.name in names})
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """All that was chosen."""
-        return tuple(one.candidate for one in self._chosen)
 
 
 # Each kind of layer's program, and what was chosen for it.
@@ -138,8 +74,8 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
         if one.place.name == "logits"
     ]
     libraries = libraries_of(plan.candidates)
-    buffers = _buffers(spec, recipe, plan)
-    return Lowered(_launched(plan, steps, heads), libraries, buffers, tuple(steps), tuple(heads))
+    made = buffers(spec, recipe, plan)
+    return Lowered(_launched(plan, steps, heads), libraries, made, tuple(steps), tuple(heads))
 
 
 @dataclass(frozen=True)
@@ -196,7 +132,10 @@ def _step(
         numerics=numerics,
         query_tile=0 if which.decode else max(_query_tiles(kinds, last, which)),
         embed=tuple(embed),
-        kinds={name: _layer(mine, last, numerics, which) for name, mine in kinds.items()},
+        kinds={
+            name: layer(mine, last, numerics, decode=which.decode, prompts=which.prompts)
+            for name, mine in kinds.items()
+        },
     )
 
 
@@ -205,133 +144,3 @@ def _query_tiles(kinds: Kinds, size: int, which: _Which) -> Iterator[int]:
     for mine in kinds.values():
         prompts = mine.maybe("prompt_attention", size) if which.prompts else ()
         yield mine.at("prompt_attention" if prompts else "prefill_attention", size).query_tile
-
-
-_Attention = Callable[[Plan, int], Launches]
-
-
-def _layer(plan: Plan, size: int, numerics: NumericsClass, which: _Which) -> Launches:
-    if numerics == "block":
-        return _block_layer(plan, size)
-    if which.decode and numerics == "quantised" and plan.static:
-        return _static_layer(plan, size)
-    attention = _decode_attention if which.decode else _ragged_attention
-    if which.prompts and plan.maybe("prompt_attention", size):
-        attention = _prompt_attention
-    whole = _fused_layer if numerics == "fused" else _quantised_layer
-    return whole(plan, size, attention)
-
-
-def _decode_attention(plan: Plan, size: int) -> Launches:
-    return (plan.launch("decode_attention", size),)
-
-
-def _ragged_attention(plan: Plan, size: int) -> Launches:
-    return plan.launch("rope_append", size), plan.launch("prefill_attention", size)
-
-
-def _prompt_attention(plan: Plan, size: int) -> Launches:
-    call = plan.at("prompt_attention", size).kernel
-    quantised = isinstance(call, LibraryCall) and call.fp8_queries
-    append = "rope_quantise" if quantised else "rope_append"
-    return plan.launch(append, size), plan.launch("prompt_attention", size)
-
-
-def _fused_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
-    return (
-        plan.launch("qkv", size),
-        *attention(plan, size),
-        plan.launch("dense", size),
-        *plan.maybe("attention_residual", size),
-        plan.launch("gate_up", size),
-        plan.launch("down", size),
-        *plan.maybe("mlp_residual", size),
-    )
-
-
-def _block_layer(plan: Plan, size: int) -> Launches:
-    names = ("block_qkv", "block_attention", "block_dense", "block_gate_up", "block_down")
-    return tuple(plan.launch(name, size) for name in names)
-
-
-def _quantised_layer(plan: Plan, size: int, attention: _Attention) -> Launches:
-    return (
-        plan.matmul("hidden_codes", "qkv", "qkv"),
-        *attention(plan, size),
-        plan.launch("attention_quantise", size),
-        plan.matmul("attention_codes", "dense", "delta", size),
-        *plan.maybe("attention_residual", size),
-        plan.launch("post_quantise", size),
-        plan.matmul("hidden_codes", "gate_up", "gate_up", size),
-        plan.launch("act_quantise", size),
-        plan.matmul("inner_codes", "down", "delta", size),
-        *plan.maybe("mlp_residual", size),
-        plan.launch("next_quantise", size),
-    )
-
-
-def _static_layer(plan: Plan, size: int) -> Launches:
-    """A decode step with static scales: what makes a linear's input writes its codes itself."""
-    return (
-        plan.matmul("hidden_codes", "qkv", "qkv"),
-        *_decode_attention(plan, size),
-        plan.matmul("attention_codes", "dense", "delta"),
-        *plan.maybe("attention_residual", size),
-        plan.launch("post_quantise", size),
-        *_static_gate_up(plan, size),
-        plan.matmul("inner_codes", "down", "delta"),
-        *plan.maybe("mlp_residual", size),
-        plan.launch("next_quantise", size),
-    )
-
-
-def _static_gate_up(plan: Plan, size: int) -> Launches:
-    """One launch; two where the hidden size suits no kernel of ours."""
-    return plan.maybe("static_gate_up", size) or (
-        plan.matmul("hidden_codes", "gate_up", "gate_up"),
-        plan.launch("act_quantise", size),
-    )
-
-
-def _buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
-    tokens, classes = Size(symbol="T"), step_classes(spec, recipe)
-    quantising = quantises(spec, recipe)
-    made = [
-        _buffer("x", "bfloat16", tokens, spec.hidden_size),
-        _buffer("qkv", "bfloat16", tokens, spec.q_size + 2 * spec.kv_size),
-        _buffer("q", "bfloat16", tokens, spec.q_size),
-        _buffer("attention", "bfloat16", tokens, spec.q_size),
-        _buffer("inner", "bfloat16", Size(times=classes.fused), spec.intermediate_size),
-    ]
-    if any(library.query_dtype != "bfloat16" for library in libraries_of(plan.candidates)):
-        made.append(_buffer("q_codes", "float8_e4m3fn", tokens, spec.q_size))
-    if quantising or spec.output_norms:
-        made.append(_buffer("delta", "bfloat16", tokens, spec.hidden_size))
-    if quantising:
-        made.append(_buffer("gate_up", "bfloat16", tokens, 2 * spec.intermediate_size))
-        if not plan.static:
-            made.append(_buffer("row_scale", "float32", tokens))
-    if quantising or classes.block:
-        made += [
-            _buffer("hidden_codes", "float8_e4m3fn", tokens, spec.hidden_size),
-            _buffer("attention_codes", "float8_e4m3fn", tokens, spec.q_size),
-            _buffer("inner_codes", "float8_e4m3fn", tokens, spec.intermediate_size),
-        ]
-    if classes.block:
-        hidden_blocks = Size(times=spec.hidden_size // COLUMNS)
-        inner_blocks = Size(times=spec.intermediate_size // COLUMNS)
-        made += [
-            _buffer("x_scales", "float32", hidden_blocks, MOST_TOKENS),
-            _buffer("x_squares", "float32", hidden_blocks, MOST_TOKENS),
-            _buffer("attention_scales", "float32", Size(times=spec.num_kv_heads), MOST_TOKENS),
-            _buffer("inner_scales", "float32", inner_blocks, MOST_TOKENS),
-        ]
-    if partial := max(candidate.partial for candidate in plan.candidates):
-        made.append(_buffer("partial", "float32", Size(times=partial)))
-    if counters := max(candidate.counters for candidate in plan.candidates):
-        made.append(_buffer("counters", "int32", Size(times=counters)))
-    return tuple(made)
-
-
-def _buffer(name: str, dtype: BufferDtype, first: Size, *rest: int) -> Buffer:
-    return Buffer(name=name, dtype=dtype, shape=(first, *(Size(times=size) for size in rest)))
