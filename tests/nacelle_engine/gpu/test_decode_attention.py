@@ -181,30 +181,36 @@ def test_a_shape_is_refused_by_name(arguments, message):
     assert str(caught.value) == message
 
 
+def codes_of(model, choice, result, tensors):
+    """The FP8 result of one token a sequence of LENGTHS; its workspace is as clean as before."""
+    kernel = decode_attention.kernel(model, choice, result=result)
+    floats, counts = workspace(model, choice, len(LENGTHS))
+    codes = torch.full((len(LENGTHS), model.heads * model.head_dim), 0x7F, dtype=torch.uint8)
+    counters = torch.zeros(counts, dtype=torch.int32)
+    tensors = {
+        **tensors,
+        "a_codes": codes.view(torch.float8_e4m3fn),
+        "partial": torch.full((floats,), torch.nan),
+        "counters": counters,
+    }
+    run(kernel, {name: tensors[name] for name in kernel.arguments}, R=len(LENGTHS))
+    assert not counters.any()
+    return codes.view(torch.float8_e4m3fn)
+
+
 @pytest.mark.parametrize("choice", [Choice(64, 1, 64), Choice(16, 16, 16), CHOICES[-1]])
 @pytest.mark.parametrize(("heads", "dim"), [(6, 64), (34, 32)])
 def test_the_result_as_fp8_blocks(choice, heads, dim):
     model = shape(heads, 2, dim)
     inputs = step(model, [(1, length) for length in LENGTHS])
     wanted, _ = expected(model, inputs)
-    kernel = decode_attention.kernel(model, choice, result="blocks")
-    floats, counts = workspace(model, choice, len(LENGTHS))
-    codes = torch.full((len(LENGTHS), heads * dim), 0x7F, dtype=torch.uint8)
     scales = torch.full((2, 256), torch.nan)
-    tensors = {
-        **inputs,
-        "a_codes": codes.view(torch.float8_e4m3fn),
-        "a_scales": scales,
-        "partial": torch.full((floats,), torch.nan),
-        "counters": torch.zeros(counts, dtype=torch.int32),
-    }
-    run(kernel, {name: tensors[name] for name in kernel.arguments}, R=len(LENGTHS))
+    codes = codes_of(model, choice, "blocks", {**inputs, "a_scales": scales})
     _, wanted_scales = quantised(wanted, heads // 2 * dim)
     torch.testing.assert_close(scales[:, : len(LENGTHS)], wanted_scales, rtol=2e-3, atol=0)
-    found = dequantised(codes.view(torch.float8_e4m3fn), scales[:, : len(LENGTHS)])
+    found = dequantised(codes, scales[:, : len(LENGTHS)])
     # E4M3 has 3 bits behind the point: at most 1/16 of an element, 2.6 % in the root mean square.
     assert float((found - wanted).norm() / wanted.norm()) < 0.035
-    assert not tensors["counters"].any()
 
 
 @pytest.mark.parametrize("choice", [Choice(64, 1, 64), Choice(16, 16, 16), CHOICES[-1]])
@@ -215,18 +221,7 @@ def test_the_result_as_fp8_with_a_static_scale(choice, heads, dim):
     wanted, _ = expected(model, inputs)
     # Some values are beyond what the scale can hold.
     scale = wanted.abs().max()[None] / 600
-    kernel = decode_attention.kernel(model, choice, result="static")
-    floats, counts = workspace(model, choice, len(LENGTHS))
-    codes = torch.full((len(LENGTHS), heads * dim), 0x7F, dtype=torch.uint8)
-    tensors = {
-        **inputs,
-        "a_codes": codes.view(torch.float8_e4m3fn),
-        "static_scale": scale,
-        "partial": torch.full((floats,), torch.nan),
-        "counters": torch.zeros(counts, dtype=torch.int32),
-    }
-    run(kernel, {name: tensors[name] for name in kernel.arguments}, R=len(LENGTHS))
-    found = codes.view(torch.float8_e4m3fn).float() * scale
+    codes = codes_of(model, choice, "static", {**inputs, "static_scale": scale})
+    found = codes.float() * scale
     wanted = wanted.clamp(-448 * scale, 448 * scale)
     assert float((found - wanted).norm() / wanted.norm()) < 0.035
-    assert not tensors["counters"].any()
