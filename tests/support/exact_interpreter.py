@@ -1,8 +1,7 @@
 """Makes Triton 3.6's interpreter convert and multiply as GPUs do; import it for its effect.
 
 As it comes, it cuts fp32 to bf16 off instead of rounding, loses the carry of a rounded mantissa
-(127.9 becomes 64 in E4M3), multiplies bf16 matrices as if their bits were integers, and with
-numpy 2.4 cannot take a loop's bounds from memory.
+(127.9 becomes 64 in E4M3), and multiplies bf16 matrices as if their bits were integers.
 """
 
 import numpy as np
@@ -40,13 +39,5 @@ def dot(self, a, b, d, _input_precision, _max_num_imprecise_acc):
     return TensorHandle(np.matmul(a, b, dtype=np.float32) + d.data, d.dtype.scalar)
 
 
-def patch_tensor(tensor, scope):
-    """The interpreter's own patches, and scalars that can bound a loop."""
-    own_patches(tensor, scope)
-    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-
-own_patches = interpreter._patch_lang_tensor
-interpreter._patch_lang_tensor = patch_tensor
 interpreter._convert_float = convert
 interpreter.InterpreterBuilder.create_dot = dot

@@ -1,6 +1,6 @@
 """Runs a GPU kernel on the CPU, by Triton's interpreter, as the driver would launch it."""
 
-import patched_once  # noqa: F401
+import lockstep  # noqa: F401
 
 from nacelle_engine.ops.gpu.kernel import Kernel
 

@@ -7,7 +7,7 @@ driver would, and a captured graph keeps the values that they had when it was ca
 import contextlib
 import ctypes
 
-import patched_once  # noqa: F401
+import lockstep  # noqa: F401
 import torch
 
 from nacelle_engine.program import gpu, library_abi, mixed_sizes, replay

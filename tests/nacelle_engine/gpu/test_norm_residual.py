@@ -1,6 +1,5 @@
 """The norm of a block's output on its way into the stream, against the formula."""
 
-import exact_interpreter  # noqa: F401
 import pytest
 import torch
 from interpreted import run

@@ -1,45 +1,14 @@
-"""What Triton's interpreter gets wrong or leaves out, set right when this is imported.
+"""Lets Triton 3.6's interpreter run inline assembly, which it leaves out: import it for its effect.
 
-It cuts float32 to bfloat16 instead of rounding and multiplies the bits of bfloat16 operands in
-tl.dot; loops to a number known at run time fail with NumPy 2.4, where an array of one element is no
-index; and it knows no inline assembly: here are the few PTX instructions that the kernels use.
+Here are the few PTX instructions that the kernels use.
 """
 
 import re
 
 import numpy as np
-import torch
 import triton.language as tl
-from triton.runtime import interpreter
+from exact_interpreter import convert
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
-
-_convert, _dot = interpreter._convert_float, InterpreterBuilder.create_dot
-_patch_tensor = interpreter._patch_lang_tensor
-
-
-def _patch_lang_tensor(tensor, scope):
-    _patch_tensor(tensor, scope)
-    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-
-def _to_float32(data):
-    return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-
-
-def _to_bfloat16(data):
-    return torch.from_numpy(np.ascontiguousarray(data)).bfloat16().view(torch.uint16).numpy()
-
-
-def _convert_float(data, source, target, mode):
-    if (source, target) == (tl.float32, tl.bfloat16):
-        return _to_bfloat16(data).reshape(data.shape)
-    return _convert(data, source, target, mode)
-
-
-def _create_dot(self, a, b, d, precision, imprecise):
-    if a.dtype.scalar == tl.bfloat16:
-        a, b = (TensorHandle(_to_float32(side.data), tl.float32) for side in (a, b))
-    return _dot(self, a, b, d, precision, imprecise)
 
 
 def _permute(low, high, selector):
@@ -59,8 +28,11 @@ def _look_up(a, b, c, table):
 
 
 def _fma_pairs(a, b, c):
-    a, b, c = (_to_float32(side.view(np.uint16)) for side in (a, b, c))
-    return _to_bfloat16(a * b + c).view(np.uint32)
+    a, b, c = (
+        convert(side.view(np.uint16), tl.bfloat16, tl.float32).view(np.float32)
+        for side in (a, b, c)
+    )
+    return convert(a * b + c, tl.float32, tl.bfloat16).view(np.uint32)
 
 
 PTX = {
@@ -115,7 +87,4 @@ def _of_type(bits, kind):
     return bits if kind == tl.bfloat16 else bits.view(np.float16)
 
 
-interpreter._convert_float = _convert_float
-interpreter._patch_lang_tensor = _patch_lang_tensor
-InterpreterBuilder.create_dot = _create_dot
 InterpreterBuilder.create_inline_asm = _inline_asm
