@@ -13,6 +13,7 @@ import inspect
 
 import exact_interpreter  # noqa: F401
 import inline_assembly  # noqa: F401
+import kept_types  # noqa: F401
 import numpy as np
 import triton.language as tl
 from triton.language import core
