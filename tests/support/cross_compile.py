@@ -1,4 +1,4 @@
-"""Compiles kernels for an architecture without a GPU, in a process of its own.
+"""Compiles kernels for any architecture without a GPU, in a process of its own.
 
 This process interprets kernels, and Triton decides that once: when it is imported.
 """
@@ -16,15 +16,21 @@ from pathlib import Path
 from kept import kept
 
 
-def cross_compile(architecture, jobs):
-    """[{name, ptx, shared, stack}] of jobs (op's module, shape, choice); bytes for the last two.
+def cross_compile(jobs):
+    """{architecture: [{name, ptx, shared, stack}]} of {architecture: [job]}, sizes in bytes.
 
+    A job is (op's module, shape, choice, dict of the keywords that its `kernel` takes besides).
     Triton finds a kernel that it compiled before by its source, constants and options.
     """
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, __file__, architecture],
-        input=pickle.dumps([(op.__name__, shape, choice) for op, shape, choice in jobs]),
+        [sys.executable, __file__],
+        input=pickle.dumps(
+            {
+                architecture.value: [(op.__name__, *taken) for op, *taken in several]
+                for architecture, several in jobs.items()
+            }
+        ),
         env={**environment, "TRITON_CACHE_DIR": str(kept("triton"))},
         capture_output=True,
     )
@@ -68,9 +74,14 @@ def _compiled(kernel, architecture):
     }
 
 
+def _kernel(module, shape, choice, options):
+    return importlib.import_module(module).kernel(shape, choice, **options)
+
+
 if __name__ == "__main__":
-    kernels = [
-        importlib.import_module(module).kernel(shape, choice)
-        for module, shape, choice in pickle.load(sys.stdin.buffer)
-    ]
-    json.dump([_compiled(kernel, sys.argv[1]) for kernel in kernels], sys.stdout)
+    jobs = pickle.load(sys.stdin.buffer)
+    found = {
+        architecture: [_compiled(_kernel(*job), architecture) for job in several]
+        for architecture, several in jobs.items()
+    }
+    json.dump(found, sys.stdout)
