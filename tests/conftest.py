@@ -17,7 +17,7 @@ os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{o
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Interpreted kernels take minutes: they run with the other slow tests."""
+    """Interpreted and cross-compiled kernels take a minute: they run with the other slow tests."""
     for item in items:
         if item.path.parent.name == "gpu":
             item.add_marker(pytest.mark.slow)
