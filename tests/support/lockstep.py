@@ -26,10 +26,10 @@ MOST = 64
 
 
 class Parted(BaseException):
-    """Programs go different ways, by these values; no kernel's error."""
+    """Programs go different ways, whose numbers these are; no kernel's error."""
 
-    def __init__(self, values):
-        self.values = values
+    def __init__(self, ways):
+        self.ways = ways
 
 
 class Memory:
@@ -67,8 +67,8 @@ class LockstepBuilder(InterpreterBuilder):
         try:
             kernel(**arguments)
         except Parted as parted:
-            for value in dict.fromkeys(parted.values.tolist()):
-                chosen = parted.values == value
+            for way in range(parted.ways.max() + 1):
+                chosen = parted.ways == way
                 self.run(kernel, arguments, programs[chosen], memory.of(chosen))
 
     def create_get_program_id(self, axis):
@@ -197,9 +197,9 @@ def _scan(*_, **__):
 
 def _number(scalar):
     """What a scalar is in every program."""
-    values = scalar.handle.data.reshape(-1)
-    if (values != values[0]).any():
-        raise Parted(values)
+    values, ways = np.unique(scalar.handle.data.reshape(-1), return_inverse=True)
+    if len(values) > 1:
+        raise Parted(ways)
     return values[0].item()
 
 
