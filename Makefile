@@ -18,8 +18,10 @@ DEVELOPED := operator builder runtime dev
 # Images take the versions of dev.txt. torch's wheel asks for triton, which the builder alone holds.
 IN_IMAGES := -c requirements/dev.txt
 NO_TRITON := --no-emit-package triton
-# Two processes, which take each other's tests when their own are done. The cluster's tests run alone.
+# Two processes, which take each other's tests when their own are done.
 IN_TWO := -n 2 --dist worksteal
+# One process for the cluster's tests, which mostly wait for it, and two beside it for all others.
+BESIDE := -n 3 --dist loadgroup
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets
@@ -36,9 +38,8 @@ test: verify e2e ## everything: verify, then the end-to-end tests
 unit: $(READY) ## unit tests, under a minute
 	@$(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow"
 
-e2e: $(READY) ## tests that build a real engine, then those on a real cluster
-	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e"
-	@$(BIN)/pytest -q -m e2e
+e2e: $(READY) ## tests that build a real engine, beside those on a real cluster
+	@$(BIN)/pytest -q $(BESIDE) -m "slow or e2e"
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
