@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit e2e verify generate format lint types lock images cluster cluster-down
+.PHONY: help demo demo-down test unit slow e2e verify generate format lint types lock images cluster cluster-down
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,8 +20,6 @@ IN_IMAGES := -c requirements/dev.txt
 NO_TRITON := --no-emit-package triton
 # Two processes, which take each other's tests when their own are done.
 IN_TWO := -n 2 --dist worksteal
-# One process for the cluster's tests, which mostly wait for it, and two beside it for all others.
-BESIDE := -n 3 --dist loadgroup
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets
@@ -33,13 +31,19 @@ demo: $(READY) ## from nothing to a streamed answer on a real cluster
 demo-down: $(READY) ## take the demo and its cluster down
 	@$(BIN)/python -m nacelle_demo down
 
-test: verify e2e ## everything: verify, then the end-to-end tests
+# The cluster's tests mostly wait for it. Each target's output comes in one piece, at its end.
+test: verify ## everything: verify, then the slow tests beside the end-to-end tests
+	@echo "slow and end-to-end tests, side by side (minutes)"
+	@$(MAKE) -s -j2 --output-sync=target slow e2e
 
 unit: $(READY) ## unit tests, under a minute
 	@$(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow"
 
-e2e: $(READY) ## tests that build a real engine, beside those on a real cluster
-	@$(BIN)/pytest -q $(BESIDE) -m "slow or e2e"
+slow: $(READY) ## tests that build real engines or interpret kernels
+	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e"
+
+e2e: $(READY) ## tests on a real cluster
+	@$(BIN)/pytest -q -m e2e
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

@@ -16,15 +16,8 @@ os.environ["NACELLE_TEST_PYTHON"] = sys.executable
 os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
 
-# First of all: the process that hands out tests reads the groups in the same call.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Interpreted kernels take minutes: they run with the other slow tests.
-
-    Tests of the one cluster stay in one process, and so do those of a file, which share fixtures.
-    """
+    """Interpreted kernels take minutes: they run with the other slow tests."""
     for item in items:
         if item.path.parent.name == "gpu":
             item.add_marker(pytest.mark.slow)
-        of_cluster = item.get_closest_marker("e2e") is not None
-        item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else str(item.path)))
