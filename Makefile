@@ -39,7 +39,7 @@ test: verify ## everything: verify, then the slow tests beside the end-to-end te
 unit: $(READY) ## unit tests, under a minute
 	@$(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow"
 
-slow: $(READY) ## tests that build real engines or interpret kernels
+slow: $(READY) ## tests that take longer: real engines, interpreted kernels, a real API server
 	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e"
 
 e2e: $(READY) ## tests on a real cluster
