@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit e2e verify generate format lint types lock images cluster cluster-down
+.PHONY: help demo demo-down test unit slow e2e verify generate format lint types lock images cluster cluster-down
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,7 +18,7 @@ DEVELOPED := operator builder runtime dev
 # Images take the versions of dev.txt. torch's wheel asks for triton, which the builder alone holds.
 IN_IMAGES := -c requirements/dev.txt
 NO_TRITON := --no-emit-package triton
-# Two processes, which take each other's tests when their own are done. The cluster's tests run alone.
+# Two processes, which take each other's tests when their own are done.
 IN_TWO := -n 2 --dist worksteal
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
@@ -31,13 +31,18 @@ demo: $(READY) ## from nothing to a streamed answer on a real cluster
 demo-down: $(READY) ## take the demo and its cluster down
 	@$(BIN)/python -m nacelle_demo down
 
-test: verify e2e ## everything: verify, then the end-to-end tests
+# The cluster's tests mostly wait for it. Each target's output comes in one piece, at its end.
+test: verify ## everything: verify, then the slow tests beside the end-to-end tests
+	@echo "slow and end-to-end tests, side by side (minutes)"
+	@$(MAKE) -s -j2 --output-sync=target slow e2e
 
 unit: $(READY) ## unit tests, under a minute
 	@$(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow"
 
-e2e: $(READY) ## tests that build a real engine, then those on a real cluster
+slow: $(READY) ## tests that take longer: real engines, interpreted kernels, a real API server
 	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e"
+
+e2e: $(READY) ## tests on a real cluster
 	@$(BIN)/pytest -q -m e2e
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones

@@ -39,7 +39,7 @@ class Build:
 
     @property
     def libraries(self) -> Path:
-        """Where libraries are kept that many engines can share, once they are compiled."""
+        """Where libraries and objects are kept that many engines share, once they are compiled."""
         return self.store / "libraries"
 
     @property

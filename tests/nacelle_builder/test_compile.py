@@ -15,6 +15,7 @@ from nacelle_engine.errors import CompileFailed, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.spec import ModelSpec
+from nacelle_engine.ops.kernels import sources
 from nacelle_engine.precision import ComputeType, Determinism, Quantization
 from nacelle_engine.recipe import Recipe
 
@@ -154,3 +155,19 @@ def test_every_library_is_of_its_level_and_brings_no_openmp(tmp_path, level):
             )
         if level == Architecture.X86_64_V3 and library != kernels:
             assert not functions_of_512_bits(library)
+
+
+@pytest.mark.slow
+def test_objects_of_an_earlier_build_are_taken(tmp_path):
+    kept = tmp_path / "kept"
+
+    def build(name):
+        work = tmp_path / name
+        work.mkdir()
+        Toolchain(RECIPE.architecture, work, kept=kept).compile_kernels(work / "kernels.so")
+        inodes = {file.name: file.stat().st_ino for file in kept.iterdir()}
+        return (work / "kernels.so").read_bytes(), inodes
+
+    library, objects = build("first")
+    assert len(objects) == len(sources())
+    assert build("second") == (library, objects), "an object that is compiled is a new file"

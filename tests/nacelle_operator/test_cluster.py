@@ -21,7 +21,7 @@ from nacelle_operator.queue import Key
 from nacelle_operator.watch import Watch
 
 pytestmark = [
-    pytest.mark.e2e,
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
 ]
 Manifest = dict[str, Any]

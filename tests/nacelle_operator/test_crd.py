@@ -204,7 +204,7 @@ def dry_run(plane: Any, plural: str, manifest: dict[str, Any]) -> dict[str, Any]
     return result
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize(("plural", "spec", "message"), REFUSED, ids=lambda v: str(v)[:60])
 def test_refused(control_plane: Any, plural: str, spec: dict[str, Any], message: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refusal:
@@ -214,13 +214,13 @@ def test_refused(control_plane: Any, plural: str, spec: dict[str, Any], message:
     assert message in answer["message"]
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize(("plural", "spec"), ACCEPTED, ids=lambda v: str(v)[:60])
 def test_accepted(control_plane: Any, plural: str, spec: dict[str, Any]) -> None:
     assert dry_run(control_plane, plural, changed(plural, spec))["spec"]
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_long_names_are_refused(control_plane: Any) -> None:
     for plural, name, message in (
         (BUILD, "x" * 64, "at most 63 characters"),
@@ -235,7 +235,7 @@ def test_long_names_are_refused(control_plane: Any) -> None:
         assert message in json.loads(refusal.value.read())["message"]
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_an_engine_cannot_become_another(namespace: Any) -> None:
     made = namespace.create(ENGINE, changed(ENGINE, {}))
     api, name = made["apiVersion"], made["metadata"]["name"]
@@ -247,7 +247,7 @@ def test_an_engine_cannot_become_another(namespace: Any) -> None:
     namespace.merge(api, ENGINE, name, {"spec": {"deletionPolicy": "Delete"}})
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_replicas_are_scaled_through_the_subresource(namespace: Any) -> None:
     made = namespace.create(SERVE, changed(SERVE, {}))
     assert made["spec"]["replicas"] == 1
@@ -259,7 +259,7 @@ def test_replicas_are_scaled_through_the_subresource(namespace: Any) -> None:
     assert namespace.get(made["apiVersion"], SERVE, "m")["spec"]["replicas"] == 3
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", sorted(p.name for p in (ROOT / "samples").glob("*.yaml")))
 def test_samples_are_accepted(control_plane: Any, sample: str) -> None:
     plurals = {resource.kind: resource.plural for resource in RESOURCES}

@@ -10,7 +10,7 @@ from nacelle_engine.abi import ABI
 from nacelle_engine.errors import TargetMismatch
 from nacelle_engine.result import Failure, Result
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.slow
 
 API = "nacelle.dev/v1alpha1"
 IMAGES = json.dumps({ABI: "runtime:1"})

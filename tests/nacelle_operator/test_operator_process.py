@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.slow
 
 API = "nacelle.dev/v1alpha1"
 KEY = "ab" * 32

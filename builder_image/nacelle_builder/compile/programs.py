@@ -14,8 +14,8 @@ def compile_programs(
     """Write programs.json, tactics.json and what they name into `out` (a rank's folder).
 
     `report(percent, message)` is called as the work goes on, percent of this stage alone.
-    kept: a folder of libraries that earlier builds have compiled, and that this one adds to; None:
-    all are compiled anew. Needs no weights, and no GPU. Raises CompileFailed with the compiler's
+    kept: a folder of what earlier builds have compiled, and that this one adds to; None: all is
+    compiled anew. Needs no weights, and no GPU. Raises CompileFailed with the compiler's
     last lines.
     """
     check_model(recipe, spec)
@@ -24,7 +24,7 @@ def compile_programs(
     if recipe.architecture.is_cpu:
         from nacelle_builder.compile.cpu.programs import compile_libraries
 
-        compile_libraries(spec, recipe, out, report)
+        compile_libraries(spec, recipe, out, report, kept)
     else:
         from nacelle_builder.compile.gpu.programs import compile_launches
 

@@ -1,20 +1,30 @@
 """One program from a torch module: exported with its varying sizes, compiled by AOTInductor."""
 
+import contextlib
+import functools
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch._inductor import cpu_vec_isa
 from torch.export import Dim
 
-from nacelle_builder.compile.cpu.toolchain import SIMD_BITS, Toolchain
+from nacelle_builder.compile.cpu.toolchain import Toolchain
+from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.program.signature import ProgramSpec, TensorSpec, WeightSpec
 from nacelle_engine.program.weights import DTYPES
+
+# The vector instructions of each level, as AOTInductor knows them.
+_ISAS = {
+    Architecture.X86_64_V3: cpu_vec_isa.VecAVX2(),
+    Architecture.X86_64_V4: cpu_vec_isa.VecAVX512(),
+}
 
 # Sizes to trace with; all differ, so that none is taken for another.
 _EXAMPLES = {"T": 6, "R": 3, "R1": 4, "MB": 5, "L": 2, "B": 7, "S": 64}
@@ -53,7 +63,7 @@ def compile_program(
     work = toolchain.work / spec.name
     made = work / spec.file
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _pinned_isa(toolchain.level):
             warnings.simplefilter("ignore")  # torch's own deprecations
             exported = _export(module, spec)
             torch._inductor.aot_compile(
@@ -98,11 +108,21 @@ def _options(made: Path, toolchain: Toolchain, kernels: Path) -> dict[str, Any]:
         # another size than the kernels' costs a millisecond to set up: its loops (an embedding's
         # rows, the wanted logits' rows) run in one thread.
         "cpp.threads": 1,
-        "cpp.simdlen": SIMD_BITS[toolchain.level],
-        # Our kernels were compiled for this level and timed by now: no trial programs need to show,
-        # for seconds, that the compiler and this machine know its instructions.
-        "cpp.vec_isa_ok": True,
+        "cpp.simdlen": _ISAS[toolchain.level].bit_width(),
     }
+
+
+@contextlib.contextmanager
+def _pinned_isa(level: Architecture) -> Iterator[None]:
+    """Code for the level's vectors. torch asks the building machine, which compiles and loads a
+    library for each set of instructions (5 s), and finds none wider than its own.
+    """
+    found = cpu_vec_isa.valid_vec_isa_list
+    cpu_vec_isa.valid_vec_isa_list = functools.cache(lambda: [_ISAS[level]])
+    try:
+        yield
+    finally:
+        cpu_vec_isa.valid_vec_isa_list = found
 
 
 logging.getLogger("torch._inductor").setLevel(logging.ERROR)

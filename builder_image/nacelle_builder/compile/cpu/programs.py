@@ -15,11 +15,17 @@ from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.recipe import Recipe
 
 
-def compile_libraries(spec: ModelSpec, recipe: Recipe, out: Path, report: Report) -> None:
-    """Write kernels.so, the programs, programs.json and tactics.json into `out`."""
+def compile_libraries(
+    spec: ModelSpec, recipe: Recipe, out: Path, report: Report, kept: Path | None = None
+) -> None:
+    """Write kernels.so, the programs, programs.json and tactics.json into `out`.
+
+    kept: a folder of what earlier builds have compiled, and that this one adds to.
+    """
     signature = signature_of(spec, recipe)
     with tempfile.TemporaryDirectory(prefix="nacelle-compile-") as folder:
-        toolchain = Toolchain(recipe.architecture, Path(folder))
+        objects = kept / "objects" if kept else None
+        toolchain = Toolchain(recipe.architecture, Path(folder), kept=objects)
         report(0, f"compiling the kernels for {recipe.architecture}")
         toolchain.compile_kernels(out / KERNELS)
         report(20, "timing the kernels")

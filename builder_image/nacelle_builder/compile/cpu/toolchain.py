@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import torch
 
+from nacelle_builder.compile.cpu import object_cache
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.ops.kernels import headers, sources
 
 COMPILER = "g++"
-SIMD_BITS = {Architecture.X86_64_V3: 256, Architecture.X86_64_V4: 512}
 _TIMEOUT_SECONDS = 600
 _TORCH = Path(torch.__file__).parent
 # The stable C interface of the pinned torch, as TORCH_TARGET_VERSION spells it: 2.11.0.
@@ -51,11 +52,13 @@ class Toolchain:
     """One CPU level's compiler, with a folder for its intermediate files.
 
     defines: macros that the kernels are compiled with; an engine's have none.
+    kept: a folder of objects that earlier builds have compiled, and that this one adds to.
     """
 
     level: Architecture
     work: Path
     defines: tuple[str, ...] = ()
+    kept: Path | None = None
 
     def compile_kernels(self, library: Path) -> None:
         """Build kernels.so from the ops' sources; its soname tells the sources' digest."""
@@ -82,13 +85,23 @@ class Toolchain:
         """The command for AOTInductor to compile and link with."""
         path = self.work / "cxx"
         path.write_text(
-            _WRAPPER.format(compiler=COMPILER, level=self.level, kernels=shlex.quote(str(kernels)))
+            _WRAPPER.format(
+                compiler=shlex.join(self._compiler),
+                level=self.level,
+                kernels=shlex.quote(str(kernels)),
+            )
         )
         path.chmod(0o755)
         return path
 
     def _compile(self) -> list[str]:
-        return [COMPILER, *self._flags, f"-I{_TORCH / 'include'}"]
+        return [*self._compiler, *self._flags, f"-I{_TORCH / 'include'}"]
+
+    @property
+    def _compiler(self) -> list[str]:
+        if self.kept is None:
+            return [COMPILER]
+        return [sys.executable, "-S", object_cache.__file__, str(self.kept), COMPILER]
 
     @property
     def _flags(self) -> list[str]:

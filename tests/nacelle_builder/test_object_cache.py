@@ -1,4 +1,4 @@
-"""The tests' own g++ compiles again whatever could have become another object."""
+"""Kept objects: the compiler runs again whatever could have become another object."""
 
 import subprocess
 
