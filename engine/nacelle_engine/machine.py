@@ -12,11 +12,13 @@ _NAME_LENGTH = 256
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: (major, minor), the product with dashes as in node labels, its multiprocessors."""
+    """One GPU: (major, minor), the product with dashes as in node labels, its multiprocessors, and
+    all its memory in bytes."""
 
     compute_capability: tuple[int, int]
     product: str
     sm_count: int
+    memory_bytes: int
 
     def __str__(self) -> str:
         major, minor = self.compute_capability
@@ -49,10 +51,13 @@ def first_gpu() -> Gpu | None:
         return None
     name = ctypes.create_string_buffer(_NAME_LENGTH)
     driver.cuDeviceGetName(name, _NAME_LENGTH, device)
+    memory = ctypes.c_size_t()
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
     return Gpu(
         compute_capability=(_attribute(driver, device, _MAJOR), _attribute(driver, device, _MINOR)),
         product=name.value.decode().replace(" ", "-"),
         sm_count=_attribute(driver, device, _MULTIPROCESSORS),
+        memory_bytes=memory.value,
     )
 
 

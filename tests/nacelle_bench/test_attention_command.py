@@ -32,11 +32,13 @@ def test_all_that_is_missing_is_named_at_once(monkeypatch):
 
 
 def test_a_gpu_is_compiled_for_by_its_capability(monkeypatch):
-    monkeypatch.setattr(attention_libraries, "first_gpu", lambda: Gpu((9, 0), "NVIDIA-H100", 132))
+    monkeypatch.setattr(
+        attention_libraries, "first_gpu", lambda: Gpu((9, 0), "NVIDIA-H100", 132, 80 << 30)
+    )
     monkeypatch.setattr(attention_libraries, "find_spec", lambda name: object())
     assert require_gpu() == Architecture.SM_90
     with pytest.raises(InvalidRequest, match=r"sm_75, 40 SMs.*compiled for sm_80, sm_89"):
-        architecture_of(Gpu((7, 5), "Tesla-T4", 40))
+        architecture_of(Gpu((7, 5), "Tesla-T4", 40, 16 << 30))
 
 
 def test_fp8_is_measured_where_the_gpu_converts_it():

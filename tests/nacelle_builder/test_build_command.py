@@ -40,7 +40,7 @@ from nacelle_engine.request import BuildRequest, FolderSource
 
 NACELLE = [sys.executable, "-m", "nacelle_cli.main", "build"]
 V3 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"])
-H200 = Gpu((9, 0), "NVIDIA-H200", 132)
+H200 = Gpu((9, 0), "NVIDIA-H200", 132, 140 << 30)
 
 
 def parsed(*flags):

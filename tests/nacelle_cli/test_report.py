@@ -9,7 +9,6 @@ from page_bundles import LIMITS, cpu_bundle, gpu_bundle
 from nacelle_cli.main import main
 from nacelle_cli.page.facts import Device, read_facts
 from nacelle_cli.page.figures import microseconds, size, span
-from nacelle_cli.page.memory import Memory, Part, kv_bytes_per_token, weight_bytes
 from nacelle_cli.page.page import page
 from nacelle_cli.page.tactics import read_tactics
 from nacelle_engine.errors import CorruptBundle, InvalidRequest
@@ -19,6 +18,7 @@ from nacelle_engine.program.launch import (
     PagedAttentionLaunch,
     read_launches,
 )
+from nacelle_engine.program.memory import Memory, Part, kv_bytes_per_token, weight_bytes
 from nacelle_engine.program.signature import TACTICS, read_signature
 
 VOID = {"meta", "wbr", "rect"}

@@ -23,7 +23,7 @@ from nacelle_engine.manifest import KvGroup, Manifest, Provenance, Target
 from nacelle_engine.precision import Determinism, Quantization
 
 V3 = Machine(frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"]))
-H100 = Gpu((9, 0), "NVIDIA-H100-80GB-HBM3", 132)
+H100 = Gpu((9, 0), "NVIDIA-H100-80GB-HBM3", 132, 80 << 30)
 
 
 def seal(root, architecture=Architecture.X86_64_V3, abi=ABI, **target):

@@ -6,6 +6,7 @@ from pathlib import Path
 from nacelle_builder.build import CALIBRATION, CHECKPOINT, Build, Facts
 from nacelle_builder.calibrate.scales import read_scales
 from nacelle_builder.convert.convert import convert, read_model
+from nacelle_builder.memory_check import check_memory
 from nacelle_builder.report import Report
 from nacelle_builder.request_checks import check_model
 from nacelle_builder.source.files import find_checkpoint
@@ -15,10 +16,12 @@ from nacelle_engine.errors import InvalidRequest
 def run(build: Build, facts: Facts, report: Report) -> Facts:
     """Write <work>/checkpoint."""
     model = read_model(find_checkpoint(Path(facts.model_folder)))
-    check_model(build.request.recipe, model.spec)
-    quantization = build.request.recipe.quantization
+    recipe = build.request.recipe
+    check_model(recipe, model.spec)
+    if build.machine.gpu is not None and not recipe.architecture.is_cpu:
+        check_memory(model.spec, recipe, build.machine.gpu)
     scales = read_scales(build.work / CALIBRATION)
-    convert(model, quantization, build.work / CHECKPOINT, report, scales)
+    convert(model, recipe.quantization, build.work / CHECKPOINT, report, scales)
     return facts
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacelle_cli.page.memory import Memory, memory_of
 from nacelle_cli.page.steps import StepFacts, step_facts
 from nacelle_cli.page.tactics import Tactics, read_tactics
 from nacelle_engine.bundle import read_bundle
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.manifest import Manifest
 from nacelle_engine.program.launch import read_launches
+from nacelle_engine.program.memory import Memory, memory_of
 from nacelle_engine.program.signature import Signature, read_signature
 
 

@@ -5,9 +5,9 @@ from typing import Final
 from nacelle_cli.page.facts import Facts
 from nacelle_cli.page.figures import count, microseconds, size, span
 from nacelle_cli.page.html import Html, bar, code, facts, join, lines, paragraph, section, table
-from nacelle_cli.page.memory import Part
 from nacelle_cli.page.steps import StepFacts
 from nacelle_cli.page.tactics import Choice, Time
+from nacelle_engine.program.memory import Part
 from nacelle_engine.program.signature import LayerSpec, ProgramSpec
 
 _TACTICS: Final = ("tokens", "chosen", "took", "next best", "took ", "ratio")

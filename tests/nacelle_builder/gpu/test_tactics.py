@@ -97,7 +97,7 @@ def test_libraries_are_compiled_beside_the_kernels_and_timed_last(monkeypatch):
     fake.Timer = Timed
     monkeypatch.setitem(sys.modules, "nacelle_builder.compile.gpu.timer", fake)
     monkeypatch.setattr(tactics, "try_cubins", lambda kernels, *_: Cubins({}, {}))
-    monkeypatch.setattr(tactics, "first_gpu", lambda: Gpu((9, 0), "NVIDIA-H200", 132))
+    monkeypatch.setattr(tactics, "first_gpu", lambda: Gpu((9, 0), "NVIDIA-H200", 132, 140 << 30))
     monkeypatch.setattr(Timed, "order", [])
     signature = signature_of(spec, recipe)
     chosen, told = choose(every, signature, spec, recipe, lambda *_: None, put)
