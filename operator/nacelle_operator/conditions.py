@@ -9,6 +9,7 @@ from nacelle_operator.api.condition import Condition
 
 READY = "Ready"
 AVAILABLE = "Available"
+AUTOSCALING = "Autoscaling"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 

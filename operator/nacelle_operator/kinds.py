@@ -43,6 +43,9 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 SERVICE = Kind("v1", "Service", "services")
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+HORIZONTAL_POD_AUTOSCALER = Kind(
+    "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"
+)
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
@@ -56,6 +59,7 @@ CHILDREN = (
     CONTROLLER_REVISION,
     SERVICE,
     POD_DISRUPTION_BUDGET,
+    HORIZONTAL_POD_AUTOSCALER,
 )
 _BY_TYPE = {(kind.api_version, kind.name): kind for kind in (*RESOURCES, *CHILDREN, CLAIM, EVENT)}
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from nacelle_operator.autoscaler_reader import AutoscalerReader
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.claim_reader import ClaimReader
@@ -122,10 +123,11 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     """Who decides for which kind of resource."""
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
+    autoscalers = AutoscalerReader(cluster)
     return {
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
         ENGINE.name: EnginePlanner(cache, settings.toolchain),
-        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(cache, settings.runtime_images),
+        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(cache, autoscalers, settings.runtime_images),
     }
 
 

@@ -111,7 +111,7 @@ ONE_VALUE = {
     "Parallelism.pipeline",
     "ModelSource.oci",
     "ModelSource.s3",
-    "InferenceDeploymentSpec.autoscaling",
+    "Autoscaling.provider",
     "Runtime.speculative",
     "Frontends.triton",
     "OpenAIFrontend.enabled",

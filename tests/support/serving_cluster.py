@@ -54,6 +54,9 @@ class ServingCluster:
         made = plan(self.resource, self.observe(), now, render)
         for manifest in made.objects:
             self._apply(dict(manifest))
+        for manifest in made.creates:
+            assert (manifest["kind"], manifest["metadata"]["name"]) not in self.objects
+            self._apply(dict(manifest))
         for deletion in made.deletes:
             del self.objects[deletion.kind, deletion.name]
         raw = self.resource.model_dump(mode="json", by_alias=True)

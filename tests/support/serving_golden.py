@@ -34,7 +34,8 @@ def rendered(sample: Path) -> str:
             engines={served.metadata.name: served},
             runtime_images=IMAGES,
         )
-        objects += plan(resource, observed, NOW).objects
+        made = plan(resource, observed, NOW)
+        objects += [*made.objects, *made.creates]
     return yaml.safe_dump_all(objects, sort_keys=False)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from nacelle_operator.api.autoscaling import Autoscaling
 from nacelle_operator.api.condition import Conditions
 from nacelle_operator.api.engine_build_status import EngineRef
 from nacelle_operator.api.pod import PodOverrides
@@ -11,14 +12,12 @@ from nacelle_operator.api.schema import (
     AGE,
     ApiModel,
     Column,
-    Foreign,
     Name,
     Resource,
     Rule,
     Text,
     Word,
     condition_column,
-    not_built,
 )
 from nacelle_operator.api.serving import Frontends, Rollout, Runtime
 
@@ -55,18 +54,15 @@ class EngineSource(ApiModel):
 class InferenceDeploymentSpec(ApiModel):
     """What is served, by how many replicas, and how."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        not_built("autoscaling", "let a HorizontalPodAutoscaler target this resource's scale"),
-    )
-
     engine: EngineSource
     """The engine to serve."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many pods serve. `kubectl scale` and autoscalers write it through /scale."""
+    """How many pods serve. `kubectl scale` and autoscalers write it through /scale; beside
+    autoscaling leave it out of manifests: it is where the autoscaler begins, and 0 turns it off."""
 
-    autoscaling: Foreign | None = None
-    """Not built yet: refused."""
+    autoscaling: Autoscaling | None = None
+    """Who decides about replicas; left out: you do."""
 
     runtime: Runtime = Runtime()
     """Settings of the serving process."""
@@ -102,7 +98,8 @@ class InferenceDeploymentStatus(ApiModel):
 
     conditions: Conditions = ()
     """Ready: the wanted engine is served by all replicas. Available: some engine is served.
-    Reconciling, Stalled: only while true."""
+    Autoscaling: the autoscaler does its work; only while spec.autoscaling is set. Reconciling,
+    Stalled: only while true."""
 
     replicas: Annotated[int, Field(ge=0)] = 0
     """Pods that exist."""
@@ -143,6 +140,7 @@ class InferenceDeployment(Resource):
         Column("Replicas", ".status.readyReplicas", "integer"),
         Column("URL", ".status.url"),
         condition_column("Message", "Ready", "message", priority=1),
+        condition_column("Autoscaling", "Autoscaling", "reason", priority=1),
         AGE,
     )
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -12,6 +12,7 @@ from nacelle_operator.kinds import (
     DEPLOYMENT,
     ENGINE,
     ENGINE_BUILD,
+    HORIZONTAL_POD_AUTOSCALER,
     POD,
     POD_DISRUPTION_BUDGET,
     SERVICE,
@@ -43,6 +44,7 @@ class Observed:
     deployments: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
     service: KubernetesObject | None = None
     budget: KubernetesObject | None = None
+    autoscaler: KubernetesObject | None = None
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
     runtime_images: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def observe(
         },
         service=_ours(reader, SERVICE, resource),
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
+        autoscaler=_ours(reader, HORIZONTAL_POD_AUTOSCALER, resource),
         revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
         pods=reader.select(POD, namespace, labels),
         runtime_images=runtime_images,

@@ -45,7 +45,11 @@ class Progress:
 
 
 def deployment_status(
-    resource: InferenceDeployment, observed: Observed, rollout: Rollout, now: datetime
+    resource: InferenceDeployment,
+    observed: Observed,
+    rollout: Rollout,
+    autoscaling: Verdict | None,
+    now: datetime,
 ) -> InferenceDeploymentStatus:
     """The whole status, computed once; times of transitions are carried over."""
     before = resource.status
@@ -57,7 +61,7 @@ def deployment_status(
         observed_generation=resource.metadata.generation,
         conditions=carry(
             before.conditions,
-            _verdicts(observed, rollout, progress),
+            _verdicts(observed, rollout, progress, autoscaling),
             generation=resource.metadata.generation,
             now=now,
         ),
@@ -114,18 +118,21 @@ def _current_engine(observed: Observed) -> str:
     return served.pop() if len(served) == 1 else ""
 
 
-def _verdicts(observed: Observed, rollout: Rollout, progress: Progress) -> Iterator[Verdict]:
+def _verdicts(
+    observed: Observed, rollout: Rollout, progress: Progress, autoscaling: Verdict | None
+) -> Iterator[Verdict]:
     pods = pod_finding(_live_pods(observed, rollout))
     finding = _finding(rollout, progress, pods)
-    available = _available(rollout, progress, pods)
     if finding is None:
         yield _ready(rollout, progress)
-        yield available
-        return
-    yield Verdict(READY, "False", finding.reason, finding.message)
-    yield available
-    kind = STALLED if finding.stalled else RECONCILING
-    yield Verdict(kind, "True", finding.reason, finding.message)
+    else:
+        yield Verdict(READY, "False", finding.reason, finding.message)
+    yield _available(rollout, progress, pods)
+    if autoscaling:
+        yield autoscaling
+    if finding:
+        kind = STALLED if finding.stalled else RECONCILING
+        yield Verdict(kind, "True", finding.reason, finding.message)
 
 
 def _live_pods(observed: Observed, rollout: Rollout) -> list[Any]:

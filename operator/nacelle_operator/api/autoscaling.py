@@ -1,0 +1,116 @@
+"""How many replicas serve, decided by an autoscaler: bounds, metrics and pace."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from nacelle_operator.api.schema import ApiModel, Rule
+
+Percent = Annotated[int, Field(ge=1, le=100)]
+Seconds = Annotated[int, Field(ge=0, le=3600)]
+Period = Annotated[int, Field(ge=1, le=1800)]
+Replicas = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Metric(ApiModel):
+    """One measure of how busy the pods are; of several, the one that wants most replicas counts."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.averagePercent) || self.type != 'QueuedRequests'",
+            "averagePercent has no meaning for QueuedRequests: use averageValue",
+        ),
+        Rule(
+            "!has(self.averageValue) || self.type == 'QueuedRequests'",
+            "averageValue has a meaning for QueuedRequests only: use averagePercent",
+        ),
+    )
+
+    type: Literal["CPU", "KVUtilization", "QueuedRequests"]
+    """CPU: what the pods use of spec.pod.resources.requests.cpu; for engines of CPUs.
+    KVUtilization: how much of the KV cache requests hold (nacelle_kv_utilization).
+    QueuedRequests: requests that wait (nacelle_requests_waiting). The last two are read through an
+    adapter that serves custom.metrics.k8s.io."""
+
+    average_percent: Percent | None = None
+    """CPU, KVUtilization: the use that the pods are kept at, on average; left out: 80."""
+
+    average_value: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """QueuedRequests: how many may wait for each pod, on average; left out: 4."""
+
+
+class ScaleUp(ApiModel):
+    """How fast pods are added."""
+
+    stabilization_window_seconds: Seconds = 0
+    """How long more pods must have been wanted; 0: one look is enough."""
+
+    max_pods: Replicas = 4
+    """Pods that are added in a period, at most."""
+
+    period_seconds: Period = 30
+    """The period."""
+
+
+class ScaleDown(ApiModel):
+    """How fast pods are taken away."""
+
+    stabilization_window_seconds: Seconds = 120
+    """How long fewer pods must have been enough."""
+
+    max_pods: Replicas = 1
+    """Pods that are taken away in a period, at most."""
+
+    period_seconds: Period = 30
+    """The period."""
+
+
+class ScalingBehavior(ApiModel):
+    """How fast the number of pods follows the metrics."""
+
+    scale_up: ScaleUp = ScaleUp()
+    """How fast pods are added."""
+
+    scale_down: ScaleDown = ScaleDown()
+    """How fast pods are taken away."""
+
+
+class Autoscaling(ApiModel):
+    """An autoscaler that writes spec.replicas through /scale."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.provider == 'HPA'",
+            "autoscaling.provider KEDA is not built yet: use HPA",
+            "'autoscaling.provider ' + self.provider + ' is not built yet: use HPA'",
+        ),
+        Rule(
+            "self.minReplicas <= self.maxReplicas",
+            "autoscaling.minReplicas must not be above autoscaling.maxReplicas",
+        ),
+    )
+
+    provider: Literal["HPA", "KEDA"] = "HPA"
+    """HPA makes a HorizontalPodAutoscaler of the resource's own name."""
+
+    min_replicas: Replicas = 1
+    """How many replicas serve, at least. None at all serve while spec.replicas is 0."""
+
+    max_replicas: Replicas
+    """How many replicas serve, at most."""
+
+    metrics: Annotated[
+        tuple[Metric, ...],
+        Field(
+            max_length=3,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["type"],
+            },
+        ),
+    ] = ()
+    """What the number follows. Left out: CPU for engines of CPUs; QueuedRequests and KVUtilization
+    for engines of GPUs."""
+
+    behavior: ScalingBehavior = ScalingBehavior()
+    """How fast it follows."""
