@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from control_plane import ControlPlane
+from serving_story import Story
 
 CRDS = Path(__file__).parents[2] / "crds"
 Manifest = dict[str, Any]
@@ -129,6 +130,8 @@ def start_operator(
         log = tmp_path / f"operator-{len(started)}.log"
         env = {
             "PATH": os.environ["PATH"],
+            # The code under test, also where another checkout is the one that is installed.
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "KUBECONFIG": str(control_plane.kubeconfig),
             "NACELLE_BUILDER_IMAGE": "builder:1",
             "NACELLE_NAMESPACES": namespace.name,
@@ -167,3 +170,9 @@ def wait_until(holds: Callable[[], Any], seconds: float = 40.0) -> Any:
 def until() -> Callable[..., Any]:
     """`wait_until`, for tests."""
     return wait_until
+
+
+@pytest.fixture
+def story(namespace: Namespace, until: Callable[..., Any]) -> Story:
+    """An InferenceDeployment's story in a fresh namespace."""
+    return Story(namespace, until)

@@ -68,6 +68,12 @@ CLAIM = {"claimName": "models"}
 REF = {"name": "m", "target": "cpu"}
 CPU = {"architecture": "x86-64-v3"}
 HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
+
+
+def scaled(*metrics: dict[str, Any]) -> dict[str, Any]:
+    return {"autoscaling": {"maxReplicas": 2, "metrics": list(metrics)}}
+
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
     (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
@@ -153,7 +159,31 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"engine": {"engineRef": {"name": "e"}}}, "exactly one of buildRef and engineRef"),
     (SERVE, {"engine": {"buildRef": None}}, "exactly one of buildRef and engineRef"),
     (SERVE, {"replicas": -1}, "spec.replicas"),
-    (SERVE, {"autoscaling": {"provider": "KEDA"}}, "autoscaling is not built yet"),
+    (
+        SERVE,
+        {"autoscaling": {"provider": "KEDA", "maxReplicas": 2}},
+        "autoscaling.provider KEDA is not built yet: use HPA",
+    ),
+    (SERVE, {"autoscaling": {"minReplicas": 2}}, "spec.autoscaling.maxReplicas"),
+    (SERVE, {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "spec.autoscaling.minReplicas"),
+    (
+        SERVE,
+        {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}},
+        "autoscaling.minReplicas must not be above autoscaling.maxReplicas",
+    ),
+    (
+        SERVE,
+        scaled({"type": "QueuedRequests", "averagePercent": 50}),
+        "averagePercent has no meaning for QueuedRequests: use averageValue",
+    ),
+    (
+        SERVE,
+        scaled({"type": "CPU", "averageValue": 50}),
+        "averageValue has a meaning for QueuedRequests only: use averagePercent",
+    ),
+    (SERVE, scaled({"type": "Memory"}), 'Unsupported value: "Memory"'),
+    (SERVE, scaled({"type": "KVUtilization", "averagePercent": 101}), "averagePercent"),
+    (SERVE, scaled({"type": "CPU"}, {"type": "CPU"}), "Duplicate value"),
     (SERVE, {"runtime": {"speculative": {"method": "ngram"}}}, "speculative is not built yet"),
     (SERVE, {"frontends": {"triton": {"enabled": True}}}, "triton is not built yet"),
     (SERVE, {"frontends": {"openai": {"enabled": False}}}, "openai.enabled cannot be false"),
@@ -175,6 +205,9 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),
     (BUILD, {"quantization": {"algorithm": "FP8", "kvCache": "FP8"}, "targets": [HOPPER]}),
     (SERVE, {"pod": {"resources": {"requests": {"cpu": 2, "memory": "4Gi"}}}}),
+    (SERVE, {"replicas": 9, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}}),
+    (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),
+    (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
 ]
 
@@ -257,6 +290,10 @@ def test_replicas_are_scaled_through_the_subresource(namespace: Any) -> None:
     scale["spec"]["replicas"] = 3
     namespace.plane.call("PUT", path, scale)
     assert namespace.get(made["apiVersion"], SERVE, "m")["spec"]["replicas"] == 3
+    scale = namespace.plane.call("GET", path)
+    scale["spec"]["replicas"] = 1001
+    with pytest.raises(urllib.error.HTTPError, match="422"):
+        namespace.plane.call("PUT", path, scale)
 
 
 @pytest.mark.slow

@@ -246,7 +246,16 @@ SPECS = st.fixed_dictionaries(
             ]
         ),
         "runtime": st.sampled_from([{}, {"maxBatchSize": 100}, {"image": "mine:1"}]),
-        "pod": st.sampled_from([{}, {"labels": {"a": "b"}}]),
+        "pod": st.sampled_from(
+            [{}, {"labels": {"a": "b"}}, {"resources": {"requests": {"cpu": "1"}}}]
+        ),
+        "autoscaling": st.sampled_from(
+            [
+                None,
+                {"maxReplicas": 3},
+                {"maxReplicas": 2, "metrics": [{"type": "QueuedRequests"}]},
+            ]
+        ),
     },
 )
 BUILDS = st.sampled_from([None, build(None), build(OLD), build(NEW)])
@@ -274,5 +283,9 @@ def test_from_anywhere_it_comes_to_rest(worlds: list[Any], lost: st.DataObject) 
         )
         live = [name for kind, name in made.objects if kind == "Deployment"]
         assert len(live) <= 1
+        told = find(found, "Autoscaling")
+        assert (told is not None) == (made.resource.spec.autoscaling is not None)
+        if told is None or told.reason == reasons.AUTOSCALER_NAME_TAKEN:
+            assert ("HorizontalPodAutoscaler", "chat") not in made.objects
         if is_true(found, "Ready") and made.resource.spec.replicas:
             assert made.resource.status.current_engine == made.resource.status.target_engine

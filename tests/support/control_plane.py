@@ -27,6 +27,7 @@ _CONTROLLERS = (
     "deployment-controller",
     "replicaset-controller",
     "disruption-controller",
+    "horizontal-pod-autoscaler-controller",
     "endpointslice-controller",
     "namespace-controller",
 )
@@ -65,6 +66,7 @@ class ControlPlane:
                 "--kube-api-qps=300",
                 "--kube-api-burst=600",
                 f"--controllers={','.join(_CONTROLLERS)}",
+                "--horizontal-pod-autoscaler-sync-period=1s",
             ],
         )
 
