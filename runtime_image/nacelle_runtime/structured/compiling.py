@@ -1,5 +1,6 @@
 """Requests that wait for their grammar; those without one never come here."""
 
+import logging
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -77,3 +78,6 @@ def _compiled(connection: int, pending: _Pending) -> Compiled:
         return Compiled(connection, pending.submit, pending.future.result())
     except GrammarRefused as error:
         return Compiled(connection, pending.submit, None, f"the grammar cannot be used: {error}")
+    except Exception as error:  # one request's grammar must not end the core
+        logging.getLogger("nacelle").error("a grammar was not compiled", exc_info=error)
+        return Compiled(connection, pending.submit, None, "the grammar could not be compiled")
