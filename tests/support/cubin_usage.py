@@ -26,6 +26,7 @@ from nacelle_engine.ops.gpu import (
     block_linear_residual,
     decode_attention,
     embed,
+    norm_gather,
     norm_quantise,
     norm_residual,
     prefill_attention,
@@ -67,6 +68,8 @@ def kernels(architecture):
     yield prefill_attention.kernel(plain, masked)
     rows = norm_residual.Shape(3584, 1e-6, architecture)
     yield norm_residual.kernel(rows, norm_residual.choices(rows)[0])
+    gathered = norm_gather.Shape(4096, 1e-5, architecture)
+    yield norm_gather.kernel(gathered, norm_gather.choices(gathered)[0])
     hidden = embed.Shape(4096, architecture=architecture)
     yield embed.kernel(hidden, embed.choices(hidden)[0])
     for algorithm in QuantizationAlgorithm if fp8 else [QuantizationAlgorithm.NONE]:
@@ -77,6 +80,10 @@ def kernels(architecture):
             (act_quantise, act_quantise.Shape(14336, output)),
         ):
             yield op.kernel(shape, op.choices(shape)[0])
+    if fp8:
+        output = Output(QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN, architecture)
+        raw = act_quantise.Shape(14336, output, raw=True)
+        yield from (act_quantise.kernel(raw, choice) for choice in act_quantise.choices(raw)[:3])
     if fp8:
         for result in ("blocks", "static"):
             choice = decode_attention.choices(plain, 8)[0]
