@@ -9,6 +9,7 @@ from nacelle_engine.program.launch import (
     Buffer,
     KernelLaunch,
     Launch,
+    LogitsLaunch,
     MatmulLaunch,
     PagedAttentionLaunch,
     Symbol,
@@ -83,11 +84,14 @@ def _bindings(launch: Launch) -> Iterator[Binding]:
         yield from launch.arguments
         return
     every: tuple[Binding | None, ...]
-    if isinstance(launch, MatmulLaunch):
-        scales = (launch.x_scale, launch.weight_scale, launch.bias)
-        every = (launch.x, launch.weight, launch.out, *scales)
-    else:
-        every = (launch.q, launch.kv, launch.block_table, launch.out, launch.kv_scales)
+    match launch:
+        case MatmulLaunch():
+            scales = (launch.x_scale, launch.weight_scale, launch.bias)
+            every = (launch.x, launch.weight, launch.out, *scales)
+        case LogitsLaunch():
+            every = (launch.x, launch.weight, launch.out)
+        case PagedAttentionLaunch():
+            every = (launch.q, launch.kv, launch.block_table, launch.out, launch.kv_scales)
     yield from (one for one in every if one is not None)
 
 
