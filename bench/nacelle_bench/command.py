@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nacelle_bench import attention_command, serve_command
+from nacelle_bench import attention_command, fusion_command, serve_command
 from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
@@ -68,6 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
+    fusion_command.configure(
+        kinds.add_parser("fusion", help="a layer's launches, bytes and time beside eager torch")
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         result = bench_serve(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
+    elif arguments.benchmark == "fusion":
+        result = fusion_command.run(arguments)
     else:
         from nacelle_bench.compiling import bench_compile
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from nacelle_bench.fusion_plots import fusion_chart
 from nacelle_bench.records import EngineRun, KernelRun, PeerRun, Records, Row, read_records
 from nacelle_bench.serve_plots import serve_charts
 from nacelle_bench.svg import Chart, Series, draw
@@ -28,8 +29,15 @@ def charts(records: Records) -> dict[str, Chart]:
         made["matrix-rate.svg"] = _matrix_rate(records.engines)
     made |= serve_charts(records.serving, records.peers)
     for number, run in enumerate(records.kernels):
-        made[f"layer-products{f'-{number + 1}' if number else ''}.svg"] = _layer_products(run)
+        made[f"layer-products{_number(number)}.svg"] = _layer_products(run)
+    for number, fusion in enumerate(records.fusion):
+        made[f"fusion{_number(number)}.svg"] = fusion_chart(fusion)
     return made
+
+
+def _number(index: int) -> str:
+    """What tells a further chart of a kind from the first."""
+    return f"-{index + 1}" if index else ""
 
 
 def write_charts(folder: Path) -> tuple[Path, ...]:
@@ -37,7 +45,7 @@ def write_charts(folder: Path) -> tuple[Path, ...]:
     made = charts(read_records(folder))
     if not made:
         raise InvalidRequest(
-            f"{folder} holds no figures to draw: no engine's, server's or kernels'"
+            f"{folder} holds no figures to draw: no engine's, server's, kernels' or layer's"
         )
     for name, chart in made.items():
         (folder / name).write_text(draw(chart), encoding="utf-8")

@@ -51,7 +51,15 @@ class ServeRun:
     rows: tuple[Row, ...]
 
 
-Run = EngineRun | PeerRun | KernelRun | ServeRun
+@dataclass(frozen=True)
+class FusionRun:
+    """`nacelle bench fusion --json`: a layer's launches, bytes and time, fused and eager."""
+
+    gpu: str
+    rows: tuple[Row, ...]
+
+
+Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,15 @@ class Records:
     peers: tuple[PeerRun, ...] = ()
     kernels: tuple[KernelRun, ...] = ()
     serving: tuple[ServeRun, ...] = ()
+    fusion: tuple[FusionRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
     """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder with benchmark files")
-    made: dict[type, list[Any]] = {EngineRun: [], PeerRun: [], KernelRun: [], ServeRun: []}
+    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun)
+    made: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for path in sorted(folder.glob("*.json")):
         run = _read(path)
         made[type(run)].append(run)
@@ -99,6 +109,8 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
             )
         case "serve":
             return ServeRun(name, data["prompt"], data["answer"], tuple(data["rows"]))
+        case "fusion":
+            return FusionRun(data["gpu"], tuple(data["rows"]))
         case "engine":
             return EngineRun(
                 name,
@@ -108,4 +120,5 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            raise ValueError(f"kind {other!r} is unknown; known are engine, peer, kernels, serve")
+            known = "engine, peer, kernels, serve, fusion"
+            raise ValueError(f"kind {other!r} is unknown; known are {known}")

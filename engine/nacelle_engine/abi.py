@@ -6,6 +6,6 @@ TORCH_VERSION: Final = "2.11.0"
 TRITON_VERSION: Final = "3.6.0"
 # Raised whenever a custom op's schema or results, the program's signature or the bundle's layout
 # changes.
-OPS_VERSION: Final = 5
+OPS_VERSION: Final = 6
 
 ABI: Final = f"torch{TORCH_VERSION}-triton{TRITON_VERSION}-ops{OPS_VERSION}"

@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nacelle_runtime.request import FinishReason, Logprob, RequestId, Sampling, Seen
+from nacelle_runtime.structured.matcher import Matcher
 
 
 class Draw(NamedTuple):
     """A token to be drawn after a chunk: how, its place in the answer, and ids not allowed now.
 
-    `seen` is there when penalties are; it holds until the drawn token is committed.
+    `seen` is there when penalties are, `matcher` with a grammar: they hold until the drawn token is
+    committed.
     """
 
     sampling: Sampling
     position: int
     banned: frozenset[int]
     seen: Seen | None = None
+    matcher: Matcher | None = None
 
 
 class Score(NamedTuple):

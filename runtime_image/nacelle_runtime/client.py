@@ -50,6 +50,7 @@ class Generation:
     priority: int = 0
     prompt_logprobs: int | None = None
     salt: str = ""
+    grammar: str | None = None
 
 
 class Answer:
@@ -143,6 +144,7 @@ class CoreClient:
                 prompt_logprobs=g.prompt_logprobs,
                 salt=g.salt,
                 arrived=time.monotonic(),
+                grammar=g.grammar,
             )
         )
         return answer

@@ -23,6 +23,8 @@ from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.settings import CoreSettings
 from nacelle_runtime.stats import CoreStats
+from nacelle_runtime.structured.compiler import Compiler
+from nacelle_runtime.structured.compiling import Compiling
 from nacelle_runtime.wire import Ready
 
 # Each has kernels of its own, which a GPU loads when they are first used.
@@ -58,7 +60,8 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
         loading_seconds=time.monotonic() - began,
         loaded=str(program.load_times),
     )
-    return Loop(pipeline, Connections(listener), CoreStats(), ready)
+    compiler = Compiler(bundle.tokenizer, manifest.vocab_size, manifest.eos_token_ids)
+    return Loop(pipeline, Connections(listener), CoreStats(), ready, Compiling(compiler))
 
 
 def free_memory(device: torch.device) -> int:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from nacelle_runtime.batch import Produced
 from nacelle_runtime.connections import Connections
 from nacelle_runtime.pipeline import Pipeline
-from nacelle_runtime.request import Request
+from nacelle_runtime.request import Refusal, RefusalCode, Request
 from nacelle_runtime.runner import InFlight
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.stats import CoreStats
+from nacelle_runtime.structured.compiling import Compiling
+from nacelle_runtime.structured.matcher import Matcher
 from nacelle_runtime.wire import AskStats, Cancel, Output, Outputs, Ready, Refused, Submit, ToCore
 
 # Seconds without a request until the scheduler's accounts are checked.
 _QUIET = 1.0
+# Seconds between two looks at grammars that are being compiled, while nothing runs.
+_COMPILING = 0.001
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Loop:
     connections: Connections
     stats: CoreStats
     ready: Ready
+    compiling: Compiling
 
     @property
     def scheduler(self) -> Scheduler:
@@ -45,8 +50,8 @@ class Loop:
 
     def receive(self) -> None:
         """Take in messages and changes of connections; sleeps when there is nothing to run."""
-        idle = self.scheduler.idle
-        received = self.connections.receive(_QUIET if idle else 0)
+        idle = self.scheduler.idle and not self.compiling
+        received = self.connections.receive(_QUIET if idle else self._pause())
         if idle and not received:
             # It looks at every block of the cache: who comes right after an answer waits for none.
             if __debug__:
@@ -57,17 +62,31 @@ class Loop:
         for connection, message in received.messages:
             self._take(connection, message)
         for connection in received.closed:
-            self._cancel([r for r in self.scheduler.requests if r[0] == connection])
+            requests = self.scheduler.requests + self.compiling.requests
+            self._cancel([r for r in requests if r[0] == connection])
+        if self.compiling:
+            for one in self.compiling.take():
+                if one.matcher is None:
+                    refusal = Refusal(RefusalCode.INVALID, one.refusal)
+                    self._refuse(one.connection, one.submit.number, refusal)
+                else:
+                    self._submit(one.connection, one.submit, one.matcher)
+
+    def _pause(self) -> float:
+        return _COMPILING if self.scheduler.idle else 0
 
     def _take(self, connection: int, message: ToCore) -> None:
         if isinstance(message, Submit):
-            self._submit(connection, message)
+            if message.grammar is None:
+                self._submit(connection, message, None)
+            else:
+                self.compiling.add(connection, message, message.grammar)
         elif isinstance(message, Cancel):
             self._cancel([(connection, number) for number in message.numbers])
         elif isinstance(message, AskStats):
             self.connections.send(connection, self.stats.snapshot(self.scheduler))
 
-    def _submit(self, connection: int, message: Submit) -> None:
+    def _submit(self, connection: int, message: Submit, matcher: Matcher | None) -> None:
         request = Request(
             id=(connection, message.number),
             prompt=message.prompt,
@@ -77,16 +96,21 @@ class Loop:
             arrived=message.arrived,
             priority=message.priority,
             prompt_logprobs=message.prompt_logprobs,
+            matcher=matcher,
         )
         refusal = self.scheduler.submit(request)
         if refusal is None:
             self.stats.submitted(request)
-            return
+        else:
+            self._refuse(connection, message.number, refusal)
+
+    def _refuse(self, connection: int, number: int, refusal: Refusal) -> None:
         self.stats.refused()
-        answer = Refused(message.number, refusal.code.value, refusal.message)
+        answer = Refused(number, refusal.code.value, refusal.message)
         self.connections.send(connection, Outputs([], [answer]))
 
     def _cancel(self, requests: list[tuple[int, int]]) -> None:
+        self.compiling.cancel(requests)
         self.scheduler.cancel(requests)
         self.stats.cancelled(requests)
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from nacelle_runtime.structured.matcher import Matcher
+
 # Which connection it came from, and the number that connection gave it.
 RequestId = tuple[int, int]
 
@@ -99,10 +101,11 @@ class Seen(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One request; the scheduler alone changes the fields below `prompt_logprobs`.
+    """One request; the scheduler alone changes the fields below `matcher`.
 
     priority         higher ones are admitted first, as far as fairness lets them
     prompt_logprobs  the likeliest ids told beside each prompt token; None: nothing is told
+    matcher          where its answer stands in its grammar; None: it has none
     number           its place in the order of arrival
     passed, urgent   how often a later one was preferred, and that it is not done any more
     tokens           the prompt, then the answer so far
@@ -130,6 +133,7 @@ class Request:
     arrived: float = 0.0
     priority: int = 0
     prompt_logprobs: int | None = None
+    matcher: Matcher | None = None
     number: int = -1
     passed: int = 0
     urgent: bool = False
@@ -152,7 +156,8 @@ class Request:
         self.tokens = list(self.prompt)
         if self.sampling.penalised:
             self.seen = Seen(frozenset(self.prompt), Counter())
-        self.hosted = self.seen is not None or bool(self.sampling.bad_words)
+        needed = (self.seen, self.matcher, self.sampling.bad_words or None)
+        self.hosted = any(one is not None for one in needed)
 
     @property
     def produced(self) -> int:

@@ -16,7 +16,10 @@ _LENGTH = struct.Struct(">I")
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    """A request; `number` is the frontend's own, `arrived` the machine's monotonic clock in s."""
+    """A request; `number` is the frontend's own, `arrived` the machine's monotonic clock in s.
+
+    `grammar` is what the answer must be (structured/grammar.py).
+    """
 
     number: int
     prompt: list[int]
@@ -26,6 +29,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag=0):
     prompt_logprobs: int | None
     salt: str
     arrived: float
+    grammar: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -93,6 +93,30 @@ def test_a_server_without_rates_is_drawn_by_its_latency_alone(tmp_path):
     ]
 
 
+def fusion_row(step, tokens, layer, launches, us, graph_us):
+    return {
+        "step": step, "tokens": tokens, "layer": layer, "launches": launches,
+        "us": us, "graph_us": graph_us,
+    }  # fmt: skip
+
+
+def test_a_fused_layer_is_drawn_beside_eager_ones_with_their_launches(tmp_path):
+    rows = [
+        fusion_row("decode", 1, "ours", 5.0, 60.0, None),
+        fusion_row("decode", 128, "ours", 9.0, 200.0, 120.0),
+        fusion_row("decode", 1, "eager FP8", 81.0, 2000.0, 300.0),
+        fusion_row("prefill", 2048, "ours", 14.0, 800.0, 900.0),
+    ]
+    made = charts(read_records(write(tmp_path, run={"kind": "fusion", "gpu": "G", "rows": rows})))
+    found = series(made["fusion.svg"])
+    assert {name: one.points for name, one in found.items()} == {
+        "ours one by one: 5 to 9 launches": ((1, 60), (128, 200)),
+        "ours in a CUDA graph: 5 to 9 launches": ((128, 120),),
+        "eager FP8 one by one: 81 launches": ((1, 2000),),
+        "eager FP8 in a CUDA graph: 81 launches": ((1, 300),),
+    }
+
+
 def test_a_layer_needs_all_four_products():
     rows = [{"op": op, "tokens": 1, "us": 2.0} for op in ("qkv", "o", "gate_up", "down", "head")]
     assert layer_microseconds([*rows, {"op": "qkv", "tokens": 8, "us": 9.0}]) == ((1, 8.0),)
@@ -101,7 +125,7 @@ def test_a_layer_needs_all_four_products():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"kind": "other"}, "known are engine, peer, kernels, serve"),
+        ({"kind": "other"}, "known are engine, peer, kernels, serve, fusion"),
         ({"kind": "peer", "name": "P"}, "conditions is missing"),
         ([], "no benchmark file"),
     ],
@@ -121,12 +145,13 @@ def test_an_empty_folder_has_no_records(tmp_path):
     assert read_records(tmp_path) == Records()
 
 
-def test_the_charts_kept_are_those_of_the_figures_kept(tmp_path):
-    for path in KEPT.glob("*.json"):
+@pytest.mark.parametrize("kept", [KEPT, KEPT / "gpu" / "fusion"], ids=lambda path: path.name)
+def test_the_charts_kept_are_those_of_the_figures_kept(tmp_path, kept):
+    for path in kept.glob("*.json"):
         shutil.copy(path, tmp_path)
     written = write_charts(tmp_path)
-    assert {path.name for path in written} == {path.name for path in KEPT.glob("*.svg")}
-    assert all(path.read_text() == (KEPT / path.name).read_text() for path in written)
+    assert {path.name for path in written} == {path.name for path in kept.glob("*.svg")}
+    assert all(path.read_text() == (kept / path.name).read_text() for path in written)
 
 
 def test_the_module_is_a_command(tmp_path, capsys):

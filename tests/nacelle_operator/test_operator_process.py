@@ -46,7 +46,7 @@ def published(key: str = KEY) -> str:
                 "path": f"/store/engines/{key}",
                 "digest": "cd" * 32,
                 "bytes": 1234,
-                "abi": "torch2.11.0-triton3.6.0-ops5",
+                "abi": "torch2.11.0-triton3.6.0-ops6",
                 "accuracy": {
                     "meanKLDivergence": "0.020",
                     "p99KLDivergence": "0.1",
@@ -355,7 +355,7 @@ def test_an_imported_engine_is_verified_by_a_job(
 def test_a_deployment_serves_the_engine_of_a_build(
     story: Story, start_operator: Callable[..., Any]
 ) -> None:
-    start_operator(NACELLE_RUNTIME_IMAGES='{"torch2.11.0-triton3.6.0-ops5": "runtime:1"}')
+    start_operator(NACELLE_RUNTIME_IMAGES='{"torch2.11.0-triton3.6.0-ops6": "runtime:1"}')
     deployment = {
         "apiVersion": API,
         "kind": "InferenceDeployment",
@@ -382,7 +382,7 @@ def imported_engine(key: str) -> Manifest:
             "key": key,
             "modelName": "smollm2",
             "architecture": "x86-64-v3",
-            "abi": "torch2.11.0-triton3.6.0-ops5",
+            "abi": "torch2.11.0-triton3.6.0-ops6",
             "limits": {},
             "store": {"persistentVolumeClaim": {"claimName": "engines"}},
             "path": f"engines/{key}",

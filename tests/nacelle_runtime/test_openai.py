@@ -212,10 +212,10 @@ COMPLETION = {"model": "tiny", "prompt": "Hi"}
         ("chat/completions", CHAT | {"priority": 1001}, 400, "priority", "<= 1000"),
         (
             "chat/completions",
-            CHAT | {"response_format": {"type": "json_object"}},
+            CHAT | {"response_format": {"type": "xml"}},
             400,
-            "response_format",
-            "not supported",
+            "response_format.type",
+            "Invalid value 'xml'",
         ),
         ("chat/completions", CHAT | {"frequency_penalty": 3}, 400, "frequency_penalty", "<= 2"),
         ("chat/completions", CHAT | {"surprise": 1}, 400, "surprise", "unknown field"),

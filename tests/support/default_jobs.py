@@ -11,6 +11,7 @@ from nacelle_engine.ops.gpu import (
     block_linear_residual,
     decode_attention,
     embed,
+    norm_gather,
     norm_quantise,
     norm_residual,
     prefill_attention,
@@ -55,6 +56,8 @@ def default_jobs(architecture):
     yield job(prefill_attention, plain, masked)
     rows = norm_residual.Shape(3584, 1e-6, architecture)
     yield job(norm_residual, rows, norm_residual.choices(rows)[0])
+    gathered = norm_gather.Shape(4096, 1e-5, architecture)
+    yield job(norm_gather, gathered, norm_gather.choices(gathered)[0])
     hidden = embed.Shape(4096, architecture=architecture)
     yield job(embed, hidden, embed.choices(hidden)[0])
     for algorithm in QuantizationAlgorithm if fp8 else [QuantizationAlgorithm.NONE]:
@@ -66,6 +69,9 @@ def default_jobs(architecture):
         ):
             yield job(op, shape, op.choices(shape)[0])
     if fp8:
+        output = Output(QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN, architecture)
+        raw = act_quantise.Shape(14336, output, raw=True)
+        yield from (job(act_quantise, raw, choice) for choice in act_quantise.choices(raw)[:3])
         for result in ("blocks", "static"):
             choice = decode_attention.choices(plain, 8)[0]
             yield job(decode_attention, plain, choice, result=result)

@@ -36,6 +36,11 @@ int cuDeviceGetName(char *name, int length, int device) {
     return 0;
 }
 
+int cuDeviceTotalMem_v2(size_t *bytes, int device) {
+    *bytes = 140000000000;
+    return 0;
+}
+
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 16 ? 132 : attribute == 75 ? 9 : 0;
     return 0;

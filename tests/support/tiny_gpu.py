@@ -7,7 +7,7 @@ from interpreted_gpu import launch_list, open_interpreted
 from tiny_llama import CONFIG, VOCAB, random_model, write_weights
 
 from nacelle_builder.compile.gpu.lower import lower
-from nacelle_builder.compile.gpu.place import libraries_of
+from nacelle_builder.compile.gpu.place import HeadProduct, LibraryCall
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
@@ -67,9 +67,10 @@ class Tiny:
             }
         every = places(spec, recipe, self.libraries(spec, recipe))
         times = {
-            number: {library.name: 1}
+            number: {candidate.kernel.name: 1}
             for number, place in enumerate(every)
-            for library in libraries_of(place.candidates)
+            for candidate in place.candidates
+            if isinstance(candidate.kernel, (LibraryCall, HeadProduct))
         }
         chosen, _ = decide(every, times, "no GPU")
         self.lowered = lower(spec, recipe, chosen)

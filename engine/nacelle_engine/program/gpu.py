@@ -58,6 +58,8 @@ class GpuProgram:
         self._weight_seconds = time.perf_counter() - began
         self._capture_seconds = 0.0
         self._kv: list[torch.Tensor] = []
+        # The step's, while its head is launched.
+        self._logits: list[torch.Tensor] = []
         self._decode_logits = torch.empty(
             signature.max_batch_size, signature.vocab_size, device=self.device
         )
@@ -87,6 +89,7 @@ class GpuProgram:
         self._state = {
             "rope": [table.to(self.device) for table in rope_tables(self.signature)],
             "kv": self._kv,
+            "logits": self._logits,
         }
         libraries = (built.library for built in launches.libraries)
         self._attentions = Attentions(rank, libraries, self.signature, self.device)
@@ -231,7 +234,9 @@ class GpuProgram:
         if sizes["L"]:
             self._cells.set_sizes(sizes)
             self._cells.point("logits", logits.data_ptr())
+            self._logits.append(logits)
             self._heads[self._launches.head_index(sizes["L"])].run(sizes)
+            self._logits.clear()
 
     def _capture(self) -> None:
         """Capture every size, the largest first: smaller ones then fit into its memory."""

@@ -110,6 +110,18 @@ class MatmulLaunch(Frozen):
     bias: Binding | None = None
 
 
+class LogitsLaunch(Frozen):
+    """A library's product that gives logits: out[l, v] = sum_k x[l, k] weight[v, k].
+
+    x bfloat16 [L, K], weight bfloat16 [V, K]; out float32 [L, V], summed and kept in float32.
+    """
+
+    call: Literal["logits_mm"] = "logits_mm"
+    x: Binding
+    weight: Binding
+    out: Binding
+
+
 class PagedAttentionLaunch(Frozen):
     """A prebuilt library's causal attention of ragged queries over the paged cache:
     out[t, h] = sum over p - window < i <= p of softmax_i(cap(scale * q[t, h] . k_i)) v_i, token t
@@ -134,7 +146,9 @@ class PagedAttentionLaunch(Frozen):
     window: int = 0
 
 
-Launch = Annotated[KernelLaunch | MatmulLaunch | PagedAttentionLaunch, Field(discriminator="call")]
+Launch = Annotated[
+    KernelLaunch | MatmulLaunch | LogitsLaunch | PagedAttentionLaunch, Field(discriminator="call")
+]
 Launches = tuple[Launch, ...]
 
 

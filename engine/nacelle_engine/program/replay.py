@@ -15,6 +15,7 @@ from nacelle_engine.program.launch import (
     KernelLaunch,
     Launch,
     Launches,
+    LogitsLaunch,
     MatmulLaunch,
     PagedAttentionLaunch,
     StepRange,
@@ -57,9 +58,9 @@ class Sequenced:
 
         self._steps.append(step)
 
-    def library(self, call: Callable[[int], None]) -> None:
-        """Add a call of a library, which is told the number of tokens."""
-        self._steps.append(lambda _grids, sizes: call(sizes["T"]))
+    def library(self, call: Callable[[int], None], symbol: Symbol = "T") -> None:
+        """Add a call of a library, which is told the number of tokens, or another size."""
+        self._steps.append(lambda _grids, sizes: call(sizes[symbol]))
 
     def attention(self, planned: PlannedAttention, call: Callable[[int], None]) -> None:
         """Add a call of a library that runs by a plan of the step."""
@@ -86,7 +87,9 @@ class Binder:
         stream: int,
         attentions: Attentions,
     ) -> None:
-        """state: what "rope" means for each KV group, "kv" for each layer."""
+        """state: what "rope" means for each KV group, "kv" for each layer, and what "logits" is
+        whenever launches that give them are run.
+        """
         self._functions = functions
         self._buffers = buffers
         self._state = state
@@ -122,6 +125,8 @@ class Binder:
             made.kernel(PreparedLaunch(function, cells, self._stream), launch.grid)
         elif isinstance(launch, PagedAttentionLaunch):
             made.attention(*self._attention(launch, scope))
+        elif isinstance(launch, LogitsLaunch):
+            made.library(self._logits(launch, scope), "L")
         else:
             made.library(self._matmul(launch, scope))
 
@@ -193,6 +198,16 @@ class Binder:
                 use_fast_accum=True,
                 out=out[:tokens],
             )
+
+        return call
+
+    def _logits(self, launch: LogitsLaunch, scope: Scope) -> Callable[[int], None]:
+        x, columns = self._tensor(launch.x, scope), self._tensor(launch.weight, scope).t()
+        # Every step gives its own.
+        logits = self._state[launch.out.name]
+
+        def call(rows: int) -> None:
+            torch.mm(x[:rows], columns, out_dtype=torch.float32, out=logits[0][:rows])
 
         return call
 

@@ -1,7 +1,7 @@
 """From logits to token ids, all in float32, in this order:
 
-1. Ids that are not allowed (bad words, stop ids before min_tokens) get -inf, logit_bias is added,
-   then the penalties are applied (transforms.py).
+1. Ids that are not allowed (by a grammar, bad words, stop ids before min_tokens) get -inf,
+   logit_bias is added, then the penalties are applied (transforms.py).
 2. Temperature 0 takes the first largest logit. Else p = softmax(logits / temperature).
 3. min_p, then top_k, then top_p cut what is unlikely (cuts.py).
 4. With u in [0, 1) from (seed, position), the token is the first whose cumulated probability

@@ -1,5 +1,6 @@
-"""What changes logits before a temperature does: bans, biases and penalties, in this order.
+"""What changes logits before a temperature does, in this order.
 
+grammar               logit = -inf for what it does not allow (structured/mask.py)
 banned                logit = -inf
 logit_bias            logit += bias
 repetition_penalty    logit / r if logit > 0 else logit * r, for ids in the prompt or the answer
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from nacelle_runtime.batch import Draw
+from nacelle_runtime.structured.mask import mask
 from nacelle_runtime.upload import upload
 
 
@@ -44,6 +46,7 @@ class _Cells:
 
 def transform(logits: torch.Tensor, draws: Sequence[Draw]) -> None:
     """Apply what each draw asks for to its row of logits float32 [N, vocab], in place."""
+    mask(logits, draws)
     banned, biases, repeated, counted = _Cells(), _Cells(), _Cells(), _Cells()
     for row, draw in enumerate(draws):
         sampling, seen = draw.sampling, draw.seen

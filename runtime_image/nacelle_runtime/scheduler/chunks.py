@@ -15,7 +15,7 @@ def decode(request: Request) -> Chunk:
     position = len(tokens) - len(request.prompt) + awaited
     if position < ending.min_tokens or sampling.bad_words or request.unscored:
         return chunk(request, 1)
-    draw = Draw(sampling, position, _NONE, request.seen)
+    draw = Draw(sampling, position, _NONE, request.seen, request.matcher)
     start, place, blocks = request.planned, request.place, request.blocks
     if awaited:
         return Chunk(request.id, place, _UNKNOWN, start, blocks, draw, None, request.draw)
@@ -45,7 +45,7 @@ def _draw(request: Request) -> Draw:
     banned = ending.stop_ids if position < ending.min_tokens else _NONE
     if sampling.bad_words:
         banned = banned.union(_word_ends(request))
-    return Draw(sampling, position, banned, request.seen)
+    return Draw(sampling, position, banned, request.seen, request.matcher)
 
 
 def _word_ends(request: Request) -> set[int]:

@@ -81,6 +81,16 @@ def _something_left(request: Request, bounds: Bounds) -> str | None:
     return None
 
 
+def _grammar(request: Request, bounds: Bounds) -> str | None:
+    if request.matcher is None:
+        return None
+    if request.ending.min_tokens:
+        return "min_tokens: an answer with a grammar ends where the grammar does"
+    if request.sampling.bad_words:
+        return "bad_words: an answer with a grammar may have no other way on"
+    return None
+
+
 def _prompt_logprobs(request: Request, bounds: Bounds) -> str | None:
     if request.prompt_logprobs is None:
         return None
@@ -97,4 +107,5 @@ _CHECKS: tuple[Callable[[Request, Bounds], str | None], ...] = (
     _ids,
     _something_left,
     _prompt_logprobs,
+    _grammar,
 )

@@ -224,8 +224,12 @@ class Scheduler:
         request.awaited -= 1
         if request.seen is not None:
             request.seen.answer[token] += 1
+        if request.matcher is not None:
+            request.matcher.advance(token)
         finish = None
-        if token in request.ending.stop_ids:
+        if request.matcher is not None and request.matcher.failed:
+            finish = FinishReason.LENGTH
+        elif token in request.ending.stop_ids:
             finish = FinishReason.STOP
         elif position + 1 == request.ending.max_tokens:
             finish = FinishReason.LENGTH

@@ -2,6 +2,7 @@
 
 import families
 import pytest
+import torch
 from attention_double import AttentionDouble
 from interpreted_gpu import facts_of, interpret
 from tiny_llama import BLOCK_SPEC, SPEC
@@ -9,6 +10,7 @@ from tiny_llama import BLOCK_SPEC, SPEC
 from nacelle_builder.compile.gpu import timer
 from nacelle_builder.compile.gpu.attention import attention_shape
 from nacelle_builder.compile.gpu.flashinfer_library import attention_library
+from nacelle_builder.compile.gpu.place import HeadProduct, kernels_of
 from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_engine.limits import Limits
@@ -33,7 +35,7 @@ def test_every_place_can_be_timed(monkeypatch, tmp_path, spec, quantization):
     recipe = Recipe(architecture="sm_89", limits=LIMITS, quantization=quantization)
     signature = signature_of(spec, recipe)
     every = places(spec, recipe)
-    kernels = {c.kernel.name: c.kernel for place in every for c in place.candidates}
+    kernels = kernels_of(candidate for place in every for candidate in place.candidates)
     interpret(monkeypatch, timer, kernels.values())
     # Few bytes to rotate, and two launches, or the interpreter takes minutes.
     monkeypatch.setattr(timer, "_ROTATED_BYTES", 1)
@@ -47,6 +49,25 @@ def test_every_place_can_be_timed(monkeypatch, tmp_path, spec, quantization):
             timer.Place(place.name, place.first, place.last, place.candidates[:1])
         )
         assert list(found) == names
+
+
+@pytest.mark.slow
+def test_the_head_s_product_is_timed_with_its_norm(monkeypatch, tmp_path):
+    recipe = Recipe(architecture="sm_89", limits=LIMITS, quantization=Quantization())
+    every = places(SPEC, recipe)
+    place = next(place for place in every if place.name == "logits" and place.last == 128)
+    product = next(c for c in place.candidates if isinstance(c.kernel, HeadProduct))
+    kernels = kernels_of([product])
+    interpret(monkeypatch, timer, kernels.values())
+    monkeypatch.setattr(timer, "_ROTATED_BYTES", 1)
+    monkeypatch.setattr(timer, "_LAUNCHES", 2)
+    cubins = {name: facts_of(kernel) for name, kernel in kernels.items()}
+    made = timer.Timer(tmp_path, cubins, every, signature_of(SPEC, recipe), SPEC, recipe)
+    made._logits.fill_(torch.nan)
+    # The kernels beside it have no cubin here.
+    assert list(made.nanoseconds(place)) == [product.kernel.name]
+    assert made._logits[:60].isfinite().all()
+    made.close()
 
 
 @pytest.mark.slow

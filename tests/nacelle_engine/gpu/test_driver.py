@@ -67,7 +67,8 @@ def run(tmp_path_factory):
 
 
 def test_the_gpu_is_described(run):
-    assert run("print(first_gpu())") == ["NVIDIA-H200 (sm_90, 132 SMs)"]
+    described = ["NVIDIA-H200 (sm_90, 132 SMs)", "140000000000"]
+    assert run("gpu = first_gpu(); print(gpu); print(gpu.memory_bytes)") == described
 
 
 def test_a_launch_reads_its_cells_each_time(run):

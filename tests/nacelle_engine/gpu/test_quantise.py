@@ -33,7 +33,7 @@ def test_it_is_the_formula(algorithm, tokens, width):
 def test_every_choice_gives_the_same(algorithm):
     x, shape, scale = case(algorithm, 3, 3000)
     wanted = quantise.reference(x, shape, scale)
-    assert len(quantise.choices(shape)) == 3
+    assert len(quantise.choices(shape)) >= 3
     for choice in quantise.choices(shape):
         inputs = {"x": x, "static_scale": scale}
         check(launch(quantise.kernel(shape, choice), inputs, 3, 3000), wanted)

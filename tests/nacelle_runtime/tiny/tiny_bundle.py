@@ -32,7 +32,7 @@ def make_tokenizer():
     return tokenizer
 
 
-def seal(root, step_seconds=0.0, abi=ABI, architecture=Architecture.X86_64_V3, **limits):
+def seal(root, step_seconds=0.0, abi=ABI, architecture=Architecture.X86_64_V3, eos=EOS, **limits):
     (root / "rank0").mkdir(parents=True)
     (root / "rank0" / "tiny.json").write_text(json.dumps({"step_seconds": step_seconds}))
     (root / "tokenizer").mkdir()
@@ -52,7 +52,7 @@ def seal(root, step_seconds=0.0, abi=ABI, architecture=Architecture.X86_64_V3, *
         vocab_size=VOCABULARY,
         hidden_size=32,
         kv_groups=(KvGroup(layers=1, kv_heads=2, head_dim=16),),
-        eos_token_ids=(EOS,),
+        eos_token_ids=(eos,),
         accuracy=None,
         provenance=Provenance(
             model_name="tiny",

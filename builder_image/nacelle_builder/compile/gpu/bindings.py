@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from nacelle_builder.compile.gpu.place import LibraryCall
+from nacelle_builder.compile.gpu.place import HeadProduct, LibraryCall
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.program.launch import (
     Binding,
     KernelLaunch,
     Launch,
+    Launches,
+    LogitsLaunch,
     MatmulLaunch,
     PagedAttentionLaunch,
 )
@@ -57,6 +59,7 @@ _COMMON: Final[Names] = {
     **_same("weight", "kv_scales", "q_norm", "k_norm"),
     **_same("buffer", "x", "qkv", "delta", "row_scale", "partial", "counters"),
     **_same("buffer", "x_scales", "x_squares", "inner_codes", "inner_scales"),
+    **_same("buffer", "normed_rows"),
     "x_codes": buffer("hidden_codes"),
     **_same("output", "logits"),
     # Launches run one after the other, so all that share sums use the same space.
@@ -120,10 +123,20 @@ _PLACES: Final[Mapping[str, Names]] = {
 }
 
 
-def launch_of(place: str, kernel: Kernel | LibraryCall) -> Launch:
-    """The launch of a kernel at a place, where every argument must be known; or a library's."""
+def launches_of(place: str, kernel: Kernel | LibraryCall | HeadProduct) -> Launches:
+    """What is launched at a place: a kernel, a library, or one after the other."""
     if isinstance(kernel, LibraryCall):
-        return _attention(kernel)
+        return (_attention(kernel),)
+    if isinstance(kernel, HeadProduct):
+        product = LogitsLaunch(
+            x=buffer("normed_rows"), weight=weight("lm_head"), out=_COMMON["logits"]
+        )
+        return _kernel(place, kernel.rows), product
+    return (_kernel(place, kernel),)
+
+
+def _kernel(place: str, kernel: Kernel) -> Launch:
+    """The launch of a kernel at a place, where every argument must be known."""
     known = {**_COMMON, **_PLACES[place]}
     missing = [name for name in kernel.arguments if name not in known]
     assert not missing, f"{kernel.name} takes {missing}, which {place} does not have"

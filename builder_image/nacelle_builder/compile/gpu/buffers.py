@@ -1,6 +1,6 @@
 """The tensors between the launches of a GPU's program."""
 
-from nacelle_builder.compile.gpu.place import libraries_of
+from nacelle_builder.compile.gpu.place import HeadProduct, libraries_of
 from nacelle_builder.compile.gpu.plan import Plan
 from nacelle_builder.numerics import quantises, step_classes
 from nacelle_engine.model.spec import ModelSpec
@@ -43,6 +43,8 @@ def buffers(spec: ModelSpec, recipe: Recipe, plan: Plan) -> tuple[Buffer, ...]:
             _buffer("attention_scales", "float32", Size(times=spec.num_kv_heads), MOST_TOKENS),
             _buffer("inner_scales", "float32", inner_blocks, MOST_TOKENS),
         ]
+    if any(isinstance(candidate.kernel, HeadProduct) for candidate in plan.candidates):
+        made.append(_buffer("normed_rows", "bfloat16", Size(symbol="L"), spec.hidden_size))
     if partial := max(candidate.partial for candidate in plan.candidates):
         made.append(_buffer("partial", "float32", Size(times=partial)))
     if counters := max(candidate.counters for candidate in plan.candidates):

@@ -68,7 +68,7 @@ def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
         HeadRange(
             min_rows=one.place.first,
             max_rows=one.place.last,
-            launches=(plan.launch("logits", one.place.last),),
+            launches=plan.launches("logits", one.place.last),
         )
         for one in chosen
         if one.place.name == "logits"

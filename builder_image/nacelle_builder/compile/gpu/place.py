@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.attention_shape import AttentionShape
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.precision import Determinism
@@ -33,6 +35,18 @@ class LibraryCall:
 
 
 @dataclass(frozen=True)
+class HeadProduct:
+    """The library's product that gives logits, after the kernel that gathers and norms its rows."""
+
+    rows: Kernel
+
+    @property
+    def name(self) -> str:
+        """Unique among the kernels of an engine."""
+        return f"library_after_{self.rows.name}"
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One kernel for a place, or a library's call, and what it needs beside it.
 
@@ -41,10 +55,21 @@ class Candidate:
     counters    int32 elements of workspace that are 0 between launches
     """
 
-    kernel: Kernel | LibraryCall
+    kernel: Kernel | LibraryCall | HeadProduct
     query_tile: int = 0
     partial: int = 0
     counters: int = 0
+
+
+def tiled(
+    op: Any, shape: Any, rows: int, size: int, architecture: Architecture
+) -> tuple[Candidate, ...]:
+    """A linear op's candidates for steps of `size`; `rows` counts the weight's."""
+    made = []
+    for tiling in op.choices(shape, size, architecture):
+        partial, counters = tiling.slots(rows, size)
+        made.append(Candidate(op.kernel(shape, tiling), partial=partial, counters=counters))
+    return tuple(made)
 
 
 @dataclass(frozen=True)
@@ -67,9 +92,10 @@ class Place:
 
 
 def kernels_of(candidates: Iterable[Candidate]) -> dict[str, Kernel]:
-    """The kernels among them, by name."""
+    """The kernels that they launch, by name."""
     made = (candidate.kernel for candidate in candidates)
-    return {one.name: one for one in made if isinstance(one, Kernel)}
+    own = (one.rows if isinstance(one, HeadProduct) else one for one in made)
+    return {one.name: one for one in own if isinstance(one, Kernel)}
 
 
 def libraries_of(candidates: Iterable[Candidate]) -> tuple[AttentionLibrary, ...]:

@@ -8,10 +8,17 @@ from typing import Any
 import torch
 
 from nacelle_builder.compile.gpu.attention import attention_places, attention_shape
-from nacelle_builder.compile.gpu.place import Candidate, Place, invariant, ranges, step_ranges
+from nacelle_builder.compile.gpu.head import head_places
+from nacelle_builder.compile.gpu.place import (
+    Candidate,
+    Place,
+    invariant,
+    ranges,
+    step_ranges,
+    tiled,
+)
 from nacelle_builder.compile.gpu.prompt_attention import prompt_places
 from nacelle_builder.numerics import attention_columns, step_classes
-from nacelle_engine.arch import Architecture
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.ops.gpu import (
     act_quantise,
@@ -23,7 +30,6 @@ from nacelle_engine.ops.gpu import (
     linear_residual,
     norm_gate_up,
     norm_linear,
-    norm_logits,
     norm_quantise,
     norm_residual,
     quantise,
@@ -33,7 +39,7 @@ from nacelle_engine.ops.gpu import (
 from nacelle_engine.ops.gpu.fp8 import Output
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.tiling import WeightType
-from nacelle_engine.precision import Fp8OrNone, QuantizationAlgorithm
+from nacelle_engine.precision import QuantizationAlgorithm
 from nacelle_engine.program.attention_library import AttentionLibrary
 from nacelle_engine.recipe import Recipe
 
@@ -63,7 +69,7 @@ def places(
         *_block(spec, recipe),
         *_quantised(spec, recipe),
         *_static(spec, recipe),
-        *_logits(spec, recipe),
+        *head_places(spec, recipe),
     )
     if not invariant(recipe):
         return made
@@ -107,21 +113,10 @@ def _fused(spec: ModelSpec, recipe: Recipe) -> list[Place]:
         ("down", linear_residual, down, hidden),
     )
     return [
-        Place(name, first, last, _tiled(op, shape, rows, last, arch))
+        Place(name, first, last, tiled(op, shape, rows, last, arch))
         for first, last in step_ranges(recipe, step_classes(spec, recipe).fused)
         for name, op, shape, rows in linears
     ]
-
-
-def _tiled(
-    op: Any, shape: Any, rows: int, size: int, architecture: Architecture
-) -> tuple[Candidate, ...]:
-    """A linear op's candidates for steps of `size`; `rows` counts the weight's."""
-    made = []
-    for tiling in op.choices(shape, size, architecture):
-        partial, counters = tiling.slots(rows, size)
-        made.append(Candidate(op.kernel(shape, tiling), partial=partial, counters=counters))
-    return tuple(made)
 
 
 def _block(spec: ModelSpec, recipe: Recipe) -> list[Place]:
@@ -146,7 +141,7 @@ def _block(spec: ModelSpec, recipe: Recipe) -> list[Place]:
         ]
         made.append(_place("block_input", first, last, kernels))
         made += [
-            Place(name, first, last, _tiled(op, shape, rows, last, arch))
+            Place(name, first, last, tiled(op, shape, rows, last, arch))
             for name, op, shape, rows in linears
         ]
     return made
@@ -211,17 +206,6 @@ def raw_products(spec: ModelSpec, recipe: Recipe, size: int) -> bool:
     """
     by_token = recipe.quantization.algorithm == QuantizationAlgorithm.FP8_PER_CHANNEL_PER_TOKEN
     return by_token and size <= _RAW_TOKENS and not (spec.dense_bias or spec.output_norms)
-
-
-def _logits(spec: ModelSpec, recipe: Recipe) -> list[Place]:
-    kind: WeightType = "fp8e4nv" if recipe.quantization.lm_head == Fp8OrNone.FP8 else "bf16"
-    cap = spec.logits_soft_cap or 0.0
-    shape = norm_logits.Shape(spec.vocab_size, spec.hidden_size, spec.norm_eps, kind, soft_cap=cap)
-    made = []
-    for first, last in step_ranges(recipe, recipe.limits.max_num_tokens, last=256):
-        candidates = _tiled(norm_logits, shape, spec.vocab_size, last, recipe.architecture)
-        made.append(Place("logits", first, last, candidates))
-    return made
 
 
 def _rounded(number: float) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from nacelle_builder.compile.gpu.bindings import launch_of, matmul
+from nacelle_builder.compile.gpu.bindings import launches_of, matmul
 from nacelle_builder.compile.gpu.place import Candidate, Chosen
 from nacelle_engine.program.launch import Launch, Launches
 
@@ -36,12 +36,18 @@ class Plan:
         return next(self._at(name, size))
 
     def launch(self, name: str, size: int) -> Launch:
-        """The launch at a place."""
-        return launch_of(name, self.at(name, size).kernel)
+        """The launch at a place that is one."""
+        (one,) = self.launches(name, size)
+        return one
+
+    def launches(self, name: str, size: int) -> Launches:
+        """The launches at a place."""
+        return launches_of(name, self.at(name, size).kernel)
 
     def maybe(self, name: str, size: int) -> Launches:
         """The launch at a place; none where the model has no such place."""
-        return tuple(launch_of(name, candidate.kernel) for candidate in self._at(name, size))
+        found = self._at(name, size)
+        return tuple(one for candidate in found for one in launches_of(name, candidate.kernel))
 
     def _at(self, name: str, size: int) -> Iterator[Candidate]:
         return (

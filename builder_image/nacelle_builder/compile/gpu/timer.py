@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from nacelle_builder.compile.gpu.bindings import launch_of
+from nacelle_builder.compile.gpu.bindings import launches_of
 from nacelle_builder.compile.gpu.lower import lower
-from nacelle_builder.compile.gpu.place import Candidate, Chosen, LibraryCall, Place, libraries_of
+from nacelle_builder.compile.gpu.place import Candidate, Chosen, Place, kernels_of, libraries_of
 from nacelle_builder.compile.gpu.timed_step import timed_step
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.program.cells import Cells
@@ -78,13 +78,14 @@ class Timer:
             device=self._device,
         )
         self._cells.point("logits", self._logits.data_ptr())
+        self._state["logits"] = [self._logits]
 
     def nanoseconds(self, place: Place) -> dict[str, int]:
         """The time of each candidate that runs here."""
         found = {}
         for candidate in place.candidates:
-            name = candidate.kernel.name
-            if name in self._cubins or isinstance(candidate.kernel, LibraryCall):
+            if kernels_of([candidate]).keys() <= self._cubins.keys():
+                name = candidate.kernel.name
                 contexts = _CONTEXTS if place.name in _DECODE else _CONTEXTS[-1:]
                 try:
                     found[name] = self._time(place, candidate, contexts)
@@ -107,9 +108,8 @@ class Timer:
         return round(math.prod(taken) ** (1 / len(taken)))
 
     def _time_at(self, place: Place, candidate: Candidate, context: int) -> float:
-        facts = self._cubins.get(candidate.kernel.name)
         binder = Binder(
-            {facts.name: Function(self._rank, facts)} if facts else {},
+            {name: Function(self._rank, self._cubins[name]) for name in kernels_of([candidate])},
             self._buffers,
             self._state,
             self._cells,
@@ -121,8 +121,8 @@ class Timer:
         sizes = sizes_of(arrays)
         self._spread_caches(1 + int(step.block_tables[0].max()))
         scopes = self._scopes_of(place.name)
-        launch = launch_of(place.name, candidate.kernel)
-        calls = [binder.launches((launch,), scope) for scope in scopes]
+        launches = launches_of(place.name, candidate.kernel)
+        calls = [binder.launches(launches, scope) for scope in scopes]
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._inputs.send(arrays)
             self._attentions.plan(calls[0].planned, arrays, self._inputs)
@@ -188,18 +188,9 @@ def _workspace(
     recipe: Recipe,
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    """The buffers of any choice: each place's candidate that needs most, a library before all."""
-    greedy = [
-        Chosen(
-            place,
-            max(
-                place.candidates,
-                key=lambda c: (isinstance(c.kernel, LibraryCall), c.partial, c.counters),
-            ),
-        )
-        for place in places
-    ]
-    lowered = lower(spec, recipe, greedy)
+    """The buffers of any choice: as if every candidate of every place were chosen."""
+    every = [Chosen(place, candidate) for place in places for candidate in place.candidates]
+    lowered = lower(spec, recipe, every)
     launches = LaunchList(
         kernels=(), buffers=lowered.buffers, steps=lowered.steps, heads=lowered.heads
     )

@@ -10,7 +10,7 @@ yet: it counts times row_scale[t] * gate_up_scale, and row_scale is written afte
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final
 
 import torch
 import triton
@@ -18,13 +18,13 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from nacelle_engine.ops.gpu import fp8, row_kernel
-from nacelle_engine.ops.gpu.fp8 import Output, emit
+from nacelle_engine.ops.gpu.fp8 import Output, emit, to_fp8, token_scale
+from nacelle_engine.ops.gpu.gated import Activation, gated
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.ops.gpu.row_kernel import Choice
 
-Activation = Literal["silu", "gelu_tanh"]
-
-_TWICE_SQRT_2_OVER_PI = tl.constexpr(1.5957691216057308)
+# Columns of a block and warps of a program, where a program takes a row in several blocks.
+_PARTS: Final = ((2048, 16), (4096, 16), (4096, 32))
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,20 @@ class Shape:
 
 def choices(shape: Shape) -> tuple[Choice, ...]:
     """Candidates, the safe one first."""
-    return row_kernel.choices(shape.width, whole_rows=shape.output.whole_rows)
+    whole = shape.output.whole_rows
+    cut = _in_parts(shape.width) if whole else ()
+    return (*cut, *row_kernel.choices(shape.width, whole_rows=whole))
+
+
+def _in_parts(width: int) -> tuple[Choice, ...]:
+    """Whole rows in blocks: two programs fit on a processor, where of rows in one block one does,
+    and nothing is on its way while that one adds up (11.0 us instead of 17.7 for 512 rows of
+    14,336, unscaled, on an H200).
+    """
+    made = [Choice(part, warps, -(-width // part)) for part, warps in _PARTS]
+    # Results stay in registers: up to 64 a thread.
+    fit = (one for one in made if one.parts * one.columns <= 64 * 32 * one.warps)
+    return tuple(one for one in fit if one.parts > 1)
 
 
 def kernel(shape: Shape, choice: Choice) -> Kernel:
@@ -52,11 +65,22 @@ def kernel(shape: Shape, choice: Choice) -> Kernel:
             "gate_up_scale": "*fp32" if shape.raw else None,
             **shape.output.arguments,
         },
-        {"GELU": shape.activation == "gelu_tanh"},
+        {"GELU": shape.activation == "gelu_tanh", "PARTS": choice.parts},
         shape.width,
         choice,
         shape.output.architecture,
     )
+
+
+@triton.jit
+def _result(gate_up, gate_up_scale, factor, columns, live, GELU: tl.constexpr, K: tl.constexpr):
+    """Columns of y of the row at `gate_up`, 0 where not live."""
+    gate = tl.load(gate_up + columns, mask=live, other=0.0).to(tl.float32)
+    up = tl.load(gate_up + K + columns, mask=live, other=0.0).to(tl.float32)
+    if gate_up_scale is not None:
+        gate *= factor * tl.load(gate_up_scale + columns, mask=live, other=0.0)
+        up *= factor * tl.load(gate_up_scale + K + columns, mask=live, other=0.0)
+    return gated(gate, up, GELU)
 
 
 @triton.jit
@@ -69,29 +93,36 @@ def act_quantise(
     GELU: tl.constexpr,
     K: tl.constexpr,
     BLOCK: tl.constexpr,
+    PARTS: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    """A row of results, or without row_scale a part of it."""
+    """A row of results in PARTS blocks, or without row_scale a part of it."""
     if DEPENDENT:
         gdc_launch_dependents()
         gdc_wait()
     token = tl.program_id(0).to(tl.int64)
-    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    live = columns < K
-    place = gate_up + token * (2 * K) + columns
-    gate = tl.load(place, mask=live, other=0.0).to(tl.float32)
-    up = tl.load(place + K, mask=live, other=0.0).to(tl.float32)
+    row = gate_up + token * (2 * K)
+    factor = 1.0
     if gate_up_scale is not None:
         factor = tl.load(row_scale + token)
-        gate *= factor * tl.load(gate_up_scale + columns, mask=live, other=0.0)
-        up *= factor * tl.load(gate_up_scale + K + columns, mask=live, other=0.0)
-    if GELU:
-        # (1 + tanh(z)) / 2 is the logistic function of 2 z.
-        inner = gate + 0.044715 * gate * gate * gate
-        y = gate * tl.sigmoid(_TWICE_SQRT_2_OVER_PI * inner) * up
+    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    if PARTS == 1:
+        y = _result(row, gate_up_scale, factor, columns, columns < K, GELU, K)
+        emit(y, out, columns, columns < K, token, static_scale, row_scale, K)
     else:
-        y = gate * tl.sigmoid(gate) * up
-    emit(y, out, columns, live, token, static_scale, row_scale, K)
+        kept = ()
+        largest = tl.zeros([BLOCK], tl.float32)
+        for part in tl.static_range(PARTS):
+            place = part * BLOCK + columns
+            y = _result(row, gate_up_scale, factor, place, place < K, GELU, K)
+            largest = tl.maximum(largest, tl.abs(y))
+            kept += (y,)  # type: ignore[assignment]
+        scale = token_scale(tl.max(largest, 0))
+        tl.store(row_scale + token, scale)
+        for part in tl.static_range(PARTS):
+            place = part * BLOCK + columns
+            codes = to_fp8(kept[part] * (1.0 / scale), out)
+            tl.store(out + token * K + place, codes, mask=place < K)
 
 
 def reference(

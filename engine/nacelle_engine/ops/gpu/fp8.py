@@ -58,14 +58,20 @@ def to_fp8(x, pointer):
 
 
 @triton.jit
+def token_scale(largest):
+    """A token's scale by its largest magnitude: 1 where that is 0."""
+    scale = largest / _LARGEST
+    return tl.where(scale == 0.0, 1.0, scale)
+
+
+@triton.jit
 def emit(y, out, columns, live, token, static_scale, row_scale, K: tl.constexpr):
     """Store columns of row `token` of out [T, K]: FP8 where a scale is given, else bf16.
 
     y: fp32, 0 where not live. For row_scale fp32 [T], y must be the whole row.
     """
     if row_scale is not None:
-        scale = tl.max(tl.abs(y), 0) / _LARGEST
-        scale = tl.where(scale == 0.0, 1.0, scale)
+        scale = token_scale(tl.max(tl.abs(y), 0))
         tl.store(row_scale + token, scale)
         kept = to_fp8(y * (1.0 / scale), out)
     elif static_scale is not None:

@@ -9,7 +9,7 @@ below T; logits [L, V] fp32. Many tokens are faster with their norm in a launch 
 then, and norm absent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -64,8 +64,10 @@ def norm_logits(
     PREFETCH: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    """One program: BLOCK_N words of BLOCK_T rows."""
-    start = tl.program_id(0) * BLOCK_N
+    """One program: BLOCK_N words of BLOCK_T rows; all rows of some words run side by side, so that
+    the weight comes from memory once.
+    """
+    start = tl.program_id(1) * BLOCK_N
     rows = start + tl.arange(0, BLOCK_N)
     held = tl.minimum(rows, N - 1)
     begin, end = part_bounds(K, BLOCK_K, SPLIT)
@@ -75,7 +77,7 @@ def norm_logits(
     if scale is not None:
         scales = tl.load(scale + held)
     wait_for_predecessor(DEPENDENT)
-    places = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)
+    places = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     tokens = tl.load(logits_rows + tl.minimum(places, L - 1))
     products, squares = row_products(
         first, x, norm, weight, held, tokens, begin, end, K, BLOCK_K, STAGES
@@ -98,9 +100,9 @@ def choices(shape: Shape, tokens: int, architecture: Architecture) -> tuple[Tili
 
 
 def kernel(shape: Shape, choice: Tiling) -> Kernel:
-    """The kernel for this shape."""
+    """The kernel for this shape; grid (blocks of rows, of words, parts of a sum)."""
     cap = f"_cap{shape.soft_cap:g}" if shape.soft_cap else ""
-    return choice.kernel(
+    made = choice.kernel(
         f"norm_logits_{shape.weight}_n{shape.rows}k{shape.width}{cap}"
         f"{'_normed' if shape.normed else f'e{shape.eps:g}'}",
         norm_logits,
@@ -116,6 +118,8 @@ def kernel(shape: Shape, choice: Tiling) -> Kernel:
         {"N": shape.rows, "K": shape.width, "EPS": shape.eps, "CAP": shape.soft_cap},
         symbol="L",
     )
+    words, rows, parts = made.grid
+    return replace(made, grid=(rows, words, parts))
 
 
 def reference(

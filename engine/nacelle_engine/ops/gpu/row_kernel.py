@@ -11,15 +11,21 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from nacelle_engine.arch import Architecture
 from nacelle_engine.ops.gpu.capability import depends
 from nacelle_engine.ops.gpu.kernel import Constant, Kernel
-from nacelle_engine.program.launch import ONE, Size
+from nacelle_engine.program.launch import ONE, Size, Symbol
 
 
 @dataclass(frozen=True)
 class Choice:
-    """columns: a row's part that a program takes (rounded up to a power of two); warps: its own."""
+    """How a row is cut.
+
+    columns  a block of it (rounded up to a power of two)
+    warps    of a program
+    parts    blocks that a program takes
+    """
 
     columns: int
     warps: int
+    parts: int = 1
 
 
 def choices(columns: int, *, whole_rows: bool) -> tuple[Choice, ...]:
@@ -29,8 +35,8 @@ def choices(columns: int, *, whole_rows: bool) -> tuple[Choice, ...]:
         parts = dict.fromkeys(min(part, block) for part in (2048, 1024, 4096))
         return tuple(Choice(part, max(1, part // 512)) for part in parts)
     block = triton.next_power_of_2(columns)
-    # 16 to 64 elements a thread; 32 warps are a program's most.
-    warps = [min(32, max(1, block // (32 * each))) for each in (32, 16, 64)]
+    # 8 to 64 elements a thread; 32 warps are a program's most.
+    warps = [min(32, max(1, block // (32 * each))) for each in (32, 16, 64, 8)]
     return tuple(Choice(columns, count) for count in dict.fromkeys(warps))
 
 
@@ -42,15 +48,19 @@ def row_kernel(
     columns: int,
     choice: Choice,
     architecture: Architecture,
+    *,
+    symbol: Symbol = "T",
 ) -> Kernel:
-    """Grid (T, parts of a row); `function` gets K = columns, BLOCK and DEPENDENT besides.
+    """Grid (rows, programs a row); `function` gets K = columns, BLOCK and DEPENDENT besides.
 
     arguments  in the function's order, None for one that is absent
+    symbol     counts the rows
     """
     block = triton.next_power_of_2(min(columns, choice.columns))
+    parts = f"p{choice.parts}" if choice.parts > 1 else ""
     absent = [name for name, kind in arguments.items() if kind is None]
     return Kernel(
-        name=f"{op}_n{columns}_b{block}_w{choice.warps}",
+        name=f"{op}_n{columns}_b{block}{parts}_w{choice.warps}",
         function=function,
         arguments={name: kind for name, kind in arguments.items() if kind is not None},
         constants={
@@ -60,7 +70,7 @@ def row_kernel(
             "BLOCK": block,
             "DEPENDENT": depends(architecture),
         },
-        grid=(Size(symbol="T"), Size(times=-(-columns // block)), ONE),
+        grid=(Size(symbol=symbol), Size(times=-(-columns // (block * choice.parts))), ONE),
         warps=choice.warps,
         dependent=depends(architecture),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nacelle_runtime.client import Generation
 from nacelle_runtime.frontends.chat_template import TemplateRefused
 from nacelle_runtime.frontends.openai.errors import ApiError
+from nacelle_runtime.frontends.openai.formats import constrained
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
 from nacelle_runtime.frontends.representable import representable
 from nacelle_runtime.frontends.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ async def chat_generation(request: ChatRequest, model: Model, core: Ready) -> Ge
         )
     ids = await _encode(text, model, core, special=False, param="messages")
     wanted = request.max_completion_tokens or request.max_tokens
-    return _generation(request, ids, wanted, model, core)
+    return await constrained(_generation(request, ids, wanted, model, core), request)
 
 
 async def completion_generation(
@@ -65,9 +66,8 @@ async def completion_generation(
         )
     _check_ids(ids, core)
     room = core.sequence_len - len(ids)
-    return _generation(
-        request, ids, request.max_tokens or min(_COMPLETION_TOKENS, room), model, core
-    )
+    wanted = request.max_tokens or min(_COMPLETION_TOKENS, room)
+    return await constrained(_generation(request, ids, wanted, model, core), request)
 
 
 def _generation(

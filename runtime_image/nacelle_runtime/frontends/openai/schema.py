@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from nacelle_runtime.frontends.openai.errors import ApiError
+from nacelle_runtime.frontends.openai.formats import Formatted
 
 # Fields of OpenAI's API that are not built; the values listed ask for nothing and are let through.
 NOT_BUILT: dict[str, tuple[Any, ...]] = {
@@ -16,7 +17,6 @@ NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (None, False, True),
     "functions": (None, []),
     "function_call": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
     "modalities": (None, ["text"]),
     "audio": (None,),
     "prediction": (None,),
@@ -76,12 +76,11 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {"role": role, "content": text, **named}
 
 
-class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Common(Formatted, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields of both endpoints; `user` only names a client and changes no answer."""
 
     model: str
     max_tokens: Count | None = None
-    min_tokens: Natural | None = None
     temperature: Temperature | None = None
     top_p: Fraction | None = None
     top_k: Annotated[int, msgspec.Meta(ge=-1)] | None = None
@@ -92,13 +91,11 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     # What divides logits must not make them infinite.
     repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     logit_bias: Annotated[dict[int, Bias], msgspec.Meta(max_length=1024)] | None = None
-    bad_words: Annotated[list[Stop], msgspec.Meta(max_length=256)] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
     prompt_logprobs: Top | None = None
     priority: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] | None = None
     stop: Stop | Stops | None = None
     stop_token_ids: list[Natural] | None = None
-    ignore_eos: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
