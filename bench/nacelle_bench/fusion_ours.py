@@ -13,13 +13,14 @@ from nacelle_engine.program.gpu import current_device
 from nacelle_engine.program.graphs import Graphs, captured_sizes
 from nacelle_engine.program.launch import StepRange, read_launches
 from nacelle_engine.program.planned_attention import Attentions
-from nacelle_engine.program.replay import Binder, Scope
+from nacelle_engine.program.replay import Binder
 from nacelle_engine.program.rope_table import rope_tables
-from nacelle_engine.program.signature import WEIGHTS, ProgramSpec, Signature
+from nacelle_engine.program.scopes import load_scopes
+from nacelle_engine.program.signature import Signature
 from nacelle_engine.program.step import StepInput
 from nacelle_engine.program.step_arrays import Arrays, decode_arrays, sizes_of, step_arrays
 from nacelle_engine.program.step_buffers import StepBuffers, bytes_needed
-from nacelle_engine.program.weights import DTYPES, Stored
+from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.program.workspace import workspace
 
 
@@ -32,17 +33,8 @@ class Layers:
         self.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self.cells = Cells()
         self.inputs = StepBuffers(bytes_needed(signature), self.device, self.cells)
-        stored = Stored(rank / WEIGHTS, self.device)
-        kinds = {kind.name: kind for kind in signature.kinds}
-        last = len(signature.layers) - 1
-        self.embed = Scope(_weights(stored, signature.embed))
-        self.layers = [
-            (
-                layer.program,
-                Scope(_weights(stored, kinds[layer.program], n, last=n == last), n, layer.group),
-            )
-            for n, layer in enumerate(signature.layers)
-        ]
+        scopes = load_scopes(rank, signature, self.device)
+        self.embed, self.layers = scopes.embed, scopes.layers
         self.buffers = workspace(self.launches, signature, self.device)
         self.rope = [table.to(self.device) for table in rope_tables(signature)]
         self.kv: list[torch.Tensor] = []
@@ -150,9 +142,3 @@ class FusedStep:
     @property
     def _x(self) -> torch.Tensor:
         return self._all.buffers["x"][: self._case.tokens]
-
-
-def _weights(
-    stored: Stored, program: ProgramSpec, layer: int = 0, *, last: bool = False
-) -> dict[str, torch.Tensor]:
-    return {spec.name: stored.get(spec, layer, last=last) for spec in program.weights}

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from serving_cases import IMAGES, LATER, NOW, OLD, build, deployment, engine, pod, surroundings
-from serving_cluster import ServingCluster
+from serving_cases import LATER, NOW, OLD, deployment, engine, pod, surroundings
+from serving_cluster import at_rest, edited
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import Verdict, find
@@ -227,29 +227,8 @@ def test_one_that_is_refused_is_left_as_it_was() -> None:
     assert (names(planned.objects), planned.creates, planned.deletes) == ([], (), ())
 
 
-def cluster(**spec: Any) -> ServingCluster:
-    """An autoscaled deployment at rest."""
-    made = ServingCluster(
-        resource=scaled(**spec),
-        engines={ENGINE: engine(OLD)},
-        build=build(OLD),
-        images=dict(IMAGES),
-    )
-    made.settle(NOW)
-    return made
-
-
-def edited(resource: InferenceDeployment, **spec: Any) -> InferenceDeployment:
-    raw = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
-    raw["metadata"]["generation"] += 1
-    kept = {**raw["spec"], **spec}
-    return InferenceDeployment.parse(
-        {**raw, "spec": {name: value for name, value in kept.items() if value is not None}}
-    )
-
-
 def test_it_goes_with_the_wish_and_the_replicas_stay() -> None:
-    world = cluster(replicas=3)
+    world = at_rest(scaled(replicas=3))
     assert ("HorizontalPodAutoscaler", "chat") in world.objects
     world.resource = edited(world.resource, autoscaling=None)
     world.settle(LATER)
@@ -259,7 +238,7 @@ def test_it_goes_with_the_wish_and_the_replicas_stay() -> None:
 
 
 def test_what_the_autoscaler_writes_is_what_runs_and_restarts_no_pod() -> None:
-    world = cluster()
+    world = at_rest(scaled())
     for written in (2, 4, 1):
         world.resource = edited(world.resource, replicas=written)
         world.settle(LATER)
@@ -271,7 +250,7 @@ def test_what_the_autoscaler_writes_is_what_runs_and_restarts_no_pod() -> None:
 
 def test_the_selector_finds_the_pods_that_are_counted_and_no_others() -> None:
     """Of both slots' pods, an autoscaler may count the live one's only."""
-    world = cluster(replicas=2)
+    world = at_rest(scaled(replicas=2))
     wanted = dict(pair.split("=") for pair in world.resource.status.selector.split(","))
     old = {**world.pods[0]["metadata"]["labels"], "nacelle.dev/slot": "b"}
     labels = [*(p["metadata"]["labels"] for p in world.pods), old]
@@ -280,7 +259,7 @@ def test_the_selector_finds_the_pods_that_are_counted_and_no_others() -> None:
 
 
 def test_a_failing_autoscaler_is_told_once_and_serving_goes_on() -> None:
-    world = cluster(replicas=2)
+    world = at_rest(scaled(replicas=2))
     failing = seen(active="False", ScalingActive=NO_CPU)["status"]
     world.objects["HorizontalPodAutoscaler", "chat"]["status"] = failing
     first, second = world.reconcile(LATER), world.reconcile(LATER)
@@ -292,7 +271,7 @@ def test_a_failing_autoscaler_is_told_once_and_serving_goes_on() -> None:
 
 
 def test_at_rest_nothing_is_asked_for_again() -> None:
-    world = cluster(replicas=2)
+    world = at_rest(scaled(replicas=2))
     world.objects["HorizontalPodAutoscaler", "chat"]["status"] = seen()["status"]
     rest = world.settle(LATER)
     assert rest.requeue_seconds is None
@@ -302,7 +281,7 @@ def test_at_rest_nothing_is_asked_for_again() -> None:
 
 
 def test_an_autoscaler_whose_engine_is_gone_is_kept_as_it_is() -> None:
-    world = cluster(replicas=2)
+    world = at_rest(scaled(replicas=2))
     observed = replace(world.observe(), engines={})
     decision = decide_autoscaling(
         world.resource, observed, decide_rollout(world.resource, observed)

@@ -16,33 +16,14 @@ from serving_cases import (
     pod,
     surroundings,
 )
-from serving_cluster import ServingCluster
+from serving_cluster import ServingCluster, at_rest, edited
 
-from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import find, is_true
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.plan import plan
 from nacelle_operator.objects.serving_pod import pod_template
 
 OLD_ENGINE, NEW_ENGINE = f"eng-{OLD[:16]}", f"eng-{NEW[:16]}"
-
-
-def cluster(**spec: Any) -> ServingCluster:
-    """A deployment that serves the old engine and is at rest."""
-    made = ServingCluster(
-        resource=deployment(**spec),
-        engines={OLD_ENGINE: engine(OLD)},
-        build=build(OLD),
-        images=dict(IMAGES),
-    )
-    made.settle(NOW)
-    return made
-
-
-def edited(resource: InferenceDeployment, **spec: Any) -> InferenceDeployment:
-    raw = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
-    raw["metadata"]["generation"] += 1
-    return InferenceDeployment.parse({**raw, "spec": {**raw["spec"], **spec}})
 
 
 def ready(made: ServingCluster) -> tuple[str, str]:
@@ -86,7 +67,7 @@ def test_the_objects_of_a_first_rollout_in_their_order() -> None:
 
 
 def test_at_rest_it_is_ready_and_says_what_it_serves() -> None:
-    made = cluster(replicas=2)
+    made = at_rest(deployment(replicas=2))
     status = made.resource.status
     assert ready(made) == ("True", reasons.SERVING)
     assert {c.type for c in status.conditions} == {"Ready", "Available"}
@@ -98,7 +79,7 @@ def test_at_rest_it_is_ready_and_says_what_it_serves() -> None:
 
 
 def test_a_transition_keeps_its_time_until_the_status_changes() -> None:
-    made = cluster()
+    made = at_rest(deployment())
     before = find(made.resource.status.conditions, "Ready")
     made.reconcile(LATER)
     assert find(made.resource.status.conditions, "Ready") == before
@@ -117,7 +98,7 @@ def test_another_renderer_restarts_no_pod() -> None:
         template["metadata"]["labels"]["rendered-by"] = "newer"
         return template
 
-    made = cluster()
+    made = at_rest(deployment())
     before = template_of(made)
     made.reconcile(LATER, newer)
     made.images = dict.fromkeys(IMAGES, "registry.example.com/runtime:2")
@@ -132,7 +113,7 @@ def test_another_renderer_restarts_no_pod() -> None:
 
 
 def test_the_old_engine_serves_until_the_new_one_is_published() -> None:
-    made = cluster(replicas=2)
+    made = at_rest(deployment(replicas=2))
     made.build = build(None, stage="compile", percent=10)
     made.settle(LATER)
     assert ready(made) == ("False", reasons.ENGINE_NOT_PUBLISHED)
@@ -152,7 +133,7 @@ def test_the_old_engine_serves_until_the_new_one_is_published() -> None:
 
 
 def test_a_failed_build_leaves_the_old_engine_available() -> None:
-    made = cluster()
+    made = at_rest(deployment())
     failed = {"type": "Stalled", "status": "True", "reason": "CompileFailed"}
     made.build = build(
         None, conditions=[{**failed, "lastTransitionTime": "2026-11-24T00:00:00Z"}], message="no"
@@ -167,7 +148,7 @@ def test_a_failed_build_leaves_the_old_engine_available() -> None:
 
 
 def test_an_engine_whose_runtime_has_left_the_chart_runs_on_and_is_not_rolled_out() -> None:
-    made = cluster()
+    made = at_rest(deployment())
     made.images = {}
     made.settle(LATER)
     assert ready(made) == ("True", reasons.SERVING)
@@ -178,7 +159,7 @@ def test_an_engine_whose_runtime_has_left_the_chart_runs_on_and_is_not_rolled_ou
 
 
 def test_a_new_engine_that_is_refused_leaves_the_old_pods() -> None:
-    made = cluster(replicas=2)
+    made = at_rest(deployment(replicas=2))
     made.engines[NEW_ENGINE] = engine(NEW)
     made.build = build(NEW)
     made.reconcile(LATER)
@@ -202,7 +183,7 @@ def test_a_new_engine_that_is_refused_leaves_the_old_pods() -> None:
 
 
 def test_zero_replicas_are_ready() -> None:
-    made = cluster(replicas=0)
+    made = at_rest(deployment(replicas=0))
     conditions = {c.type: (c.status, c.reason) for c in made.resource.status.conditions}
     assert conditions == {
         "Ready": ("True", reasons.SCALED_TO_ZERO),
@@ -212,7 +193,7 @@ def test_zero_replicas_are_ready() -> None:
 
 
 def test_the_budget_goes_with_the_second_replica() -> None:
-    made = cluster(replicas=2)
+    made = at_rest(deployment(replicas=2))
     assert ("PodDisruptionBudget", "chat") in made.objects
     made.resource = edited(made.resource, replicas=1)
     made.settle(LATER)
@@ -220,7 +201,7 @@ def test_the_budget_goes_with_the_second_replica() -> None:
 
 
 def test_five_revisions_are_kept() -> None:
-    made = cluster()
+    made = at_rest(deployment())
     for number in range(8):
         made.resource = edited(made.resource, pod={"labels": {"n": str(number)}})
         made.settle(LATER)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from serving_cases import IMAGES, NOW, OLD, build, engine
+
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.api.inference_deployment import InferenceDeployment
@@ -112,3 +114,25 @@ def _ready_pod(name: str, template: Manifest) -> Manifest:
         "spec": {"nodeName": "n1"},
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     }
+
+
+def at_rest(resource: InferenceDeployment) -> ServingCluster:
+    """The resource once it serves the old engine, and all is done."""
+    made = ServingCluster(
+        resource=resource,
+        engines={f"eng-{OLD[:16]}": engine(OLD)},
+        build=build(OLD),
+        images=dict(IMAGES),
+    )
+    made.settle(NOW)
+    return made
+
+
+def edited(resource: InferenceDeployment, **spec: Any) -> InferenceDeployment:
+    """The resource with these fields of its spec; None takes one away."""
+    raw = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
+    raw["metadata"]["generation"] += 1
+    kept = {**raw["spec"], **spec}
+    return InferenceDeployment.parse(
+        {**raw, "spec": {name: value for name, value in kept.items() if value is not None}}
+    )

@@ -1,7 +1,7 @@
 """A GPU bundle's launch list, opened and ready to run."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from nacelle_engine.program.library_abi import check_libraries
 from nacelle_engine.program.load_times import LoadTimes
 from nacelle_engine.program.mixed_sizes import MixedSize, fitting, sizes_for
 from nacelle_engine.program.planned_attention import Attentions
-from nacelle_engine.program.replay import Binder, Scope, Sizes
+from nacelle_engine.program.replay import Binder, Sizes
 from nacelle_engine.program.rope_table import rope_tables
-from nacelle_engine.program.signature import WEIGHTS, ProgramSpec, Signature
+from nacelle_engine.program.scopes import load_scopes
+from nacelle_engine.program.signature import Signature
 from nacelle_engine.program.step import StepInput
 from nacelle_engine.program.step_arrays import (
     Arrays,
@@ -30,7 +31,7 @@ from nacelle_engine.program.step_arrays import (
     step_arrays,
 )
 from nacelle_engine.program.step_buffers import StepBuffers, bytes_needed
-from nacelle_engine.program.weights import DTYPES, Stored
+from nacelle_engine.program.weights import DTYPES
 from nacelle_engine.program.workspace import workspace
 
 
@@ -54,7 +55,7 @@ class GpuProgram:
         self._decode: Graphs[int] = Graphs(self._stream)
         self._mixed: Graphs[MixedSize] = Graphs(self._stream)
         began = time.perf_counter()
-        self._load_weights(rank)
+        self._scopes = load_scopes(rank, signature, self.device)
         self._weight_seconds = time.perf_counter() - began
         self._capture_seconds = 0.0
         self._kv: list[torch.Tensor] = []
@@ -65,25 +66,9 @@ class GpuProgram:
         )
         self._prepare(rank)
 
-    def _load_weights(self, rank: Path) -> None:
-        signature = self.signature
-        weights = Stored(rank / WEIGHTS, self.device)
-        kinds = {kind.name: kind for kind in signature.kinds}
-        last = len(signature.layers) - 1
-        self._embed = Scope(_named(weights, signature.embed))
-        self._layers = [
-            (
-                layer.program,
-                Scope(_named(weights, kinds[layer.program], n, last=n == last), n, layer.group),
-            )
-            for n, layer in enumerate(signature.layers)
-        ]
-        self._head = Scope(_named(weights, signature.head))
-        weights.finish()
-
     def _prepare(self, rank: Path) -> None:
         """Every launch of every range, with its arguments bound once."""
-        launches = self._launches
+        launches, scopes = self._launches, self._scopes
         # Held here: launches know their memory by address alone.
         self._buffers = workspace(launches, self.signature, self.device)
         self._state = {
@@ -101,8 +86,8 @@ class GpuProgram:
             self._stream.cuda_stream,
             self._attentions,
         )
-        self._steps = [binder.step(one, self._embed, self._layers) for one in launches.steps]
-        self._heads = [binder.launches(one.launches, self._head) for one in launches.heads]
+        self._steps = [binder.step(one, scopes.embed, scopes.layers) for one in launches.steps]
+        self._heads = [binder.launches(one.launches, scopes.head) for one in launches.heads]
 
     @property
     def kv_bytes_per_block(self) -> int:
@@ -113,18 +98,13 @@ class GpuProgram:
     @property
     def weight_bytes_per_token(self) -> int:
         """Bytes of weights that a step of one token reads: layers and head, one embedding row."""
-        scopes = [scope for _, scope in self._layers] + [self._head]
-        tensors = [tensor for scope in scopes for tensor in scope.weights.values()]
-        # A norm that two layers take is read once more at most: it counts once.
-        return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+        return self._scopes.bytes_per_token
 
     @property
     def load_times(self) -> LoadTimes:
         """What loading took, and capturing once there was a cache."""
-        scopes = [self._embed, *(scope for _, scope in self._layers), self._head]
-        tensors = [tensor for scope in scopes for tensor in scope.weights.values()]
         return LoadTimes(
-            weight_bytes=sum({one.data_ptr(): one.nbytes for one in tensors}.values()),
+            weight_bytes=self._scopes.weight_bytes,
             weight_seconds=self._weight_seconds,
             graphs=len(self._decode) + len(self._mixed),
             capture_seconds=self._capture_seconds,
@@ -143,7 +123,7 @@ class GpuProgram:
             return
         size = self.signature.tokens_per_block
         self._kv.clear()
-        for number, (_, scope) in enumerate(self._layers):
+        for number, (_, scope) in enumerate(self._scopes.layers):
             group = self.signature.kv_groups[scope.group]
             shape = (blocks, 2, group.kv_heads, size, group.head_dim)
             self._kv.append(torch.zeros(shape, dtype=self._kv_dtype, device=self.device))
@@ -265,9 +245,3 @@ class GpuProgram:
 def current_device() -> torch.device:
     """The GPU that this process computes on."""
     return torch.device("cuda", torch.cuda.current_device())
-
-
-def _named(
-    weights: Stored, program: ProgramSpec, layer: int = 0, *, last: bool = False
-) -> Mapping[str, torch.Tensor]:
-    return {spec.name: weights.get(spec, layer, last=last) for spec in program.weights}
