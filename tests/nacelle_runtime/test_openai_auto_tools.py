@@ -4,7 +4,7 @@ import openai
 import pytest
 from serving import start_server
 from tiny_program import SCRIPTED
-from tool_templates import HERMES, LLAMA, UNKNOWN, padded
+from tool_templates import HERMES, ONE_CALL, UNKNOWN, padded
 
 TOOLS = [
     {
@@ -113,20 +113,35 @@ def test_a_form_beside_tools_leaves_no_room_for_a_call(hermes):
     assert refused.value.param == "response_format"
 
 
-@pytest.mark.parametrize(
-    ("template", "script", "content", "calls"),
-    [
-        (LLAMA, OBJECT, None, [("f", '{"x": 1}')]),
-        (UNKNOWN, "f({'x': 1})", "f({'x': 1})", []),
-    ],
-)
-def test_other_forms(serve, template, script, content, calls):
-    server = serve(eos=257, template=padded(template, SCRIPTED), script=script)
+def stream(client):
+    """A streamed answer's content and calls."""
+    deltas = [
+        c.choices[0].delta
+        for c in client.chat.completions.create(**ASKED, tools=TOOLS, stream=True)
+    ]
+    text = "".join(delta.content or "" for delta in deltas)
+    return text, [call for delta in deltas for call in functions(delta)]
+
+
+def test_llama_calls_by_a_whole_answer_and_once(serve):
+    server = serve(eos=257, template=padded(ONE_CALL, SCRIPTED), script=OBJECT)
     with server.openai() as client:
         choice = client.chat.completions.create(**ASKED, tools=TOOLS).choices[0]
-        chunks = list(client.chat.completions.create(**ASKED, tools=TOOLS, stream=True))
-    assert choice.message.content == content
-    assert functions(choice.message) == calls
-    assert choice.finish_reason == ("tool_calls" if calls else "stop")
-    assert "".join(c.choices[0].delta.content or "" for c in chunks) == (content or "")
-    assert [c for chunk in chunks for c in functions(chunk.choices[0].delta)] == calls
+        assert choice.message.content is None
+        assert functions(choice.message) == [("f", '{"x": 1}')]
+        assert choice.finish_reason == "tool_calls"
+        assert stream(client) == ("", [("f", '{"x": 1}')])
+        forced = client.chat.completions.create(
+            **ASKED | {"temperature": 1}, tools=TOOLS, tool_choice="required", n=6, seed=1
+        )
+    assert [len(choice.message.tool_calls) for choice in forced.choices] == [1] * 6
+
+
+def test_a_form_that_is_not_known_stays_text(serve):
+    script = "f({'x': 1})"
+    server = serve(eos=257, template=padded(UNKNOWN, SCRIPTED), script=script)
+    with server.openai() as client:
+        choice = client.chat.completions.create(**ASKED, tools=TOOLS).choices[0]
+        assert (choice.message.content, choice.message.tool_calls) == (script, None)
+        assert choice.finish_reason == "stop"
+        assert stream(client) == (script, [])

@@ -6,7 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tool_templates import HERMES, LLAMA, NO_TOOLS, UNKNOWN
+from tool_templates import HERMES, LLAMA, NO_TOOLS, ONE_CALL, UNKNOWN
 
 from nacelle_runtime.frontends.chat_template import ChatTemplate
 from nacelle_runtime.frontends.openai.call_form import whole_calls
@@ -169,6 +169,13 @@ def test_a_template_shows_its_form(source, takes, form):
     template = ChatTemplate(source, {})
     assert template.takes_tools == takes
     assert form_of(template) is form
+
+
+@pytest.mark.parametrize(
+    ("source", "several"), [(HERMES, True), (NO_TOOLS, True), (ONE_CALL, False)]
+)
+def test_a_template_shows_whether_it_takes_several_calls(source, several):
+    assert ChatTemplate(source, {}).takes_several_calls == several
 
 
 def test_a_template_that_nests_too_deeply_is_refused():

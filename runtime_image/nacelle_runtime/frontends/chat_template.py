@@ -11,20 +11,16 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nacelle_engine.errors import CorruptBundle
 
+_QUESTION: Final = {"role": "user", "content": "?"}
+_CALL: Final = {
+    "id": "000000000",
+    "type": "function",
+    "function": {"name": "probe", "arguments": {"count": 1}},
+}
 # A question and an answer that calls a tool: what a template makes of them shows its form.
 PROBE: Final[Sequence[Mapping[str, Any]]] = (
-    {"role": "user", "content": "?"},
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [
-            {
-                "id": "000000000",
-                "type": "function",
-                "function": {"name": "probe", "arguments": {"count": 1}},
-            }
-        ],
-    },
+    _QUESTION,
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
 )
 PROBE_TOOLS: Final[Sequence[Mapping[str, Any]]] = (
     {
@@ -62,10 +58,12 @@ class ChatTemplate:
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
     ) -> str:
         """The prompt that asks for the assistant's next turn; TemplateRefused says why not."""
-        offered = {"tools": list(tools)} if tools else {}
         try:
             return self._template.render(
-                messages=messages, add_generation_prompt=True, **offered, **self._special_tokens
+                messages=messages,
+                tools=list(tools) or None,
+                add_generation_prompt=True,
+                **self._special_tokens,
             )
         except (TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
             raise TemplateRefused(f"the model's chat template refuses: {error}") from error
@@ -74,9 +72,20 @@ class ChatTemplate:
     def takes_tools(self) -> bool:
         """True when tools change the prompt."""
         try:
-            return self.render(PROBE[:1]) != self.render(PROBE[:1], PROBE_TOOLS)
+            return self.render([_QUESTION]) != self.render([_QUESTION], PROBE_TOOLS)
         except TemplateRefused:
             return False
+
+    @functools.cached_property
+    def takes_several_calls(self) -> bool:
+        """True unless one call in an answer is taken, and two are refused."""
+        two = {**PROBE[1], "tool_calls": [_CALL, {**_CALL, "id": "000000001"}]}
+        try:
+            self.render(PROBE, PROBE_TOOLS)
+            self.render([_QUESTION, two], PROBE_TOOLS)
+        except TemplateRefused:
+            return False
+        return True
 
 
 def _raise(message: str) -> NoReturn:

@@ -4,7 +4,7 @@ _TURNS = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}"
     "{% for call in m.tool_calls %}{% set f = call.function %}CALL{% endfor %}\n{% endfor %}"
 )
-_TOOLS = "{% for t in tools %}{{ t.function.name }} {% endfor %}"
+_TOOLS = "{% for t in tools or [] %}{{ t.function.name }} {% endfor %}"
 
 NO_TOOLS = _TURNS.replace("CALL", "")
 HERMES = _TOOLS + _TURNS.replace(
@@ -13,6 +13,10 @@ HERMES = _TOOLS + _TURNS.replace(
 )
 LLAMA = _TOOLS + _TURNS.replace(
     "CALL", '{"name": "{{ f.name }}", "parameters": {{ f.arguments | tojson }}}'
+)
+ONE_CALL = LLAMA.replace(
+    "{% for call in",
+    "{% if m.tool_calls | length > 1 %}{{ raise_exception('one call') }}{% endif %}{% for call in",
 )
 UNKNOWN = _TOOLS + _TURNS.replace("CALL", "{{ f.name }}({{ f.arguments }})")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nacelle_runtime.client import Generation
 from nacelle_runtime.frontends.chat_template import TemplateRefused
@@ -57,7 +57,9 @@ async def chat_generation(request: ChatRequest, model: Model, core: Ready) -> Ge
     generation = _generation(request, ids, wanted, model, core)
     if offer is not None and offer.forced:
         check_beside_grammar(request)
-        return await calling(generation, offer)
+        # The calls come back with the next request: the template must take them.
+        several = offer.several and template.takes_several_calls
+        return await calling(generation, replace(offer, several=several))
     return await constrained(generation, request)
 
 
