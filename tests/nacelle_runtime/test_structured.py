@@ -11,6 +11,11 @@ from tiny_bundle import make_tokenizer
 from tiny_program import VOCABULARY, TinyProgram
 
 from nacelle_runtime.batch import Draw
+from nacelle_runtime.frontends.openai.call_form import whole_calls
+from nacelle_runtime.frontends.openai.tool_grammar import MOST_CALLS
+from nacelle_runtime.frontends.openai.tool_grammar import schema as call_schema
+from nacelle_runtime.frontends.openai.tools import Function, Offer
+from nacelle_runtime.frontends.tool_forms.forced import Forced
 from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.request import Ending, Request, Sampling
@@ -226,6 +231,32 @@ def test_an_answer_always_fits_its_schema(compiler, schema, seed):
     found, finishes, _ = answers([request(1, one, 380, Sampling(seed=seed))])
     assert finishes[1] == "stop"
     assert fits(json.loads(text(found[1])), schema)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    parameters=st.lists(objects(SCHEMAS), min_size=1, max_size=3),
+    several=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_a_forced_answer_calls_functions_with_arguments_that_fit(
+    compiler, parameters, several, seed
+):
+    functions = {i: Function(f"f-{i}", None, schema) for i, schema in enumerate(parameters)}
+    grammar = from_schema(call_schema(Offer("required", (), functions, several)))
+    one = matcher(compiler, grammar)
+    found, finishes, _ = answers([request(1, one, 390, Sampling(seed=seed))])
+    forced = Forced(named=False)
+    said = [forced.add(text([token])) for token in found[1]]
+    calls = whole_calls([part for one in said for part in one.calls])
+    cut = finishes[1] == "length"
+    assert forced.finish(finishes[1]) == ("length" if cut else "tool_calls")
+    assert 1 <= len(calls) <= (MOST_CALLS if several else 1)
+    for call in calls[:-1] if cut else calls:
+        index = int(call["function"]["name"].removeprefix("f-"))
+        assert fits(json.loads(call["function"]["arguments"]), parameters[index])
 
 
 def test_what_does_not_compile_over_the_vocabulary_is_refused(compiler):

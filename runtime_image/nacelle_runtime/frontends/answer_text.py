@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from nacelle_runtime.client import Answer
 from nacelle_runtime.frontends.detokenizer import Detokenizer
 from nacelle_runtime.frontends.stop_strings import StopStrings
+from nacelle_runtime.frontends.tool_calls import CallPart, Reader, Said
 from nacelle_runtime.request import Logprob
 from nacelle_runtime.wire import Output
 
@@ -14,19 +15,27 @@ from nacelle_runtime.wire import Output
 class Piece:
     """More text, the tokens of the answer so far, and at its end the reason.
 
-    `told` holds the ids since the piece before and their log-probabilities, when they are wanted.
+    `told` holds the ids since the piece before and their log-probabilities, when they are wanted;
+    `calls` what is read of calls of tools, which is then no part of the text.
     """
 
     text: str
     tokens: int
     finish: str | None
     told: tuple[tuple[int, Logprob], ...] = ()
+    calls: tuple[CallPart, ...] = ()
 
 
 class AnswerText:
-    """Turns the tokens of one answer into text."""
+    """Turns the tokens of one answer into text; a reader tells calls of tools apart from it."""
 
-    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str]) -> None:
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        stops: Sequence[str],
+        reader: Reader | None = None,
+    ) -> None:
+        self._reader = reader
         self._detokenizer = Detokenizer(decode)
         self._stops = StopStrings(stops)
         self._tokens = 0
@@ -54,17 +63,22 @@ class AnswerText:
 
     def _piece(self, text: str, finish: str | None) -> Piece:
         """A piece; what is told waits until there is text to tell it of."""
-        if not text and finish is None:
+        said = Said(text)
+        if self._reader is not None:
+            said = self._reader.add(text)
+            if finish is not None:
+                said, finish = said + self._reader.rest(), self._reader.finish(finish)
+        if not said.content and not said.calls and finish is None:
             return Piece("", self._tokens, None)
         told, self._told = tuple(self._told), []
-        return Piece(text, self._tokens, finish, told)
+        return Piece(said.content, self._tokens, finish, told, said.calls)
 
 
 async def pieces(answer: Answer, text: AnswerText) -> AsyncIterator[Piece]:
     """The pieces of an answer up to its end."""
     while True:
         piece = text.add(await answer.read())
-        if piece.text or piece.finish:
+        if piece.text or piece.calls or piece.finish:
             yield piece
         if piece.finish:
             return

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 
 class StopStrings:
-    """Watches one answer; what could still become a stop string is held back."""
+    """Watches one answer; what could still become a stop string is held back.
+
+    `after` is what came with the stop string, behind it.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
         self.found = False
+        self.after = ""
 
     def add(self, text: str) -> str:
         """The text that may be shown now; `found` says that a stop string ended it."""
@@ -20,7 +24,8 @@ class StopStrings:
         found = [(at + len(s), at) for s in self._stops if (at := self._held.find(s)) >= 0]
         if found:
             self.found = True
-            shown, self._held = self._held[: min(found)[1]], ""
+            end, at = min(found)
+            shown, self.after, self._held = self._held[:at], self._held[end:], ""
             return shown
         keep = max(self._overlap(stop) for stop in self._stops)
         cut = len(self._held) - keep

@@ -32,13 +32,25 @@ def make_tokenizer():
     return tokenizer
 
 
-def seal(root, step_seconds=0.0, abi=ABI, architecture=Architecture.X86_64_V3, eos=EOS, **limits):
+def seal(
+    root,
+    step_seconds=0.0,
+    abi=ABI,
+    architecture=Architecture.X86_64_V3,
+    eos=EOS,
+    template=TEMPLATE,
+    script="",
+    **limits,
+):
+    tokenizer = make_tokenizer()
+    told = [*tokenizer.encode(script).ids, eos] if script else []
     (root / "rank0").mkdir(parents=True)
-    (root / "rank0" / "tiny.json").write_text(json.dumps({"step_seconds": step_seconds}))
+    program = {"step_seconds": step_seconds, "script": told}
+    (root / "rank0" / "tiny.json").write_text(json.dumps(program))
     (root / "tokenizer").mkdir()
-    make_tokenizer().save(str(root / "tokenizer" / "tokenizer.json"))
+    tokenizer.save(str(root / "tokenizer" / "tokenizer.json"))
     (root / "tokenizer" / "tokenizer_config.json").write_text(
-        json.dumps({"eos_token": {"content": "</s>"}, "chat_template": TEMPLATE})
+        json.dumps({"eos_token": {"content": "</s>"}, "chat_template": template})
     )
     sizes = {"max_batch_size": 8, "max_input_len": 300, "max_seq_len": 400, "max_num_tokens": 128}
     manifest = Manifest(

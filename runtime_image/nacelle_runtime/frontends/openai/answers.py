@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nacelle_runtime.frontends.answer_text import Piece
+from nacelle_runtime.frontends.openai.call_form import call_delta, whole_calls
 from nacelle_runtime.frontends.openai.logprobs import (
     TextOf,
     Told,
@@ -52,12 +53,14 @@ class Shape:
         tokens: dict[int, int] = defaultdict(int)
         async for index, piece in pieces:
             if self.chat and index not in shown:
-                yield self._event(index, {"role": "assistant", "content": ""}, None, None)
+                content = None if piece.calls and not piece.text else ""
+                yield self._event(index, {"role": "assistant", "content": content}, None, None)
             offset = shown.get(index, 0)
-            if piece.text or piece.told or not self.chat:
-                finish = None if self.chat else piece.finish
-                content = {"content": piece.text} if self.chat else piece.text
-                yield self._event(index, content, self._logprobs(piece.told, offset), finish)
+            told = self._logprobs(piece.told, offset)
+            if not self.chat:
+                yield self._event(index, piece.text, told, piece.finish)
+            elif piece.text or piece.told or piece.calls:
+                yield self._event(index, _delta(piece), told, None)
             if piece.finish and self.chat:
                 yield self._event(index, {}, None, piece.finish)
             shown[index] = offset + sum(len(self.text_of(token)) for token, _ in piece.told)
@@ -73,11 +76,7 @@ class Shape:
 
     def _choice(self, index: int, parts: Sequence[Piece]) -> dict[str, Any]:
         text = "".join(piece.text for piece in parts)
-        content: dict[str, Any] = (
-            {"message": {"role": "assistant", "content": text, "refusal": None}}
-            if self.chat
-            else {"text": text}
-        )
+        content = {"message": _message(text, parts)} if self.chat else {"text": text}
         told = [one for piece in parts for one in piece.told]
         return {
             "index": index,
@@ -96,7 +95,7 @@ class Shape:
     def _event(
         self,
         index: int,
-        content: dict[str, str] | str,
+        content: dict[str, Any] | str,
         logprobs: dict[str, Any] | None,
         finish: str | None,
     ) -> bytes:
@@ -114,6 +113,21 @@ class Shape:
             "completion_tokens": tokens,
             "total_tokens": self.prompt_tokens + tokens,
         }
+
+
+def _message(text: str, parts: Sequence[Piece]) -> dict[str, Any]:
+    calls = [part for piece in parts for part in piece.calls]
+    message = {"role": "assistant", "content": text, "refusal": None}
+    if not calls:
+        return message
+    return message | {"content": text or None, "tool_calls": whole_calls(calls)}
+
+
+def _delta(piece: Piece) -> dict[str, Any]:
+    """What a piece adds to a chat's message."""
+    content = {"content": piece.text} if piece.text or not piece.calls else {}
+    calls = {"tool_calls": [call_delta(part) for part in piece.calls]} if piece.calls else {}
+    return {**content, **calls}
 
 
 def event(body: Any) -> bytes:

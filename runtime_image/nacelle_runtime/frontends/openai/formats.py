@@ -71,18 +71,23 @@ class Formatted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 async def constrained(generation: Generation, request: Formatted) -> Generation:
     """The request with its grammar, if it asks for one; ApiError 400 names the field at fault."""
-    if _asked(request) is None:
+    if asked(request) is None:
         return generation
+    check_beside_grammar(request)
+    # A large schema takes milliseconds, in which other answers go on.
+    return replace(generation, grammar=await asyncio.to_thread(_grammar, request))
+
+
+def check_beside_grammar(request: Formatted) -> None:
+    """ApiError 400 for a field that a grammar leaves no room for."""
     for field in ("min_tokens", "bad_words", "ignore_eos"):
         if getattr(request, field):
             raise ApiError(
                 400, f"{field}: an answer with a grammar ends where the grammar does", param=field
             )
-    # A large schema takes milliseconds, in which other answers go on.
-    return replace(generation, grammar=await asyncio.to_thread(_grammar, request))
 
 
-def _asked(request: Formatted) -> str | None:
+def asked(request: Formatted) -> str | None:
     """The field that asks for a grammar."""
     formatted = request.response_format
     if isinstance(formatted, TextFormat):
@@ -97,7 +102,7 @@ def _asked(request: Formatted) -> str | None:
 
 
 def _grammar(request: Formatted) -> str:
-    field = _asked(request)
+    field = asked(request)
     try:
         if request.structured_outputs is not None:
             return _structured(request.structured_outputs)
@@ -109,10 +114,10 @@ def _grammar(request: Formatted) -> str:
         raise ApiError(400, f"{field}: {error}", param=field, code="invalid_grammar") from error
 
 
-def _structured(asked: StructuredOutputs) -> str:
-    given = [one for one in (asked.json, asked.regex, asked.grammar) if one is not None]
-    if len(given) != 1:
+def _structured(given: StructuredOutputs) -> str:
+    forms = [one for one in (given.json, given.regex, given.grammar) if one is not None]
+    if len(forms) != 1:
         raise GrammarRefused("give one of json, regex and grammar")
-    if asked.json is not None:
-        return from_schema(asked.json)
-    return from_regex(asked.regex) if asked.regex is not None else from_lark(asked.grammar or "")
+    if given.json is not None:
+        return from_schema(given.json)
+    return from_regex(given.regex) if given.regex is not None else from_lark(given.grammar or "")

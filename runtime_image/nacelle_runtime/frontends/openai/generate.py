@@ -1,6 +1,6 @@
 """From a parsed request to its answer: hand it to the core, follow it, cancel it when left."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from nacelle_runtime.client import CoreLost, Generation, RequestRefused
 from nacelle_runtime.frontends.answer_text import AnswerText, Piece
+from nacelle_runtime.frontends.chat_template import ChatTemplate
 from nacelle_runtime.frontends.openai.answers import Shape, event
 from nacelle_runtime.frontends.openai.choices import Choices
 from nacelle_runtime.frontends.openai.errors import ApiError, json_response, refused
@@ -18,6 +19,9 @@ from nacelle_runtime.frontends.openai.gone import EventStream, unless_gone
 from nacelle_runtime.frontends.openai.logprobs import prompt_logprobs
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
 from nacelle_runtime.frontends.openai.story import story_of
+from nacelle_runtime.frontends.tool_calls import Reader
+from nacelle_runtime.frontends.tool_forms.forced import Forced
+from nacelle_runtime.frontends.tool_forms.table import form_of
 
 _Pieces = AsyncIterator[tuple[int, Piece]]
 
@@ -41,7 +45,11 @@ async def respond(
     )
     story = story_of(request.scope)
     story.prompt_tokens = len(generation.prompt)
-    text = partial(AnswerText, tokenizer.decode, parsed.stops)
+    reading = _reading(parsed, tokenizer.chat_template)
+
+    def text() -> AnswerText:
+        return AnswerText(tokenizer.decode, parsed.stops, reading())
+
     with ExitStack() as stack:
         choices = Choices(frontend.core, generation, parsed.n or 1, text)
         stack.callback(choices.close)
@@ -54,6 +62,19 @@ async def respond(
         patience = frontend.bounds.read_seconds
         return EventStream(_events(shape, first, rest), patience, stack.pop_all().close)
     raise AssertionError("an ExitStack passes errors on")
+
+
+def _reading(
+    parsed: ChatRequest | CompletionRequest, template: ChatTemplate | None
+) -> Callable[[], Reader | None]:
+    """What gives each answer its reader of calls, where tools are offered."""
+    offer = parsed.offer if isinstance(parsed, ChatRequest) else None
+    if offer is not None and offer.forced:
+        return partial(Forced, named=offer.mode == "named")
+    form = form_of(template) if offer is not None and template is not None else None
+    if offer is None or form is None:
+        return lambda: None
+    return partial(form, offer.names, several=offer.several)
 
 
 async def _whole(

@@ -2,13 +2,15 @@
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nacelle_runtime.client import Generation
 from nacelle_runtime.frontends.chat_template import TemplateRefused
 from nacelle_runtime.frontends.openai.errors import ApiError
-from nacelle_runtime.frontends.openai.formats import constrained
+from nacelle_runtime.frontends.openai.formats import check_beside_grammar, constrained
+from nacelle_runtime.frontends.openai.messages import plain
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
+from nacelle_runtime.frontends.openai.tool_grammar import calling
 from nacelle_runtime.frontends.representable import representable
 from nacelle_runtime.frontends.tokenizer import Tokenizer
 from nacelle_runtime.request import Ending, Sampling
@@ -34,8 +36,16 @@ async def chat_generation(request: ChatRequest, model: Model, core: Ready) -> Ge
     template = model.tokenizer.chat_template
     if template is None:
         raise ApiError(400, f"model {model.name} has no chat template", param="messages")
+    offer = request.offer
+    if offer is not None and not offer.forced and not template.takes_tools:
+        raise ApiError(
+            400,
+            f"tool_choice: the chat template of {model.name} takes no tools, so the model cannot "
+            "choose: say required, or name a function (and describe it in a message)",
+            param="tool_choice",
+        )
     try:
-        text = template.render([message.plain() for message in request.messages])
+        text = template.render(plain(request.messages), offer.tools if offer else ())
     except TemplateRefused as error:
         raise ApiError(400, str(error), param="messages") from error
     if request.max_tokens is not None and request.max_completion_tokens is not None:
@@ -44,7 +54,13 @@ async def chat_generation(request: ChatRequest, model: Model, core: Ready) -> Ge
         )
     ids = await _encode(text, model, core, special=False, param="messages")
     wanted = request.max_completion_tokens or request.max_tokens
-    return await constrained(_generation(request, ids, wanted, model, core), request)
+    generation = _generation(request, ids, wanted, model, core)
+    if offer is not None and offer.forced:
+        check_beside_grammar(request)
+        # The calls come back with the next request: the template must take them.
+        several = offer.several and template.takes_several_calls
+        return await calling(generation, replace(offer, several=several))
+    return await constrained(generation, request)
 
 
 async def completion_generation(

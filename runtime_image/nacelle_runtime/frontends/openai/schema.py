@@ -5,16 +5,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from nacelle_runtime.frontends.openai.errors import ApiError
-from nacelle_runtime.frontends.openai.formats import Formatted
+from nacelle_runtime.frontends.openai.formats import Formatted, asked
+from nacelle_runtime.frontends.openai.messages import Message
+from nacelle_runtime.frontends.openai.tools import Offer, ToolChoice, Tools, offer
 
 # Fields of OpenAI's API that are not built; the values listed ask for nothing and are let through.
 NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "best_of": (None, 1),
     "echo": (None, False),
     "suffix": (None,),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "parallel_tool_calls": (None, False, True),
     "functions": (None, []),
     "function_call": (None, "none", "auto"),
     "modalities": (None, ["text"]),
@@ -46,34 +45,6 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a stream holds beside the answer."""
 
     include_usage: bool | None = None
-
-
-class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of a message; only text is served."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One message of a chat; an answer's empty fields may come back with it."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-    name: str | None = None
-    refusal: None = None
-    tool_calls: None = None
-    function_call: None = None
-    audio: None = None
-    annotations: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
-
-    def plain(self) -> dict[str, str]:
-        """The message for a chat template; parts are joined by line breaks."""
-        content = self.content
-        text = content if isinstance(content, str) else "\n".join(part.text for part in content)
-        role = "system" if self.role == "developer" else self.role
-        named = {"name": self.name} if self.name else {}
-        return {"role": role, "content": text, **named}
 
 
 class _Common(Formatted, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,6 +86,9 @@ class ChatRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Top | None = None
@@ -123,6 +97,19 @@ class ChatRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     def told(self) -> int | None:
         """How many of the likeliest ids are told beside each of the answer; None: no id is told."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def offer(self) -> Offer | None:
+        """The tools that the answer may or must call; ApiError 400 names a field at fault."""
+        made = offer(self.tools, self.tool_choice, self.parallel_tool_calls)
+        field = asked(self)
+        if made is not None and field is not None:
+            raise ApiError(
+                400,
+                f"{field} leaves no room for a call: leave it out, or say tool_choice: none",
+                param=field,
+            )
+        return made
 
 
 class CompletionRequest(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
