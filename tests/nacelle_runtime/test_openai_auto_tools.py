@@ -137,6 +137,17 @@ def test_llama_calls_by_a_whole_answer_and_once(serve):
     assert [len(choice.message.tool_calls) for choice in forced.choices] == [1] * 6
 
 
+def test_a_chat_with_tools_has_a_template_of_its_own_where_the_model_does(serve):
+    named = {"default": "no tools", "tool_use": padded(HERMES, SCRIPTED)}
+    template = [{"name": name, "template": source} for name, source in named.items()]
+    server = serve(eos=257, template=template, script=CALLS)
+    with server.openai() as client:
+        choice = client.chat.completions.create(**ASKED, tools=TOOLS).choices[0]
+        plain = client.chat.completions.create(**ASKED, max_tokens=1)
+    assert functions(choice.message) == READ
+    assert plain.usage.prompt_tokens == len("no tools")
+
+
 def test_a_form_that_is_not_known_stays_text(serve):
     script = "f({'x': 1})"
     server = serve(eos=257, template=padded(UNKNOWN, SCRIPTED), script=script)

@@ -37,6 +37,8 @@ class Tokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         generation = _read_json(folder / "generation_config.json")
         self.chat_template = _chat_template(folder, config)
+        # What renders a chat with tools; most models have one template for both.
+        self.tool_template = _chat_template(folder, config, "tool_use") or self.chat_template
         self.defaults = _defaults(generation)
         self.longest_token = max((len(token) for token in self._rust.get_vocab()), default=1)
 
@@ -62,12 +64,16 @@ class Tokenizer:
         return tuple(dict.fromkeys(tuple(ids) for ids in forms if ids))
 
 
-def _chat_template(folder: Path, config: dict[str, Any]) -> ChatTemplate | None:
-    """chat_template.jinja, or the one in tokenizer_config.json; its named form has a default."""
+def _chat_template(
+    folder: Path, config: dict[str, Any], name: str = "default"
+) -> ChatTemplate | None:
+    """chat_template.jinja, or the one in tokenizer_config.json, which may hold several by name."""
     file = folder / "chat_template.jinja"
     source = file.read_text() if file.is_file() else config.get("chat_template")
     if isinstance(source, list):
-        source = next((t["template"] for t in source if t.get("name") == "default"), None)
+        source = next((t["template"] for t in source if t.get("name") == name), None)
+    elif name != "default":
+        source = None
     if source is None:
         return None
     names = ("bos_token", "eos_token", "unk_token", "pad_token")

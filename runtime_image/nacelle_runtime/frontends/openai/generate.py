@@ -45,7 +45,7 @@ async def respond(
     )
     story = story_of(request.scope)
     story.prompt_tokens = len(generation.prompt)
-    reading = _reading(parsed, tokenizer.chat_template)
+    reading = _reading(parsed, tokenizer.tool_template)
 
     def text() -> AnswerText:
         return AnswerText(tokenizer.decode, parsed.stops, reading())

@@ -33,10 +33,11 @@ class Model:
 
 async def chat_generation(request: ChatRequest, model: Model, core: Ready) -> Generation:
     """What a chat asks the core for."""
-    template = model.tokenizer.chat_template
+    offer = request.offer
+    tokenizer = model.tokenizer
+    template = tokenizer.chat_template if offer is None else tokenizer.tool_template
     if template is None:
         raise ApiError(400, f"model {model.name} has no chat template", param="messages")
-    offer = request.offer
     if offer is not None and not offer.forced and not template.takes_tools:
         raise ApiError(
             400,
