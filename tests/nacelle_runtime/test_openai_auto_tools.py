@@ -6,6 +6,8 @@ from serving import start_server
 from tiny_program import SCRIPTED
 from tool_templates import HERMES, ONE_CALL, UNKNOWN, padded
 
+pytestmark = pytest.mark.slow
+
 TOOLS = [
     {
         "type": "function",

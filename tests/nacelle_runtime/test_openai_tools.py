@@ -7,6 +7,8 @@ import openai
 import pytest
 from serving import start_server
 
+pytestmark = pytest.mark.slow
+
 WEATHER = {
     "type": "object",
     "properties": {
