@@ -12,6 +12,7 @@ from nacelle_engine.ops.kernels import bfloat16_kernel, load_kernels
 from nacelle_engine.precision import ComputeType
 from nacelle_engine.program.check import check_step
 from nacelle_engine.program.load_times import LoadTimes
+from nacelle_engine.program.memory import kv_bytes_per_token
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.signature import KERNELS, WEIGHTS, ProgramSpec, Signature
 from nacelle_engine.program.step import StepInput
@@ -51,8 +52,7 @@ class CpuProgram:
     @property
     def kv_bytes_per_block(self) -> int:
         """Bytes that one block takes in all layers together (keys and values)."""
-        values = sum(g.layers * 2 * g.kv_heads * g.head_dim for g in self.signature.kv_groups)
-        return values * self.signature.tokens_per_block * self._dtype.itemsize
+        return kv_bytes_per_token(self.signature) * self.signature.tokens_per_block
 
     @property
     def weight_bytes_per_token(self) -> int:

@@ -14,6 +14,7 @@ from nacelle_engine.program.graphs import Graphs, captured_sizes
 from nacelle_engine.program.launch import LaunchList, read_launches
 from nacelle_engine.program.library_abi import check_libraries
 from nacelle_engine.program.load_times import LoadTimes
+from nacelle_engine.program.memory import kv_bytes_per_token
 from nacelle_engine.program.mixed_sizes import MixedSize, fitting, sizes_for
 from nacelle_engine.program.planned_attention import Attentions
 from nacelle_engine.program.replay import Binder, Sizes
@@ -92,8 +93,7 @@ class GpuProgram:
     @property
     def kv_bytes_per_block(self) -> int:
         """Bytes that one block takes in all layers together (keys and values)."""
-        values = sum(g.layers * 2 * g.kv_heads * g.head_dim for g in self.signature.kv_groups)
-        return values * self.signature.tokens_per_block * self._kv_dtype.itemsize
+        return kv_bytes_per_token(self.signature) * self.signature.tokens_per_block
 
     @property
     def weight_bytes_per_token(self) -> int:
