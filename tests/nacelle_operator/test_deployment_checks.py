@@ -10,8 +10,8 @@ from serving_cases import IMAGES, OLD, build, condition, deployment, engine, pod
 from nacelle_engine.errors import CorruptBundle, TargetMismatch
 from nacelle_engine.result import Failure, Result
 from nacelle_operator.deployment import reasons
-from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate, first_finding
-from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate
+from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.pod_checks import pod_finding
 
 ENGINE = f"eng-{OLD[:16]}"

@@ -28,23 +28,28 @@ def condition(type_: str, status: str = "True", reason: str = "R", message: str 
     }
 
 
+def engine_spec(key: str, **spec: Any) -> dict[str, Any]:
+    """The spec of an Engine of that key."""
+    return {
+        "key": key,
+        "modelName": "smollm2",
+        "architecture": "x86-64-v3",
+        "abi": ABI,
+        "limits": {},
+        "store": {"persistentVolumeClaim": {"claimName": "engines"}},
+        "path": f"engines/{key}",
+        "digest": key,
+        "bytes": 170_000_000,
+        **spec,
+    }
+
+
 def engine(key: str = OLD, ready: Any = None, **spec: Any) -> Engine:
     """An Engine that a build has published; `ready` replaces its conditions."""
     return Engine.parse(
         {
             "metadata": {"name": f"eng-{key[:16]}", "namespace": "team", "uid": key[:8]},
-            "spec": {
-                "key": key,
-                "modelName": "smollm2",
-                "architecture": "x86-64-v3",
-                "abi": ABI,
-                "limits": {},
-                "store": {"persistentVolumeClaim": {"claimName": "engines"}},
-                "path": f"engines/{key}",
-                "digest": key,
-                "bytes": 170_000_000,
-                **spec,
-            },
+            "spec": engine_spec(key, **spec),
             "status": {"conditions": [condition("Ready")] if ready is None else ready},
         }
     )

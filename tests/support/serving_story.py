@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from serving_cases import engine_spec
+
 from nacelle_engine.abi import ABI
 
 API = "nacelle.dev/v1alpha1"
@@ -21,17 +23,7 @@ def engine(digit: str) -> Manifest:
             "name": f"eng-{key[:16]}",
             "labels": {"nacelle.dev/request-key": key[:32], "nacelle.dev/engine-build": "b"},
         },
-        "spec": {
-            "key": key,
-            "modelName": "m",
-            "architecture": "x86-64-v3",
-            "abi": ABI,
-            "limits": {},
-            "store": {"persistentVolumeClaim": {"claimName": "engines"}},
-            "path": f"engines/{key}",
-            "digest": key,
-            "bytes": 1000,
-        },
+        "spec": engine_spec(key, modelName="m", bytes=1000),
     }
 
 

@@ -13,7 +13,7 @@ from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import AUTOSCALING, Verdict
 from nacelle_operator.deployment import reasons
-from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.pod_checks import ready_pods
 from nacelle_operator.deployment.rollout import Rollout
@@ -74,8 +74,8 @@ def decide_autoscaling(
         present=present,
         answering=len(ready_pods(observed.pods)),
     )
-    refusal = _first(REFUSALS, case)
-    finding = refusal or _first(TOLD, case)
+    refusal = first_finding(REFUSALS, case)
+    finding = refusal or first_finding(TOLD, case)
     verdict = _verdict(finding) if finding else _active(case)
     if refusal or case.engine is None:
         return Decision(verdict=verdict)
@@ -195,10 +195,6 @@ TOLD: tuple[Callable[[Case], Finding | None], ...] = (
     scaling_is_inactive,
 )
 """Of an autoscaler that is as it is wanted."""
-
-
-def _first(checks: tuple[Callable[[Case], Finding | None], ...], case: Case) -> Finding | None:
-    return next((found for check in checks if (found := check(case))), None)
 
 
 def _asks_for_cpu(case: Case) -> bool:

@@ -27,11 +27,6 @@ class Candidate:
 Check = Callable[[Candidate], Finding | None]
 
 
-def first_finding(checks: tuple[Check, ...], candidate: Candidate) -> Finding | None:
-    """What the first check that finds something says."""
-    return next((found for check in checks if (found := check(candidate))), None)
-
-
 def build_is_missing(candidate: Candidate) -> Finding | None:
     """The build that is referred to does not exist."""
     ref = candidate.resource.spec.engine.build_ref

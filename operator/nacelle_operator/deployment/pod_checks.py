@@ -6,7 +6,7 @@ from typing import Any
 from nacelle_engine.errors import CorruptBundle, MismatchError, OutOfMemory
 from nacelle_engine.result import parse_result
 from nacelle_operator.deployment import reasons
-from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.plan import KubernetesObject
 
 _REFUSALS = frozenset({MismatchError.exit_code, CorruptBundle.exit_code})
@@ -22,7 +22,7 @@ Check = Callable[[Pods], Finding | None]
 def pod_finding(pods: Pods) -> Finding | None:
     """What the first check that finds something says of the pods that do not answer."""
     waiting = [pod for pod in pods if not _is_ready(pod) and not _is_going(pod)]
-    return next((found for check in CHECKS if (found := check(waiting))), None)
+    return first_finding(CHECKS, waiting)
 
 
 def bundle_is_refused(pods: Pods) -> Finding | None:

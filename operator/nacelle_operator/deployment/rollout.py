@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
-from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate, first_finding
-from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate
+from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.objects.controller_revision import Revision, read_revision
 from nacelle_operator.objects.names import SLOT, SLOTS, Slot
