@@ -29,14 +29,20 @@ def convert(array, source, target, _rounding_mode=None):
 
 
 def dot(self, a, b, d, _input_precision, _max_num_imprecise_acc):
-    """a @ b + d in fp32."""
+    """a @ b + d in fp32, the product rounded to it once.
+
+    A BLAS sums rows at a tile's edge in another order than others, and each CPU's does it its own
+    way, where a GPU's tiles are all alike. In fp64 the order hardly matters: products of bf16 have
+    16 bits, and their sums are exact.
+    """
     a, b = (
         convert(x.data, x.dtype.scalar, tl.float32).view(np.float32)
         if x.dtype.scalar != tl.float32
         else x.data
         for x in (a, b)
     )
-    return TensorHandle(np.matmul(a, b, dtype=np.float32) + d.data, d.dtype.scalar)
+    product = np.matmul(a, b, dtype=np.float64).astype(np.float32)
+    return TensorHandle(product + d.data, d.dtype.scalar)
 
 
 interpreter._convert_float = convert
