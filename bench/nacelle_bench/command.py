@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from nacelle_bench import attention_command, fusion_command, serve_command
+from nacelle_bench.model_shapes import SHAPES
 from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
@@ -65,6 +66,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     serve_command.configure(
         kinds.add_parser("serve", help="speed of a server under load: rates, latencies, goodput")
     )
+    model = kinds.add_parser("model", help="write a checkpoint of random weights to measure with")
+    model.add_argument("shape", choices=sorted(SHAPES), help="the model whose shape it has")
+    model.add_argument("folder", type=Path, help="where it goes; must not be there yet")
+    model.add_argument("--layers", type=int, help="another number of layers")
+    model.add_argument("--seed", type=int, default=0)
+    model.add_argument("--json", action="store_true", help="print JSON instead of a table")
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
@@ -103,6 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
         from nacelle_bench.serve import bench_serve
 
         result = bench_serve(arguments)
+    elif arguments.benchmark == "model":
+        from nacelle_bench.random_model import write_model
+
+        result = write_model(arguments.shape, arguments.folder, arguments.layers, arguments.seed)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     elif arguments.benchmark == "fusion":
