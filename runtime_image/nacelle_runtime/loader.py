@@ -125,15 +125,28 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
 
 
 def _warm_up(pipeline: Pipeline[InFlight]) -> None:
-    """Run a prompt of the largest chunk and each way of drawing: no request waits for them."""
-    scheduler = pipeline.scheduler
-    bounds = scheduler.bounds
+    """Run a prompt of the largest chunk, each way of drawing, and batches: no request waits."""
+    bounds = pipeline.scheduler.bounds
     largest = bounds.prefill_tokens if bounds.chunked else bounds.tokens
     length = max(min(largest, bounds.input_len, bounds.sequence_len - 2), 1)
     for number, sampling in enumerate(_DRAWING):
-        prompt = [0] * (1 if number else length)
-        scheduler.submit(Request((-1, number), prompt, sampling, Ending(2)))
-        while not scheduler.idle:
-            pipeline.advance()
-    scheduler.pool.forget_idle()
-    scheduler.check()
+        _run(pipeline, 1, 1 if number else length, sampling)
+    for requests in _batches(min(bounds.requests, bounds.tokens, pipeline.scheduler.pool.total)):
+        _run(pipeline, requests, 1, _DRAWING[0])
+    pipeline.scheduler.pool.forget_idle()
+    pipeline.scheduler.check()
+
+
+def _batches(most: int) -> list[int]:
+    """Numbers of requests, each twice the one before: a GPU's libraries choose by their rows."""
+    return [*(1 << power for power in range(1, most.bit_length()) if 1 << power < most), most]
+
+
+def _run(pipeline: Pipeline[InFlight], requests: int, length: int, sampling: Sampling) -> None:
+    for number in range(requests):
+        refused = pipeline.scheduler.submit(
+            Request((-1, number), [0] * length, sampling, Ending(2))
+        )
+        assert refused is None, f"a warm-up request was refused: {refused}"
+    while not pipeline.scheduler.idle:
+        pipeline.advance()
