@@ -46,7 +46,7 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     manifest = bundle.manifest
     scheduler = _scheduler(settings, bundle, blocks)
     pipeline = Pipeline(scheduler, _runner(bundle, program), _depth(settings, program.device))
-    _warm_up(pipeline)
+    _warm_up(pipeline, program.device)
     # What is there stays: a collection that looks through all of it would hold up a step.
     gc.collect()
     gc.freeze()
@@ -124,22 +124,30 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
     return Scheduler(bounds, pool, prefixes)
 
 
-def _warm_up(pipeline: Pipeline[InFlight]) -> None:
-    """Run a prompt of the largest chunk, each way of drawing, and batches: no request waits."""
-    bounds = pipeline.scheduler.bounds
+def _warm_up(pipeline: Pipeline[InFlight], device: torch.device) -> None:
+    """Run prompts, each way of drawing, and batches: no request waits for what loads at first use.
+
+    A GPU's libraries choose their kernels by rows: there prompts and batches double up to the most.
+    """
+    bounds, total = pipeline.scheduler.bounds, pipeline.scheduler.pool.total
+    longest = max(min(bounds.input_len, bounds.sequence_len - 2), 1)
     largest = bounds.prefill_tokens if bounds.chunked else bounds.tokens
-    length = max(min(largest, bounds.input_len, bounds.sequence_len - 2), 1)
-    for number, sampling in enumerate(_DRAWING):
-        _run(pipeline, 1, 1 if number else length, sampling)
-    for requests in _batches(min(bounds.requests, bounds.tokens, pipeline.scheduler.pool.total)):
+    batch = min(bounds.requests, bounds.tokens, total)
+    on_gpu = device.type == "cuda"
+    for tokens in _doubling(largest) if on_gpu else [largest]:
+        length = min(tokens, longest)
+        fitting = total // -(-(length + 2) // bounds.tokens_per_block)
+        _run(pipeline, min(tokens // length, batch, fitting), length, _DRAWING[0])
+    for sampling in _DRAWING:
+        _run(pipeline, 1, 1, sampling)
+    for requests in _doubling(batch) if on_gpu else []:
         _run(pipeline, requests, 1, _DRAWING[0])
-    pipeline.scheduler.pool.forget_idle()
     pipeline.scheduler.check()
 
 
-def _batches(most: int) -> list[int]:
-    """Numbers of requests, each twice the one before: a GPU's libraries choose by their rows."""
-    return [*(1 << power for power in range(1, most.bit_length()) if 1 << power < most), most]
+def _doubling(most: int) -> list[int]:
+    """1, 2, 4, ... and the largest itself."""
+    return [*(1 << power for power in range(most.bit_length()) if 1 << power < most), most]
 
 
 def _run(pipeline: Pipeline[InFlight], requests: int, length: int, sampling: Sampling) -> None:
@@ -150,3 +158,5 @@ def _run(pipeline: Pipeline[InFlight], requests: int, length: int, sampling: Sam
         assert refused is None, f"a warm-up request was refused: {refused}"
     while not pipeline.scheduler.idle:
         pipeline.advance()
+    # The next prompt begins alike, and is to be computed.
+    pipeline.scheduler.pool.forget_idle()

@@ -62,9 +62,8 @@ class GpuProgram:
         self._kv: list[torch.Tensor] = []
         # The step's, while its head is launched.
         self._logits: list[torch.Tensor] = []
-        self._decode_logits = torch.empty(
-            signature.max_batch_size, signature.vocab_size, device=self.device
-        )
+        # Made once: a larger tensor in the midst of steps waits until the device is idle.
+        self._room = torch.empty(signature.max_batch_size, signature.vocab_size, device=self.device)
         self._prepare(rank)
 
     def _prepare(self, rank: Path) -> None:
@@ -160,18 +159,18 @@ class GpuProgram:
         if decode and rows <= (size := self._decode_size(tokens)):
             self._send(step, self._decode_arrays(step, size))
             self._decode.replay(size)
-            return self._decode_logits[:rows]
+            return self._room[:rows]
         if not decode and (mixed := fitting(self._mixed_sizes, tokens, len(step.seq_lens))):
             arrays = self._mixed_arrays(step, mixed)
             self._send(step, arrays)
             self._mixed.replay(mixed)
-            logits = self._new_logits(rows)
+            logits = self._logits_of(rows)
             self._launch_head(sizes_of(arrays), logits)
             return logits
         return self._run_launches(step)
 
     def _run_launches(self, step: StepInput) -> torch.Tensor:
-        logits = self._new_logits(len(step.logits_rows))
+        logits = self._logits_of(len(step.logits_rows))
         index = self._launches.step_index(len(step.token_ids), is_decode(step), len(step.seq_lens))
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
@@ -181,7 +180,10 @@ class GpuProgram:
         self._launch(index, sizes_of(arrays), logits)
         return logits
 
-    def _new_logits(self, rows: int) -> torch.Tensor:
+    def _logits_of(self, rows: int) -> torch.Tensor:
+        """Where so many rows go; only scores of prompts are more than a row a request."""
+        if rows <= len(self._room):
+            return self._room[:rows]
         return torch.empty(rows, self.signature.vocab_size, device=self.device)
 
     def _decode_size(self, requests: int) -> int:
@@ -227,13 +229,13 @@ class GpuProgram:
             arrays = self._decode_arrays(empty, size)
             index = self._launches.step_index(size, decode=True)
             self._inputs.send(arrays)
-            launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
+            launch = partial(self._launch, index, sizes_of(arrays), self._room)
             self._decode.capture(size, launch)
         for mixed in reversed(self._mixed_sizes):
             arrays = self._mixed_arrays(empty, mixed)
             index = self._launches.step_index(mixed.tokens, decode=False)
             self._inputs.send(arrays)
-            launch = partial(self._launch, index, sizes_of(arrays), self._decode_logits)
+            launch = partial(self._launch, index, sizes_of(arrays), self._room)
             self._mixed.capture(mixed, launch)
 
     @property
