@@ -216,7 +216,7 @@ def test_log_probabilities_are_the_models_own_and_ranked():
     own = torch.log_softmax(logits.double(), -1)
     biased = Sampling(temperature=0, logit_bias={17: 100.0}, logprobs=5)
     draws = [draw(biased), draw(GREEDY), draw(Sampling(temperature=0, logprobs=0))]
-    chunks = [Chunk((0, n), n, [1], 0, [1], one) for n, one in enumerate(draws)]
+    chunks = [Chunk((0, n), n, [1], 0, [1], (one,)) for n, one in enumerate(draws)]
     found = sample(logits.clone(), Batch(chunks)).drawn()
     assert found.tokens[0] == 17
     assert set(found.logprobs) == {0, 2}
@@ -235,9 +235,9 @@ def test_prompts_are_scored_row_by_row(count):
     logits = torch.randn(1 + count + 3, 30, generator=generator)
     targets = tuple(torch.randint(30, (count + 3,), generator=generator).tolist())
     chunks = [
-        Chunk((0, 0), 0, [1], 0, [1], draw()),
-        Chunk((0, 1), 1, [1] * count, 0, [1], None, Score(0, targets[:count], 2)),
-        Chunk((0, 2), 2, [1] * 3, 0, [1], None, Score(0, targets[count:], 2)),
+        Chunk((0, 0), 0, [1], 0, [1], (draw(),)),
+        Chunk((0, 1), 1, [1] * count, 0, [1], (), Score(0, targets[:count], 2)),
+        Chunk((0, 2), 2, [1] * 3, 0, [1], (), Score(0, targets[count:], 2)),
     ]
     found = sample(logits.clone(), Batch(chunks)).drawn().scores
     own = torch.log_softmax(logits[1:].double(), -1)

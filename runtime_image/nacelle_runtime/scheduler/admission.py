@@ -7,6 +7,7 @@ from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.flights import Flights
 from nacelle_runtime.scheduler.ledger import Ledger
 from nacelle_runtime.scheduler.queue import WaitingQueue, standing
+from nacelle_runtime.speculation.speculation import Speculation
 
 
 class Admission:
@@ -15,7 +16,13 @@ class Admission:
     `preemptions` counts how often a running one was put back.
     """
 
-    def __init__(self, bounds: Bounds, ledger: Ledger, flights: Flights) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        ledger: Ledger,
+        flights: Flights,
+        speculation: Speculation | None = None,
+    ) -> None:
         self.waiting = WaitingQueue(bounds.patience)
         self.running: list[Request] = []
         self.requests: dict[RequestId, Request] = {}
@@ -23,6 +30,7 @@ class Admission:
         self._bounds = bounds
         self._ledger = ledger
         self._flights = flights
+        self._speculation = speculation
         self._places = list(reversed(range(bounds.requests)))
         self._arrivals = 0
 
@@ -122,3 +130,5 @@ class Admission:
             self._ledger.release(blocks)
         self._places.append(request.place)
         request.place = -1
+        if self._speculation is not None:
+            self._speculation.forget(request)

@@ -70,7 +70,7 @@ def _check_flights(
                 assert holders[block][0] is part.blocks, f"block {block} is written and another's"
     for request in running:
         draws = sum(
-            one is request and part.draw is not None
+            len(part.draws) * (one is request)
             for flight in flights
             for part, one in zip(flight.batch.chunks, flight.requests, strict=True)
         )

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable
 
-from nacelle_runtime.batch import Batch, Drawn, Produced
+from nacelle_runtime.batch import Batch, Chunk, Drawn, Produced
 from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.prefix_cache import PrefixCache
-from nacelle_runtime.request import FinishReason, Refusal, RefusalCode, Request, RequestId
+from nacelle_runtime.request import Refusal, RefusalCode, Request, RequestId
 from nacelle_runtime.scheduler.admission import Admission
+from nacelle_runtime.scheduler.answers import Answers
 from nacelle_runtime.scheduler.bounds import Bounds
-from nacelle_runtime.scheduler.chunks import decode
+from nacelle_runtime.scheduler.chunks import decode, verify
+from nacelle_runtime.scheduler.drafting import Drafted, Drafting
 from nacelle_runtime.scheduler.flights import Flights
 from nacelle_runtime.scheduler.invariants import check
 from nacelle_runtime.scheduler.ledger import Ledger
 from nacelle_runtime.scheduler.prompts import PromptShare, Share
 from nacelle_runtime.scheduler.queue import WaitingQueue
 from nacelle_runtime.scheduler.refusals import refusal
+from nacelle_runtime.speculation.speculation import Speculation
 
 
 class Scheduler:
@@ -29,14 +32,29 @@ class Scheduler:
     in flight. A request whose token that one draws goes on by the draw's number, if nothing but the
     token's id is missing. A stop id is seen a step late then: what that step drew for the request
     is dropped.
+
+    With speculation an answer's share is its next token and guesses of how it goes on, and what it
+    gets is one token to all of them and one more. It sits a step out while its guesses are in
+    flight, for it is not known then where it stands.
     """
 
-    def __init__(self, bounds: Bounds, pool: BlockPool, prefixes: PrefixCache | None) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        pool: BlockPool,
+        prefixes: PrefixCache | None,
+        speculation: Speculation | None = None,
+    ) -> None:
         self.bounds = bounds
         self.pool = pool
+        self.speculation = speculation
         self._ledger = Ledger(pool, prefixes, bounds.tokens_per_block, bounds.policy)
         self._flights = Flights()
-        self._admission = Admission(bounds, self._ledger, self._flights)
+        self._admission = Admission(bounds, self._ledger, self._flights, speculation)
+        self._answers = Answers(self._ledger, self._admission, speculation)
+        self._drafting: Drafting | None = None
+        if speculation is not None:
+            self._drafting = Drafting(bounds, self._ledger, speculation)
         self._prompts = PromptShare(bounds, self._ledger)
 
     @property
@@ -92,22 +110,13 @@ class Scheduler:
         """
         if not self._admission.let_in():
             return None
-        size = self.bounds.tokens_per_block
-        answers = Share([], [])
-        chunks, requests = answers
-        prompts: list[Request] = []
-        for request in self.running:
-            end = request.planned + 1
-            if end != len(request.tokens) + request.awaited:
-                prompts.append(request)
-                continue
-            if request.awaited and not request.ready:
-                continue
-            if end > len(request.blocks) * size:
-                self._ledger.take(request)
-            chunks.append(decode(request))
-            requests.append(request)
-        share = self._prompts.beside(answers, prompts) if prompts else answers
+        answers, prompts = self._split()
+        drafted = Drafted(answers, {})
+        if self._drafting is not None:
+            drafted = self._drafting.choose(answers, prompts)
+        share = self._decode(drafted)
+        if prompts:
+            share = self._prompts.beside(share, prompts)
         if not share.chunks:
             return None
         batch = Batch(share.chunks)
@@ -120,20 +129,41 @@ class Scheduler:
         produced: list[Produced] = []
         draws = 0
         for number, (part, request) in enumerate(zip(batch.chunks, flight.requests, strict=True)):
-            draw = draws
-            if part.draw is not None:
-                draws += 1
+            first = draws
+            draws += len(part.draws)
             if request.place < 0:
                 continue  # it ended while the step was in flight
-            request.computed = part.start + len(part.tokens)
-            self._ledger.store(request)
             if part.score is not None:
                 request.scores.extend(drawn.scores[number])
-            if part.draw is not None:
-                produced.append(self._append(request, drawn, draw))
+            if part.draws:
+                produced += self._answers.append(request, part, drawn, first)
+            else:
+                self._answers.ran(request, part)
         for blocks in flight.left:
             self._ledger.release(blocks)
         return produced
+
+    def _split(self) -> tuple[list[Request], list[Request]]:
+        """The running requests that may go on: answers by their next token, and prompts."""
+        answers: list[Request] = []
+        prompts: list[Request] = []
+        for request in self.running:
+            if request.planned + 1 != len(request.tokens) + request.awaited:
+                prompts.append(request)
+            elif not request.awaited or request.ready:
+                answers.append(request)
+        return answers, prompts
+
+    def _decode(self, drafted: Drafted) -> Share:
+        """The answers' share of a step; blocks for their tokens are there or promised."""
+        size, guesses = self.bounds.tokens_per_block, drafted.tokens
+        chunks: list[Chunk] = []
+        for request in drafted.answers:
+            guessed = guesses.get(request.id, ()) if guesses else ()
+            while request.planned + 1 + len(guessed) > len(request.blocks) * size:
+                self._ledger.take(request)
+            chunks.append(verify(request, guessed) if guessed else decode(request))
+        return Share(chunks, list(drafted.answers))
 
     def check(self) -> None:
         """Check every invariant of requests and blocks; an AssertionError is a bug of ours."""
@@ -153,36 +183,3 @@ class Scheduler:
                 RefusalCode.QUEUE_FULL, f"{len(self.waiting)} requests are waiting; try again later"
             )
         return found
-
-    def _append(self, request: Request, drawn: Drawn, number: int) -> Produced:
-        """Add the draw's token to its answer; a finished request leaves at once."""
-        token, position = drawn.tokens[number], len(request.tokens) - len(request.prompt)
-        request.tokens.append(token)
-        request.awaited -= 1
-        finish = _advance(request, token)
-        if finish is not None:
-            self._admission.finish(request)
-        wanted = request.prompt_logprobs is not None and position == 0
-        return Produced(
-            request.id,
-            token,
-            position,
-            finish,
-            drawn.logprobs.get(number),
-            request.scores if wanted else None,
-        )
-
-
-def _advance(request: Request, token: int) -> FinishReason | None:
-    """The answer's penalties and grammar take in its newest token; why it ends here, if it does."""
-    if request.seen is not None:
-        request.seen.answer[token] += 1
-    if request.matcher is not None:
-        request.matcher.advance(token)
-    if request.matcher is not None and request.matcher.failed:
-        return FinishReason.LENGTH
-    if token in request.ending.stop_ids:
-        return FinishReason.STOP
-    if request.produced == request.ending.max_tokens:
-        return FinishReason.LENGTH
-    return None
