@@ -1,16 +1,17 @@
 """When drafted tokens pay: the rule, with no state and no clock.
 
 Of a step with m tokens in it, C(m) seconds long, that gives g tokens of answers, one of them this
-request's, its k drafted tokens make one of m + k tokens. Each is kept with probability a if those
-before it were, so the request gets E(k) = (1 - a^(k+1)) / (1 - a) tokens instead of 1 (Leviathan,
-Kalman and Matias, ICML 2023, equation 1). It drafts the k with the most tokens a second,
+request's, its k drafted tokens make one of m + k tokens, longer by x = C(m + k) - C(m) + k d. Each
+is kept with probability a if those before it were, so instead of 1 token the request gets
+E(k) = (1 - a^(k+1)) / (1 - a) (Leviathan, Kalman and Matias, ICML 2023, equation 1). It drafts the
+k with the most tokens a second,
 
-    (n (g - 1) + E(k)) / (n C(m) + C(m + k) - C(m) + k d),
+    (n (g - 1) + E(k)) / (n C(m) + x),
 
-if that is more than g / C(m) by a margin. n is 2 where two steps are in flight, since a request
-whose guesses are in one sits the next one out; d is what a drafted token costs to make. In a full
-batch m tokens keep the machine busy, C grows with m, and nothing is drafted; where C is flat, even
-guesses that often fail pay.
+of those that are worth the time they take, with a margin: (E(k) - n) C(m) / g > 1.1 x. n is 2 where
+two steps are in flight, since a request whose guesses are in one sits the next one out; d is what a
+drafted token costs to make. In a full batch C grows with m, and nothing is drafted; where C is flat
+even guesses that often fail pay. Who is asked later finds the tokens of those before it in m and g.
 
 The acceptance a is measured, for each request alone and with newer draws counting more. One that
 drafts no more tries again now and then, with few tokens, where perfect guesses would pay.
@@ -21,8 +22,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# The margin: below it the costs, measured once, are too rough to tell.
-_WORTH = 1.05
+# The margin: within it the costs, measured once, are too rough to tell.
+_WORTH = 1.1
 # A new request's acceptance, and how many tested tokens that counts as.
 _ASSUMED, _WEIGHT = 0.5, 2.0
 # What counts of the drafts before, for each draft that comes.
@@ -112,12 +113,12 @@ def worth_drafting(record: Record, load: Load, costs: Costs, most: int) -> int:
 
 
 def _best(acceptance: float, load: Load, costs: Costs, most: int) -> int:
-    step, turns = costs.of(load.tokens), load.turns
-    best, best_rate = 0, _WORTH * load.gained / step
+    step, (_, gained, turns, drafting) = costs.of(load.tokens), load
+    best, best_rate = 0, 0.0
     for count in range(1, most + 1):
-        gained = turns * (load.gained - 1) + expected(acceptance, count)
-        longer = costs.of(load.tokens + count) - step + count * load.drafting
-        rate = gained / (turns * step + longer)
-        if rate > best_rate:
+        own = expected(acceptance, count)
+        longer = costs.of(load.tokens + count) - step + count * drafting
+        rate = (turns * (gained - 1) + own) / (turns * step + longer)
+        if (own - turns) * step > _WORTH * gained * longer and rate > best_rate:
             best, best_rate = count, rate
     return best
