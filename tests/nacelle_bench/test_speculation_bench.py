@@ -25,7 +25,8 @@ FEW = ("--tokens", "24", "--rounds", "1", "--threads", "1")
 def bench(monkeypatch, tmp_path):
     for module in (loader, opening):
         monkeypatch.setattr(module, "open_program", open_tiny)
-    bundle = seal(tmp_path / "bundle", **LIMITS)
+    # Beside its steps the draft's, and the tokens of a step, cost nothing.
+    bundle = seal(tmp_path / "bundle", step_seconds=0.01, **LIMITS)
 
     def run(*flags):
         parser = argparse.ArgumentParser()
@@ -46,7 +47,7 @@ def test_rows_compare_the_same_answers_with_drafts_and_without(bench, tmp_path):
         assert row["same_answers"] == 4
         assert row["tok_s_without"] > 0
         assert row["speedup"] == pytest.approx(row["tok_s_with"] / row["tok_s_without"])
-    assert sum(row["accepted"] for row in table.rows) == sum(row["drafted"] for row in table.rows)
+        assert row["accepted"] == row["drafted"] > 0
     assert table.facts["speculation"].startswith("draft, at most 4 tokens, by engine aaaa")
     assert "acceptance" in table.text()
 

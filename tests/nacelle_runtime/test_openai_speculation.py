@@ -22,7 +22,8 @@ def drafting(request, tmp_path_factory):
     flags = ["--speculation", request.param, "--speculative-tokens", "3"]
     if request.param == "draft":
         flags += ["--draft-engine", str(seal(folder / "draft"))]
-    server = start_server(folder / "server", flags, {})
+    # Beside its steps the draft's, and the tokens of a step, cost nothing.
+    server = start_server(folder / "server", flags, {"step_seconds": 0.01})
     server.kind = request.param
     yield server
     server.kill()
@@ -93,7 +94,7 @@ def test_drafted_and_accepted_tokens_are_counted(drafting):
 
 def test_synthetic_acceptance_says_so_wherever_it_shows(serve):
     flags = ("--speculation", "prompt-lookup", "--synthetic-acceptance", "0.7")
-    server = serve(*flags)
+    server = serve(*flags, step_seconds=0.01)
     answer = ask(server, temperature=0, max_tokens=200)[0]
     assert answer["finish_reason"] == "length"
     drafted, accepted = (
