@@ -7,7 +7,6 @@ API's inference extension knows a vLLM server, its default.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nacelle_runtime.speculation.words import SYNTHETIC
 from nacelle_runtime.wire import Ready, Stats
 
 _OUTCOMES = ("stop", "length", "cancelled", "refused")
@@ -84,7 +83,7 @@ def _counters(stats: Stats, model: str) -> Iterator[Figure]:
 
 
 def _of_speculation(stats: Stats, ready: Ready, model: str) -> Iterator[Figure]:
-    kind = "synthetic" if SYNTHETIC in ready.speculation else "measured"
+    kind = "measured" if ready.synthetic_acceptance is None else "synthetic"
     labels = {"model": model, "acceptance": kind}
     for name, text, value in (
         ("drafted_tokens", "Tokens that were drafted", stats.drafted_tokens),

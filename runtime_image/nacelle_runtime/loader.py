@@ -51,7 +51,7 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     if draft is not None:
         draft.program.allocate_kv(blocks)
     manifest = bundle.manifest
-    runner, depth = _runner(bundle, program), _depth(settings, program.device)
+    runner, depth = Runner.of(bundle, program), _depth(settings, program.device)
     served = Served(bundle, runner, requests, blocks, depth)
     scheduler = _scheduler(settings, served, speculation(settings, served, draft))
     pipeline = Pipeline(scheduler, runner, depth)
@@ -69,6 +69,7 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
         loading_seconds=time.monotonic() - began,
         loaded=str(program.load_times),
         speculation=words(settings, draft),
+        synthetic_acceptance=settings.synthetic_acceptance,
     )
     compiler = Compiler(bundle.tokenizer, manifest.vocab_size, manifest.eos_token_ids)
     return Loop(pipeline, Connections(listener), CoreStats(), ready, Compiling(compiler))
@@ -79,12 +80,6 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_memory()
-
-
-def _runner(bundle: Bundle, program: Program) -> Runner:
-    manifest = bundle.manifest
-    groups = len(manifest.kv_groups)
-    return Runner(program.run, groups, manifest.tokens_per_block, program.device)
 
 
 def _depth(settings: CoreSettings, device: torch.device) -> int:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nacelle_engine.bundle import Bundle
+from nacelle_engine.program.program import Program
 from nacelle_engine.program.step import StepInput
 from nacelle_runtime.batch import Batch, Chunk, Drawn
 from nacelle_runtime.block_tables import BlockTables
@@ -42,6 +45,13 @@ class Runner:
         self._size = tokens_per_block
         self._device = device
         self._tables = BlockTables()
+
+    @classmethod
+    def of(cls, bundle: Bundle, program: Program) -> Self:
+        """The runner of a bundle's open program."""
+        manifest = bundle.manifest
+        groups = len(manifest.kv_groups)
+        return cls(program.run, groups, manifest.tokens_per_block, program.device)
 
     def launch(self, batch: Batch, before: InFlight | None) -> InFlight:
         """Begin a step; on a GPU nothing here waits for the device.

@@ -65,7 +65,8 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """What the core serves: the bounds in force, the cache's tokens, its way to here in seconds,
-    what loading the program took and how it speculates, both in words.
+    what loading the program took and how it speculates, both in words; and the probability that
+    stands in for the acceptance of drafted tokens, where answers mean nothing.
     """
 
     engine_key: str
@@ -77,6 +78,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0):
     loading_seconds: float
     loaded: str
     speculation: str = "none"
+    synthetic_acceptance: float | None = None
 
 
 class Outputs(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -1,12 +1,13 @@
 """Drafted tokens in steps: what a step holds, what it gives, and who sits one out."""
 
 import pytest
-from guessing import Told, told
+from guessing import FLAT, Told, told
 from scheduling import MAX_UTILIZATION, SIZE, STOP, make, request, step
 
 from nacelle_runtime.batch import Drawn
 from nacelle_runtime.request import FinishReason
 from nacelle_runtime.speculation.payoff import Costs
+from nacelle_runtime.speculation.speculation import Speculation
 
 
 def answering(scheduler, *requests):
@@ -201,8 +202,7 @@ def test_guesses_that_fail_are_given_up_and_tried_again_later():
 
 def test_who_ends_or_is_put_back_is_forgotten():
     drafter = Told({})
-    speculation = told({})
-    speculation._drafter = drafter
+    speculation = Speculation(drafter, FLAT, 4)
     scheduler = make(blocks=5, policy=MAX_UTILIZATION, caching=False, speculation=speculation)
     answering(scheduler, request(1, [5] * 3, 12), request(2, [6] * 3, 12))
     while scheduler.preemptions == 0:

@@ -29,13 +29,6 @@ class Draft:
     bundle: Bundle
     program: Program
 
-    @property
-    def runner(self) -> Runner:
-        """Runs its batches."""
-        manifest = self.bundle.manifest
-        groups = len(manifest.kv_groups)
-        return Runner(self.program.run, groups, manifest.tokens_per_block, self.program.device)
-
 
 @dataclass(frozen=True)
 class Served:
@@ -87,7 +80,7 @@ def _drafter(settings: CoreSettings, served: Served, draft: Draft | None) -> Dra
     if draft is None:
         return PromptLookup() if settings.synthetic_acceptance is None else AnyTokens()
     limits, size = draft.bundle.manifest.limits, draft.bundle.manifest.tokens_per_block
-    runner = draft.runner
+    runner = Runner.of(draft.bundle, draft.program)
     costs = Costs.measured(step_seconds(runner, min(served.requests, limits.max_num_tokens), size))
     pool = BlockPool(served.blocks)
     # A text that is caught up with holds up a step of the target: no longer than a prompt's share.

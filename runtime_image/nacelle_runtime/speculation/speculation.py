@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nacelle_runtime.batch import Chunk
-from nacelle_runtime.request import Request
+from nacelle_runtime.request import Request, RequestId
 from nacelle_runtime.speculation.acceptance import Accept, accept
 from nacelle_runtime.speculation.drafter import Drafter, Wish
 from nacelle_runtime.speculation.payoff import Costs, Load, Record, worth_drafting
@@ -28,7 +28,7 @@ class Speculation:
         self._most = most
         self._depth = depth
         self._accept = rule
-        self._records: dict[object, Record] = {}
+        self._records: dict[RequestId, Record] = {}
 
     def load(self, answers: int, prompt_tokens: int) -> Load:
         """A step of one token for each answer, and of prompts."""

@@ -11,10 +11,6 @@ class Method(StrEnum):
     DRAFT = "draft"
 
 
-# In the words of a core whose answers mean nothing.
-SYNTHETIC = "SYNTHETIC acceptance"
-
-
 def describe(method: Method, tokens: int, draft: str, synthetic: float | None) -> str:
     """One line; draft: the key of the draft engine."""
     if method is Method.NONE:
@@ -23,5 +19,5 @@ def describe(method: Method, tokens: int, draft: str, synthetic: float | None) -
     if method is Method.DRAFT:
         words += f", by engine {draft[:16]}"
     if synthetic is not None:
-        words += f", {SYNTHETIC} {synthetic:g}: answers mean nothing"
+        words += f", SYNTHETIC acceptance {synthetic:g}: answers mean nothing"
     return words
