@@ -126,8 +126,8 @@ def _same_rows(awaits: NDArray[np.int64]) -> bool:
 def _rows(batch: Batch, q_start: NDArray[np.int32]) -> NDArray[np.int64]:
     """Rows of the step whose logits are wanted: those of the draws, then those of the scores."""
     counts = np.array([len(chunk.draws) for chunk in batch.chunks], dtype=np.int64)
-    first = np.cumsum(counts) - counts
-    rows = [np.repeat(q_start[1:] - counts - first, counts) + np.arange(counts.sum())]
+    earlier = np.cumsum(counts) - counts
+    rows = [np.repeat(q_start[1:] - counts - earlier, counts) + np.arange(counts.sum())]
     for number, chunk in enumerate(batch.chunks):
         if chunk.score is not None:
             first = int(q_start[number]) + chunk.score.first

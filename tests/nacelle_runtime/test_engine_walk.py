@@ -155,37 +155,47 @@ def draft_engine(program, blocks=60):
     return DraftEngine(runner, BlockPool(blocks), 32, 48, Costs((1,), (0.0,)))
 
 
-def lone_answers(program, count):
-    alone = {}
-    for request in requests(3, count):
-        lone = Core(program, 9, caching=False, tokens=256, prefill_tokens=256)
-        lone.scheduler.submit(request)
-        lone.finish()
-        alone |= lone.answers
-    return alone
+@pytest.fixture(scope="module")
+def known():
+    """Answers of lone runs, which take longest: every engine of these weights has the same."""
+    return {}
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("policy", Policy)
+def lone_answers(program, known):
+    for request in requests(3, 16):
+        if request.id[1] not in known:
+            lone = Core(program, 9, caching=False, tokens=256, prefill_tokens=256)
+            lone.scheduler.submit(request)
+            lone.finish()
+            known |= lone.answers
+    return known
+
+
+@pytest.mark.parametrize(
+    ("policy", "depth"), [(Policy.GUARANTEED_NO_EVICT, 1), (Policy.MAX_UTILIZATION, 2)]
+)
 @pytest.mark.parametrize("drafts", ["lookup", "same", "other"])
 def test_with_drafts_answers_in_any_mix_are_those_of_lone_runs(
-    program, opened, drafts, policy, depth
+    program, opened, known, drafts, policy, depth
 ):
     """Bit for bit, log-probabilities too; by the same engine, one of other weights, or the text."""
     drafter = PromptLookup()
     if drafts != "lookup":
         drafter = draft_engine(opened("llama" if drafts == "same" else "llama-biased"), 30)
-    speculation = Speculation(drafter, FLAT, 4, depth)
+    # Whoever may draft does, though with two steps in flight it would not always pay.
+    speculation = Speculation(drafter, FLAT, 4)
     core = Core(program, 12, True, depth, speculation, policy=policy, sequence_len=200, tokens=130)
-    answers = core.run(requests(3, 24), random.Random(9))
+    answers = core.run(requests(3, 16), random.Random(9))
     assert (core.scheduler.preemptions > 0) == (policy is Policy.MAX_UTILIZATION)
     assert core.scheduler.hit_tokens > 0
-    assert speculation.accepted > 0
+    assert speculation.drafted > 0
+    if drafts == "same":
+        assert speculation.accepted > speculation.drafted / 2
     if drafts == "other":
         assert speculation.accepted < speculation.drafted / 2
     if drafts != "lookup":
         assert drafter.pool.available == drafter.pool.total
-    assert answers == lone_answers(program, 24)
+    assert answers == lone_answers(program, known)
 
 
 @pytest.mark.parametrize("temperature", [0, 1.2])
