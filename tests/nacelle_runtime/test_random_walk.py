@@ -178,21 +178,27 @@ def test_thousands_of_requests_over_a_tiny_pool(policy, caching, chunked, depth)
         assert scheduler.pool.idle == 0
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("policy", [GUARANTEED, MAX_UTILIZATION])
-@pytest.mark.parametrize(("right", "slope"), [(0.9, 0.0), (0.5, 0.1)])
-def test_thousands_of_requests_with_drafts(policy, depth, right, slope):
+@pytest.mark.parametrize(
+    ("policy", "depth", "right", "slope"),
+    [
+        (GUARANTEED, 1, 0.9, 0.0),
+        (GUARANTEED, 2, 0.5, 0.1),
+        (MAX_UTILIZATION, 1, 0.5, 0.1),
+        (MAX_UTILIZATION, 2, 0.9, 0.0),
+    ],
+)
+def test_hundreds_of_requests_with_drafts(policy, depth, right, slope):
     """Where tokens cost nothing, and where only some loads leave time for them."""
     costs = Costs((1, 2), (1.0, 1.0 + slope))
     scheduler = make(
         blocks=20, policy=policy, queue=30, patience=4, speculation=guessing(right, depth, costs)
     )
     walk = Walk(11, scheduler, depth)
-    walk.run(3000)
+    walk.run(1200)
     speculation = scheduler.speculation
-    assert walk.finished > 250
-    assert walk.drafts > 200
-    assert speculation.drafted > speculation.accepted > 100
+    assert walk.finished > 100
+    assert walk.drafts > 50
+    assert speculation.drafted > speculation.accepted > 50
     assert scheduler.hit_tokens > 0
     if policy is MAX_UTILIZATION:
-        assert scheduler.preemptions > 10
+        assert scheduler.preemptions > 5
