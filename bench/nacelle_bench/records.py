@@ -59,7 +59,16 @@ class FusionRun:
     rows: tuple[Row, ...]
 
 
-Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun
+@dataclass(frozen=True)
+class SpeculationRun:
+    """`nacelle bench speculation --json`: answers with drafted tokens and without."""
+
+    name: str
+    speculation: str
+    rows: tuple[Row, ...]
+
+
+Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SpeculationRun
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,14 @@ class Records:
     kernels: tuple[KernelRun, ...] = ()
     serving: tuple[ServeRun, ...] = ()
     fusion: tuple[FusionRun, ...] = ()
+    speculation: tuple[SpeculationRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
     """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder with benchmark files")
-    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun)
+    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun, SpeculationRun)
     made: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for path in sorted(folder.glob("*.json")):
         run = _read(path)
@@ -111,6 +121,8 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
             return ServeRun(name, data["prompt"], data["answer"], tuple(data["rows"]))
         case "fusion":
             return FusionRun(data["gpu"], tuple(data["rows"]))
+        case "speculation":
+            return SpeculationRun(name, data["speculation"], tuple(data["rows"]))
         case "engine":
             return EngineRun(
                 name,
@@ -120,5 +132,5 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            known = "engine, peer, kernels, serve, fusion"
+            known = "engine, peer, kernels, serve, fusion, speculation"
             raise ValueError(f"kind {other!r} is unknown; known are {known}")

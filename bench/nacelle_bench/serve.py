@@ -122,6 +122,8 @@ def _driver(arguments: argparse.Namespace, most: int) -> Iterator[tuple[dict[str
 def _core(path: Path) -> Iterator[tuple[dict[str, Any], Driver]]:
     driver = CoreDriver(path)
     try:
-        yield {"target": "core", "bundle": driver.ready.engine_key}, driver
+        ready = driver.ready
+        facts = {"target": "core", "bundle": ready.engine_key, "speculation": ready.speculation}
+        yield facts, driver
     finally:
         driver.close()

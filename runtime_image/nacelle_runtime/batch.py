@@ -11,7 +11,7 @@ from nacelle_runtime.structured.matcher import Matcher
 
 
 class Draw(NamedTuple):
-    """A token to be drawn after a chunk: how, its place in the answer, and ids not allowed now.
+    """A token to be drawn: how, its place in the answer, and ids not allowed there.
 
     `seen` is there when penalties are, `matcher` with a grammar: they hold until the drawn token is
     committed.
@@ -39,9 +39,10 @@ class Chunk(NamedTuple):
     """Consecutive tokens of one request: the first one's position, and the request's blocks.
 
     `place` is the request's row among the running ones. `blocks` is the request's own list: it
-    only grows, and a request admitted anew has another. `awaits` is there when the chunk's one
-    token is not known yet: the number of the draw, in the step launched just before, that gives it;
-    a 0 stands in its place.
+    only grows, and a request admitted anew has another. One token is drawn after each of the last
+    len(draws) tokens: one, when the chunk reaches its sequence's end; more, when the tokens after
+    the first one are drafted. `awaits` is there when the chunk's one token is not known yet: the
+    number of the draw, in the step launched just before, that gives it; a 0 stands in its place.
     """
 
     request: RequestId
@@ -49,7 +50,7 @@ class Chunk(NamedTuple):
     tokens: Sequence[int]
     start: int
     blocks: Sequence[int]
-    draw: Draw | None
+    draws: Sequence[Draw] = ()
     score: Score | None = None
     awaits: int | None = None
 
@@ -58,9 +59,14 @@ class Chunk(NamedTuple):
         """The length of the sequence in the cache after the step."""
         return self.start + len(self.tokens)
 
+    @property
+    def drafted(self) -> Sequence[int]:
+        """Those of its tokens that are guesses, which its draws confirm or not."""
+        return self.tokens[1:] if len(self.draws) > 1 else ()
+
 
 class Batch(NamedTuple):
-    """The chunks of one step; a token is drawn for each chunk that reaches its sequence's end."""
+    """The chunks of one step."""
 
     chunks: Sequence[Chunk]
 
@@ -72,7 +78,7 @@ class Batch(NamedTuple):
     @property
     def draws(self) -> list[Draw]:
         """The draws, in the order of their chunks."""
-        return [chunk.draw for chunk in self.chunks if chunk.draw is not None]
+        return [draw for chunk in self.chunks for draw in chunk.draws]
 
 
 class DeviceTime(NamedTuple):

@@ -28,6 +28,7 @@ def figures(stats: Stats, ready: Ready, model: str) -> list[Figure]:
     return [
         *_gauges(stats, model),
         *_counters(stats, model),
+        *_of_speculation(stats, ready, model),
         *_of_tensorrt_llm(stats, ready),
         *_of_vllm(stats, ready, model),
     ]
@@ -79,6 +80,22 @@ def _counters(stats: Stats, model: str) -> Iterator[Figure]:
             counts=True,
             labels={"model": model, "outcome": outcome},
         )
+
+
+def _of_speculation(stats: Stats, ready: Ready, model: str) -> Iterator[Figure]:
+    kind = "measured" if ready.synthetic_acceptance is None else "synthetic"
+    labels = {"model": model, "acceptance": kind}
+    for name, text, value in (
+        ("drafted_tokens", "Tokens that were drafted", stats.drafted_tokens),
+        ("accepted_tokens", "Of these, tokens that answers kept", stats.accepted_tokens),
+    ):
+        yield Figure(f"nacelle_{name}_total", text, value, counts=True, labels=labels)
+    yield Figure(
+        "nacelle_draft_acceptance_rate",
+        "The share of drafted tokens that answers kept",
+        stats.accepted_tokens / max(stats.drafted_tokens, 1),
+        labels=labels,
+    )
 
 
 def _of_tensorrt_llm(stats: Stats, ready: Ready) -> Iterator[Figure]:

@@ -3,6 +3,7 @@
 import gc
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +23,8 @@ from nacelle_runtime.runner import InFlight, Runner
 from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.settings import CoreSettings
+from nacelle_runtime.speculation.opening import Served, open_draft, speculation, words
+from nacelle_runtime.speculation.speculation import Speculation
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.structured.compiler import Compiler
 from nacelle_runtime.structured.compiling import Compiling
@@ -41,11 +44,17 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     torch.set_num_threads(settings.threads)
     bundle = read_bundle(Path(settings.bundle))
     program = open_program(bundle.rank(), settings.threads)
-    blocks = _blocks(settings, bundle, program)
+    requests = _requests(settings, bundle)
+    draft = open_draft(settings, bundle, requests)
+    blocks = _blocks(settings, bundle, requests, [program, *([draft.program] if draft else [])])
     program.allocate_kv(blocks)
+    if draft is not None:
+        draft.program.allocate_kv(blocks)
     manifest = bundle.manifest
-    scheduler = _scheduler(settings, bundle, blocks)
-    pipeline = Pipeline(scheduler, _runner(bundle, program), _depth(settings, program.device))
+    runner, depth = Runner.of(bundle, program), _depth(settings, program.device)
+    served = Served(bundle, runner, requests, blocks, depth)
+    scheduler = _scheduler(settings, served, speculation(settings, served, draft))
+    pipeline = Pipeline(scheduler, runner, depth)
     _warm_up(pipeline, program.device)
     # What is there stays: a collection that looks through all of it would hold up a step.
     gc.collect()
@@ -59,6 +68,8 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
         threads=settings.threads,
         loading_seconds=time.monotonic() - began,
         loaded=str(program.load_times),
+        speculation=words(settings, draft),
+        synthetic_acceptance=settings.synthetic_acceptance,
     )
     compiler = Compiler(bundle.tokenizer, manifest.vocab_size, manifest.eos_token_ids)
     return Loop(pipeline, Connections(listener), CoreStats(), ready, Compiling(compiler))
@@ -71,45 +82,49 @@ def free_memory(device: torch.device) -> int:
     return available_memory()
 
 
-def _runner(bundle: Bundle, program: Program) -> Runner:
-    manifest = bundle.manifest
-    groups = len(manifest.kv_groups)
-    return Runner(program.run, groups, manifest.tokens_per_block, program.device)
-
-
 def _depth(settings: CoreSettings, device: torch.device) -> int:
     """Steps in flight: a CPU runs them itself, so that it would prepare none meanwhile."""
     return settings.steps_in_flight or (2 if device.type == "cuda" else 1)
 
 
-def _blocks(settings: CoreSettings, bundle: Bundle, program: Program) -> int:
-    limits = bundle.manifest.limits
+def _requests(settings: CoreSettings, bundle: Bundle) -> int:
+    """How many run at once."""
+    most = bundle.manifest.limits.max_batch_size
+    requests = settings.max_batch_size or most
+    if requests > most:
+        raise InvalidRequest(
+            f"--max-batch-size {requests}: the engine was built for at most {most}"
+        )
+    return requests
+
+
+def _blocks(
+    settings: CoreSettings, bundle: Bundle, requests: int, programs: Sequence[Program]
+) -> int:
+    """Blocks of the cache; each program keeps its own K and V for as many."""
     budget = KvBudget(
-        available_bytes=free_memory(program.device),
+        available_bytes=free_memory(programs[0].device),
         free_memory_percent=settings.kv_cache_free_memory_percent,
-        bytes_per_block=program.kv_bytes_per_block,
+        bytes_per_block=sum(program.kv_bytes_per_block for program in programs),
         tokens_per_block=bundle.manifest.tokens_per_block,
-        requests=settings.max_batch_size or limits.max_batch_size,
-        sequence_len=limits.max_seq_len,
+        requests=requests,
+        sequence_len=bundle.manifest.limits.max_seq_len,
     )
     return size_pool(budget, settings.kv_cache_blocks)
 
 
-def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler:
-    manifest, limits = bundle.manifest, bundle.manifest.limits
-    requests = settings.max_batch_size or limits.max_batch_size
-    if requests > limits.max_batch_size:
-        raise InvalidRequest(
-            f"--max-batch-size {requests}: the engine was built for at most {limits.max_batch_size}"
-        )
-    pool = BlockPool(blocks)
+def _scheduler(
+    settings: CoreSettings, served: Served, speculation: Speculation | None
+) -> Scheduler:
+    manifest, limits = served.bundle.manifest, served.bundle.manifest.limits
+    pool = BlockPool(served.blocks)
     size = manifest.tokens_per_block
     # A cache too small for the longest sequence lowers the longest sequence.
     sequence_len = min(limits.max_seq_len, pool.total * size)
     # Without chunks a prompt has to fit one step.
     whole = limits.max_input_len if settings.chunked_prefill else limits.max_num_tokens
     bounds = Bounds(
-        requests=requests,
+        requests=served.requests,
         tokens=limits.max_num_tokens,
         prefill_tokens=min(settings.chunked_prefill_tokens, limits.max_num_tokens),
         input_len=min(limits.max_input_len, sequence_len - 1, whole),
@@ -121,7 +136,7 @@ def _scheduler(settings: CoreSettings, bundle: Bundle, blocks: int) -> Scheduler
         chunked=settings.chunked_prefill,
     )
     prefixes = PrefixCache(pool, manifest.key, size) if settings.prefix_caching else None
-    return Scheduler(bounds, pool, prefixes)
+    return Scheduler(bounds, pool, prefixes, speculation)
 
 
 def _warm_up(pipeline: Pipeline[InFlight], device: torch.device) -> None:

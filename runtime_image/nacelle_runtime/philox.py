@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     """What a number is drawn for; each purpose has its own sequence."""
 
     TOKEN = 0
+    SYNTHETIC = 1
 
 
 def philox(counter: U32, key: U32) -> U32:

@@ -111,7 +111,9 @@ class Request:
     tokens           the prompt, then the answer so far
     computed         how many of them have their K and V in the cache
     planned          how many will have, when the steps in flight have ended
-    awaited          how many more tokens the steps in flight draw for it
+    awaited          how many more tokens the steps in flight draw for it, at most
+    drafted          how many of these are the step's guesses: until it has ended nobody knows which
+                     of them stay
     draw             which draw of the last launched step gives the last of these
     step             the number of the last launched step that names its blocks; -1: none did
     hosted           whether drawing its next token takes the host to know all before it
@@ -141,6 +143,7 @@ class Request:
     computed: int = 0
     planned: int = 0
     awaited: int = 0
+    drafted: int = 0
     draw: int = -1
     step: int = -1
     hosted: bool = False
@@ -174,7 +177,9 @@ class Request:
         """True when a step may run its next token, though that one's id may not be known yet."""
         if not self.awaited:
             return True
-        return not self.hosted and self.produced + self.awaited < self.ending.max_tokens
+        if self.hosted or self.drafted:
+            return False
+        return self.produced + self.awaited < self.ending.max_tokens
 
     @property
     def longest(self) -> int:

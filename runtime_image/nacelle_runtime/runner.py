@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nacelle_engine.bundle import Bundle
+from nacelle_engine.program.program import Program
 from nacelle_engine.program.step import StepInput
 from nacelle_runtime.batch import Batch, Chunk, Drawn
 from nacelle_runtime.block_tables import BlockTables
@@ -42,6 +45,13 @@ class Runner:
         self._size = tokens_per_block
         self._device = device
         self._tables = BlockTables()
+
+    @classmethod
+    def of(cls, bundle: Bundle, program: Program) -> Self:
+        """The runner of a bundle's open program."""
+        manifest = bundle.manifest
+        groups = len(manifest.kv_groups)
+        return cls(program.run, groups, manifest.tokens_per_block, program.device)
 
     def launch(self, batch: Batch, before: InFlight | None) -> InFlight:
         """Begin a step; on a GPU nothing here waits for the device.
@@ -115,8 +125,9 @@ def _same_rows(awaits: NDArray[np.int64]) -> bool:
 
 def _rows(batch: Batch, q_start: NDArray[np.int32]) -> NDArray[np.int64]:
     """Rows of the step whose logits are wanted: those of the draws, then those of the scores."""
-    drawn = np.array([chunk.draw is not None for chunk in batch.chunks])
-    rows = [q_start[1:][drawn].astype(np.int64) - 1]
+    counts = np.array([len(chunk.draws) for chunk in batch.chunks], dtype=np.int64)
+    earlier = np.cumsum(counts) - counts
+    rows = [np.repeat(q_start[1:] - counts - earlier, counts) + np.arange(counts.sum())]
     for number, chunk in enumerate(batch.chunks):
         if chunk.score is not None:
             first = int(q_start[number]) + chunk.score.first

@@ -19,6 +19,10 @@ class CoreSettings(msgspec.Struct, frozen=True):
     prefix_caching: bool = True
     queue_limit: int = 256
     steps_in_flight: int | None = None
+    speculation: str = "none"
+    speculative_tokens: int = 4
+    draft_engine: str | None = None
+    synthetic_acceptance: float | None = None
     termination_log: str | None = None
     log_format: str = "text"
 

@@ -78,6 +78,7 @@ class CoreStats:
 
     def snapshot(self, scheduler: Scheduler) -> Stats:
         """All figures as they stand."""
+        speculation = scheduler.speculation
         return Stats(
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
@@ -98,4 +99,6 @@ class CoreStats:
             step_seconds=self._step.snapshot(),
             device_seconds=self._device_seconds,
             device_idle_seconds=self._device_idle_seconds,
+            drafted_tokens=speculation.drafted if speculation is not None else 0,
+            accepted_tokens=speculation.accepted if speculation is not None else 0,
         )

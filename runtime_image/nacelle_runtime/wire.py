@@ -65,7 +65,8 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """What the core serves: the bounds in force, the cache's tokens, its way to here in seconds,
-    and what loading the program took, in words.
+    what loading the program took and how it speculates, both in words; and the probability that
+    stands in for the acceptance of drafted tokens, where answers mean nothing.
     """
 
     engine_key: str
@@ -76,6 +77,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=0):
     threads: int
     loading_seconds: float
     loaded: str
+    speculation: str = "none"
+    synthetic_acceptance: float | None = None
 
 
 class Outputs(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -115,6 +118,8 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     step_seconds: Histogram
     device_seconds: float
     device_idle_seconds: float
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 ToCore = Submit | Cancel | AskStats

@@ -38,7 +38,7 @@ def test_an_answer_goes_on_by_the_number_of_the_draw_that_is_in_flight():
     first = answering(scheduler, request(1, [5] * 3), request(2, [6] * 5), request(3, [7] * 2))
     second, awaits = scheduled(scheduler)
     assert awaits == {1: 0, 2: 1, 3: 2}
-    assert [(list(c.tokens), c.start, c.draw.position) for c in second.chunks] == [
+    assert [(list(c.tokens), c.start, c.draws[0].position) for c in second.chunks] == [
         ([0], 3, 1),
         ([0], 5, 1),
         ([0], 2, 1),

@@ -7,12 +7,15 @@ scheduler's contract with an engine, not an engine.
 import random
 
 import pytest
+from guessing import FLAT, Guesser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling import GUARANTEED, MAX_UTILIZATION, STOP, StandIn, make, request
 
 from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.request import FinishReason
+from nacelle_runtime.speculation.payoff import Costs
+from nacelle_runtime.speculation.speculation import Speculation
 
 
 class Walk:
@@ -26,6 +29,9 @@ class Walk:
         self.scheduler = scheduler
         early = random.Random(seed)
         self.model = StandIn(scheduler.pool.total + 1, 25, lambda: early.random() < 0.3)
+        self.drafts = 0
+        if scheduler.speculation is not None:
+            scheduler.speculation._drafter.model = self.model
         self.pipeline = Pipeline(scheduler, self, depth)
         self.launched = self.overlapped = 0
         self.stems = [self.ids(30) for _ in range(3)]
@@ -63,6 +69,7 @@ class Walk:
         assert batch.tokens <= self.scheduler.bounds.tokens
         assert len({chunk.request for chunk in batch.chunks}) == len(batch.chunks)
         self.launched += 1
+        self.drafts += any(chunk.drafted for chunk in batch.chunks)
         self.overlapped += any(chunk.awaits is not None for chunk in batch.chunks)
         self.scheduler.check()
         return self.model.launch(batch, before)
@@ -110,9 +117,17 @@ class Walk:
         while not self.scheduler.idle:
             self.step()
             self.scheduler.check()
-        pool = self.scheduler.pool
+        pool, speculation = self.scheduler.pool, self.scheduler.speculation
         assert not self.alive
+        if speculation is not None:
+            assert not speculation._records, "who runs no more is not forgotten"
+            assert not speculation._drafter.running
         assert pool.available == pool.total, "a block is lost"
+
+
+def guessing(right, depth, costs=FLAT):
+    """Guesses of which each is right with this probability; none at all for None."""
+    return None if right is None else Speculation(Guesser(right, 5), costs, 3, depth)
 
 
 @settings(max_examples=60, deadline=None)
@@ -125,9 +140,10 @@ class Walk:
     requests=st.integers(1, 6),
     patience=st.integers(1, 5),
     depth=st.integers(1, 2),
+    right=st.sampled_from([None, 0.2, 0.8, 1.0]),
 )
 def test_short_walks_of_every_kind(
-    seed, blocks, caching, policy, chunked, requests, patience, depth
+    seed, blocks, caching, policy, chunked, requests, patience, depth, right
 ):
     scheduler = make(
         blocks=blocks,
@@ -138,6 +154,7 @@ def test_short_walks_of_every_kind(
         patience=patience,
         tokens=max(requests, 9),
         queue=8,
+        speculation=guessing(right, depth),
     )
     Walk(seed, scheduler, depth).run(120)
 
@@ -159,3 +176,29 @@ def test_thousands_of_requests_over_a_tiny_pool(policy, caching, chunked, depth)
         assert scheduler.hit_tokens > scheduler.asked_tokens / 20
     else:
         assert scheduler.pool.idle == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "depth", "right", "slope"),
+    [
+        (GUARANTEED, 1, 0.9, 0.0),
+        (GUARANTEED, 2, 0.5, 0.1),
+        (MAX_UTILIZATION, 1, 0.5, 0.1),
+        (MAX_UTILIZATION, 2, 0.9, 0.0),
+    ],
+)
+def test_hundreds_of_requests_with_drafts(policy, depth, right, slope):
+    """Where tokens cost nothing, and where only some loads leave time for them."""
+    costs = Costs((1, 2), (1.0, 1.0 + slope))
+    scheduler = make(
+        blocks=20, policy=policy, queue=30, patience=4, speculation=guessing(right, depth, costs)
+    )
+    walk = Walk(11, scheduler, depth)
+    walk.run(1200)
+    speculation = scheduler.speculation
+    assert walk.finished > 100
+    assert walk.drafts > 50
+    assert speculation.drafted > speculation.accepted > 50
+    assert scheduler.hit_tokens > 0
+    if policy is MAX_UTILIZATION:
+        assert scheduler.preemptions > 5

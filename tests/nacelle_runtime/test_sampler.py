@@ -1,8 +1,4 @@
-"""The sampler against the formulas in its docstrings, exactly and by statistics.
-
-Statistics: chi squared over the tokens that are expected at least five times (the rest as one),
-with fixed seeds; a test fails when chance alone would do so once in a million runs.
-"""
+"""The sampler against the formulas in its docstrings, exactly and by statistics."""
 
 from collections import Counter
 from dataclasses import replace
@@ -10,83 +6,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from distributions import (
+    DRAWS,
+    GREEDY,
+    check_distribution,
+    draw,
+    expected,
+    ids,
+    transformed,
+)
 
-from nacelle_runtime.batch import Batch, Chunk, Draw, Score
+from nacelle_runtime.batch import Batch, Chunk, Score
 from nacelle_runtime.request import Sampling, Seen
 from nacelle_runtime.sampling import cuts
-from nacelle_runtime.sampling.sampler import draw_tokens, sample
+from nacelle_runtime.sampling.sampler import sample
 
-GREEDY = Sampling(temperature=0)
-FALSE_ALARM = 1e-6
-DRAWS = 4000
 PROMPT, ANSWER = frozenset({1, 2, 5}), Counter({2: 3, 4: 1})
-
-
-def draw(sampling=GREEDY, position=0, banned=(), seen=None):
-    return Draw(sampling, position, frozenset(banned), seen)
-
-
-def transformed(logits, sampling, banned=(), seen=None):
-    """Step 1 of the sampler's docstring, one id after another in float64."""
-    result = logits.double().tolist()
-    for i in range(len(result)):
-        if i in banned:
-            result[i] = -np.inf
-        result[i] += sampling.logit_bias.get(i, 0)
-        if seen is None:
-            continue
-        if i in seen.prompt or i in seen.answer:
-            r = sampling.repetition_penalty
-            result[i] = result[i] / r if result[i] > 0 else result[i] * r
-        if i in seen.answer:
-            result[i] -= sampling.frequency_penalty * seen.answer[i] + sampling.presence_penalty
-    return torch.tensor(result, dtype=torch.float64)
-
-
-def expected(logits, sampling, banned=(), seen=None):
-    """The distribution by the formulas: softmax, min_p, top_k, renormalise, top_p."""
-    p = torch.softmax(transformed(logits, sampling, banned, seen) / sampling.temperature, dim=-1)
-    p = p.tolist()
-    order = sorted(range(len(p)), key=lambda i: (-p[i], i))
-    kept = [i for i in order if p[i] >= sampling.min_p * p[order[0]]]
-    kept = kept[: sampling.top_k or len(kept)]
-    total, reached, nucleus = sum(p[i] for i in kept), 0.0, []
-    for i in kept:
-        if reached >= sampling.top_p * total:
-            break
-        nucleus.append(i)
-        reached += p[i]
-    result = np.zeros(len(p))
-    for i in nucleus:
-        result[i] = p[i] / reached
-    return result
-
-
-def check_distribution(tokens, p):
-    """Chi squared of drawn tokens against probabilities [vocab]."""
-    counts = np.bincount(tokens, minlength=len(p))
-    assert counts[p == 0].sum() == 0, "a token that is cut or banned was drawn"
-    likely = p * len(tokens) >= 5
-    groups = [(counts[i], p[i] * len(tokens)) for i in np.flatnonzero(likely)]
-    rare = p[~likely].sum() * len(tokens)
-    if rare >= 5:
-        groups.append((counts[~likely].sum(), rare))
-    statistic = sum((found - wanted) ** 2 / wanted for found, wanted in groups)
-    freedom = len(groups) - 1
-    if freedom == 0:
-        return
-    half = torch.tensor([freedom / 2, statistic / 2], dtype=torch.float64)
-    chance = torch.special.gammaincc(half[0], half[1]).item()
-    assert chance > FALSE_ALARM, f"chi squared {statistic:.1f} at {freedom} degrees of freedom"
 
 
 def drawn(logits, sampling, banned=(), seen=None):
     draws = [draw(replace(sampling, seed=n), n % 7, banned, seen) for n in range(DRAWS)]
     return ids(logits.expand(DRAWS, -1), draws)
-
-
-def ids(logits, draws):
-    return draw_tokens(logits.clone(), draws).tolist()
 
 
 def test_greedy_takes_the_first_largest_and_heeds_bans():
@@ -216,7 +156,7 @@ def test_log_probabilities_are_the_models_own_and_ranked():
     own = torch.log_softmax(logits.double(), -1)
     biased = Sampling(temperature=0, logit_bias={17: 100.0}, logprobs=5)
     draws = [draw(biased), draw(GREEDY), draw(Sampling(temperature=0, logprobs=0))]
-    chunks = [Chunk((0, n), n, [1], 0, [1], one) for n, one in enumerate(draws)]
+    chunks = [Chunk((0, n), n, [1], 0, [1], (one,)) for n, one in enumerate(draws)]
     found = sample(logits.clone(), Batch(chunks)).drawn()
     assert found.tokens[0] == 17
     assert set(found.logprobs) == {0, 2}
@@ -235,9 +175,9 @@ def test_prompts_are_scored_row_by_row(count):
     logits = torch.randn(1 + count + 3, 30, generator=generator)
     targets = tuple(torch.randint(30, (count + 3,), generator=generator).tolist())
     chunks = [
-        Chunk((0, 0), 0, [1], 0, [1], draw()),
-        Chunk((0, 1), 1, [1] * count, 0, [1], None, Score(0, targets[:count], 2)),
-        Chunk((0, 2), 2, [1] * 3, 0, [1], None, Score(0, targets[count:], 2)),
+        Chunk((0, 0), 0, [1], 0, [1], (draw(),)),
+        Chunk((0, 1), 1, [1] * count, 0, [1], (), Score(0, targets[:count], 2)),
+        Chunk((0, 2), 2, [1] * 3, 0, [1], (), Score(0, targets[count:], 2)),
     ]
     found = sample(logits.clone(), Batch(chunks)).drawn().scores
     own = torch.log_softmax(logits[1:].double(), -1)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 
+from nacelle_runtime.commands.speculation_flags import configure_speculation
 from nacelle_runtime.scheduler.bounds import Policy
 
 
@@ -47,6 +48,7 @@ def configure_engine(parser: argparse.ArgumentParser) -> None:
         choices=(1, 2),
         help="2: a step is prepared while the one before runs; default: 2 on a GPU, 1 on a CPU",
     )
+    configure_speculation(parser)
     parser.add_argument(
         "--threads", type=at_least(1), help="default: the processors this process may use"
     )

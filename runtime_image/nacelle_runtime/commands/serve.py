@@ -16,9 +16,11 @@ from nacelle_engine.machine import this_machine
 from nacelle_runtime import logs
 from nacelle_runtime.commands.engine_flags import at_least, configure_engine
 from nacelle_runtime.commands.frontend_flags import configure_frontend
+from nacelle_runtime.commands.speculation_flags import TOKENS, check_speculation
 from nacelle_runtime.logs import LogFormat
 from nacelle_runtime.machine import usable_processors
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
+from nacelle_runtime.speculation.draft_bundle import check_draft
 from nacelle_runtime.supervisor import Server, listen, supervise
 from nacelle_runtime.termination import leave_failure
 from nacelle_runtime.wire import Ready
@@ -54,11 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
     log = termination_log(arguments.termination_log)
     logs.configure(arguments.log_format, "supervisor")
     try:
+        core = replace(core_settings(arguments, log), log_format=arguments.log_format)
         bundle = _checked(arguments.bundle)
+        if core.draft_engine is not None:
+            most = core.max_batch_size or bundle.manifest.limits.max_batch_size
+            check_draft(bundle, _checked(arguments.draft_engine), most)
         listener = _listener(arguments)
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
-            core = replace(core_settings(arguments, log), log_format=arguments.log_format)
             frontend = _frontend_settings(arguments, bundle, _core_socket(arguments, folder), log)
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -111,7 +116,11 @@ def _listener(arguments: argparse.Namespace) -> socket.socket:
 
 
 def core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
-    """How a core serves `arguments.bundle`; log: where it leaves why it ended."""
+    """How a core serves `arguments.bundle`; log: where it leaves why it ended.
+
+    Raises InvalidRequest for flags that do not go together.
+    """
+    check_speculation(arguments)
     return CoreSettings(
         bundle=str(arguments.bundle),
         threads=arguments.threads or usable_processors(),
@@ -124,6 +133,10 @@ def core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSetting
         prefix_caching=not arguments.no_prefix_caching,
         queue_limit=arguments.queue_limit,
         steps_in_flight=arguments.steps_in_flight,
+        speculation=arguments.speculation,
+        speculative_tokens=arguments.speculative_tokens or TOKENS,
+        draft_engine=str(arguments.draft_engine) if arguments.draft_engine else None,
+        synthetic_acceptance=arguments.synthetic_acceptance,
         termination_log=log,
     )
 
@@ -161,6 +174,7 @@ def _summary(
         f"KV cache  {ready.kv_tokens} tokens; at most {ready.input_len} in, "
         f"{ready.sequence_len} a sequence",
         f"loaded    {ready.loaded}",
+        f"drafts    {ready.speculation}",
         f"ready     in {seconds:.1f} s (the core: {ready.loading_seconds:.1f} s)",
         f"URL       {url}/v1",
     ]

@@ -1,7 +1,10 @@
 """A request's share of a step."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from nacelle_runtime.batch import Chunk, Draw, Score
-from nacelle_runtime.request import Request
+from nacelle_runtime.request import Request, Seen
 
 _NONE: frozenset[int] = frozenset()
 # Stands in for the id of a token that a step in flight draws.
@@ -15,11 +18,26 @@ def decode(request: Request) -> Chunk:
     position = len(tokens) - len(request.prompt) + awaited
     if position < ending.min_tokens or sampling.bad_words or request.unscored:
         return chunk(request, 1)
-    draw = Draw(sampling, position, _NONE, request.seen, request.matcher)
+    draws = (Draw(sampling, position, _NONE, request.seen, request.matcher),)
     start, place, blocks = request.planned, request.place, request.blocks
     if awaited:
-        return Chunk(request.id, place, _UNKNOWN, start, blocks, draw, None, request.draw)
-    return Chunk(request.id, place, tokens[-1:], start, blocks, draw, None)
+        return Chunk(request.id, place, _UNKNOWN, start, blocks, draws, None, request.draw)
+    return Chunk(request.id, place, tokens[-1:], start, blocks, draws, None)
+
+
+def verify(request: Request, drafted: Sequence[int]) -> Chunk:
+    """The last token of an answer, all of which is known, and guesses of how it goes on.
+
+    Each draw is made as if the guesses before it were the answer.
+    """
+    return Chunk(
+        request.id,
+        request.place,
+        [request.tokens[-1], *drafted],
+        request.planned,
+        request.blocks,
+        tuple(_draw(request, drafted[:count]) for count in range(len(drafted) + 1)),
+    )
 
 
 def chunk(request: Request, count: int) -> Chunk:
@@ -33,24 +51,33 @@ def chunk(request: Request, count: int) -> Chunk:
         _UNKNOWN if unknown else tokens[start:end],
         start,
         request.blocks,
-        _draw(request) if end == len(tokens) + request.awaited else None,
+        (_draw(request, ()),) if end == len(tokens) + request.awaited else (),
         _score(request, end) if request.unscored else None,
         request.draw if unknown else None,
     )
 
 
-def _draw(request: Request) -> Draw:
+def _draw(request: Request, drafted: Sequence[int]) -> Draw:
+    """The draw after the answer so far and some guesses."""
     sampling, ending = request.sampling, request.ending
-    position = len(request.tokens) - len(request.prompt) + request.awaited
+    position = request.produced + request.awaited + len(drafted)
     banned = ending.stop_ids if position < ending.min_tokens else _NONE
     if sampling.bad_words:
-        banned = banned.union(_word_ends(request))
-    return Draw(sampling, position, banned, request.seen, request.matcher)
+        banned = banned.union(_word_ends(request, drafted))
+    return Draw(sampling, position, banned, _seen(request, drafted), request.matcher)
 
 
-def _word_ends(request: Request) -> set[int]:
+def _seen(request: Request, drafted: Sequence[int]) -> Seen | None:
+    seen = request.seen
+    if seen is None or not drafted:
+        return seen
+    return Seen(seen.prompt, seen.answer + Counter(drafted))
+
+
+def _word_ends(request: Request, drafted: Sequence[int]) -> set[int]:
     """The ids that would complete a bad word; only the answer counts, not the prompt before it."""
-    tokens, produced = request.tokens, request.produced
+    tokens = [*request.tokens, *drafted] if drafted else request.tokens
+    produced = request.produced + len(drafted)
     return {
         word[-1]
         for word in request.sampling.bad_words

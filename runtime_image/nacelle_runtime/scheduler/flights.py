@@ -43,10 +43,12 @@ class Flights:
         for part, request in zip(batch.chunks, requests, strict=True):
             request.step = step
             request.planned = part.start + len(part.tokens)
-            if part.draw is not None:
-                request.awaited += 1
+            if part.draws:
+                count = len(part.draws)
+                request.awaited += count
+                request.drafted = count - 1
                 request.draw = draws
-                draws += 1
+                draws += count
         self._flights.append(Flight(batch, requests, []))
 
     def end(self, batch: Batch) -> Flight:

@@ -2,21 +2,16 @@
 
 from collections.abc import Collection
 
-from nacelle_runtime.request import Request, RequestId
+from nacelle_runtime.request import Request
+from nacelle_runtime.scheduler.admission import Admission
 from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.flights import MOST, Flights
 from nacelle_runtime.scheduler.ledger import Ledger
 
 
-def check(
-    bounds: Bounds,
-    ledger: Ledger,
-    flights: Flights,
-    requests: dict[RequestId, Request],
-    running: Collection[Request],
-    waiting: Collection[Request],
-) -> None:
+def check(bounds: Bounds, ledger: Ledger, flights: Flights, admission: Admission) -> None:
     """Check requests, blocks and steps in flight; an AssertionError is a bug of ours."""
+    running, waiting = admission.running, list(admission.waiting)
     held = [request.blocks for request in running]
     left = [blocks for flight in flights for blocks in flight.left]
     ledger.pool.check([block for blocks in (*held, *left) for block in blocks])
@@ -24,9 +19,10 @@ def check(
     assert ledger.promised == owed, f"promised {ledger.promised}, owed {owed}"
     assert ledger.free >= 0, "more is promised than there is"
     assert len(running) <= bounds.requests, "too many requests run"
+    assert len(waiting) <= bounds.queue + bounds.requests, "too many wait"
     everyone = [*running, *waiting]
-    assert len(everyone) == len(requests), "a request stands twice, or is lost"
-    assert set(requests.values()) == set(everyone), "a request is lost"
+    assert len(everyone) == len(admission.requests), "a request stands twice, or is lost"
+    assert set(admission.requests.values()) == set(everyone), "a request is lost"
     places = sorted(r.place for r in running)
     assert len(set(places)) == len(places), "two requests share a place"
     assert all(0 <= place < bounds.requests for place in places), "a place is out of range"
@@ -74,7 +70,7 @@ def _check_flights(
                 assert holders[block][0] is part.blocks, f"block {block} is written and another's"
     for request in running:
         draws = sum(
-            one is request and part.draw is not None
+            len(part.draws) * (one is request)
             for flight in flights
             for part, one in zip(flight.batch.chunks, flight.requests, strict=True)
         )

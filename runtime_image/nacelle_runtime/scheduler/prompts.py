@@ -28,7 +28,7 @@ class PromptShare:
     def beside(self, answers: Share, prompts: list[Request]) -> Share:
         """The step with as much of the prompts as it takes; they are in order of admission."""
         bounds, size = self._bounds, self._bounds.tokens_per_block
-        share, budget = answers, bounds.tokens - len(answers.chunks)
+        share, budget = answers, bounds.tokens - sum(len(c.tokens) for c in answers.chunks)
         if bounds.chunked:
             budget = min(budget, bounds.prefill_tokens)
         elif budget < min(prompts[0].left, bounds.tokens) and not self._held_back:

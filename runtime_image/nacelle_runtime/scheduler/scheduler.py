@@ -2,18 +2,22 @@
 
 from collections.abc import Iterable
 
-from nacelle_runtime.batch import Batch, Drawn, Produced
+from nacelle_runtime.batch import Batch, Chunk, Drawn, Produced
 from nacelle_runtime.kv_blocks import BlockPool
 from nacelle_runtime.prefix_cache import PrefixCache
-from nacelle_runtime.request import FinishReason, Refusal, RefusalCode, Request, RequestId
-from nacelle_runtime.scheduler.bounds import Bounds, Policy
-from nacelle_runtime.scheduler.chunks import decode
+from nacelle_runtime.request import Refusal, RefusalCode, Request, RequestId
+from nacelle_runtime.scheduler.admission import Admission
+from nacelle_runtime.scheduler.answers import Answers
+from nacelle_runtime.scheduler.bounds import Bounds
+from nacelle_runtime.scheduler.chunks import decode, verify
+from nacelle_runtime.scheduler.drafting import Drafted, Drafting
 from nacelle_runtime.scheduler.flights import Flights
 from nacelle_runtime.scheduler.invariants import check
 from nacelle_runtime.scheduler.ledger import Ledger
 from nacelle_runtime.scheduler.prompts import PromptShare, Share
-from nacelle_runtime.scheduler.queue import WaitingQueue, standing
+from nacelle_runtime.scheduler.queue import WaitingQueue
 from nacelle_runtime.scheduler.refusals import refusal
+from nacelle_runtime.speculation.speculation import Speculation
 
 
 class Scheduler:
@@ -28,30 +32,55 @@ class Scheduler:
     in flight. A request whose token that one draws goes on by the draw's number, if nothing but the
     token's id is missing. A stop id is seen a step late then: what that step drew for the request
     is dropped.
+
+    With speculation an answer's share is its next token and guesses of how it goes on, and what it
+    gets is one token to all of them and one more. It sits a step out while its guesses are in
+    flight, for it is not known then where it stands.
     """
 
-    def __init__(self, bounds: Bounds, pool: BlockPool, prefixes: PrefixCache | None) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        pool: BlockPool,
+        prefixes: PrefixCache | None,
+        speculation: Speculation | None = None,
+    ) -> None:
         self.bounds = bounds
         self.pool = pool
-        self.waiting = WaitingQueue(bounds.patience)
-        self.running: list[Request] = []
-        self.preemptions = 0
+        self.speculation = speculation
         self._ledger = Ledger(pool, prefixes, bounds.tokens_per_block, bounds.policy)
         self._flights = Flights()
-        self._requests: dict[RequestId, Request] = {}
-        self._places = list(reversed(range(bounds.requests)))
-        self._arrivals = 0
+        self._admission = Admission(bounds, self._ledger, self._flights, speculation)
+        self._answers = Answers(self._ledger, self._admission, speculation)
+        self._drafting: Drafting | None = None
+        if speculation is not None:
+            self._drafting = Drafting(bounds, self._ledger, speculation)
         self._prompts = PromptShare(bounds, self._ledger)
 
     @property
     def idle(self) -> bool:
         """True when no request waits or runs, and no step is in flight."""
-        return not self._requests and not self._flights
+        return not self._admission.requests and not self._flights
 
     @property
     def requests(self) -> list[RequestId]:
         """The requests that wait or run, in order of arrival."""
-        return list(self._requests)
+        return list(self._admission.requests)
+
+    @property
+    def waiting(self) -> WaitingQueue:
+        """The requests that wait."""
+        return self._admission.waiting
+
+    @property
+    def running(self) -> list[Request]:
+        """The requests that steps run, in order of admission."""
+        return self._admission.running
+
+    @property
+    def preemptions(self) -> int:
+        """How often a running request was put back."""
+        return self._admission.preemptions
 
     @property
     def hit_tokens(self) -> int:
@@ -67,51 +96,27 @@ class Scheduler:
         """Queue a request, or say why not."""
         found = self._refusal(request)
         if found is None:
-            request.number = self._arrivals
-            self._arrivals += 1
-            self._requests[request.id] = request
-            self.waiting.add(request)
-            self._admit()
+            self._admission.arrive(request)
         return found
 
     def cancel(self, requests: Iterable[RequestId]) -> int:
         """Forget requests and free their blocks; gives how many of them there still were."""
-        cancelled = 0
-        for name in requests:
-            request = self._requests.get(name)
-            if request is None:
-                continue
-            cancelled += 1
-            if request.reserved:
-                self._finish(request)
-            else:
-                self.waiting.remove(request)
-                del self._requests[name]
-        return cancelled
+        return self._admission.cancel(requests)
 
     def schedule(self) -> Batch | None:
         """The next step's batch: every answer's next token, then prompts; it is in flight from now.
 
         None when there is nothing to run: idle, or until a step in flight has ended.
         """
-        if not self._let_in():
+        if not self._admission.let_in():
             return None
-        size = self.bounds.tokens_per_block
-        answers = Share([], [])
-        chunks, requests = answers
-        prompts: list[Request] = []
-        for request in self.running:
-            end = request.planned + 1
-            if end != len(request.tokens) + request.awaited:
-                prompts.append(request)
-                continue
-            if request.awaited and not request.ready:
-                continue
-            if end > len(request.blocks) * size:
-                self._ledger.take(request)
-            chunks.append(decode(request))
-            requests.append(request)
-        share = self._prompts.beside(answers, prompts) if prompts else answers
+        answers, prompts = self._split()
+        drafted = Drafted(answers, {})
+        if self._drafting is not None:
+            drafted = self._drafting.choose(answers, prompts)
+        share = self._decode(drafted)
+        if prompts:
+            share = self._prompts.beside(share, prompts)
         if not share.chunks:
             return None
         batch = Batch(share.chunks)
@@ -124,35 +129,48 @@ class Scheduler:
         produced: list[Produced] = []
         draws = 0
         for number, (part, request) in enumerate(zip(batch.chunks, flight.requests, strict=True)):
-            draw = draws
-            if part.draw is not None:
-                draws += 1
+            first = draws
+            draws += len(part.draws)
             if request.place < 0:
                 continue  # it ended while the step was in flight
-            request.computed = part.start + len(part.tokens)
-            self._ledger.store(request)
             if part.score is not None:
                 request.scores.extend(drawn.scores[number])
-            if part.draw is not None:
-                produced.append(self._append(request, drawn, draw))
+            if part.draws:
+                produced += self._answers.append(request, part, drawn, first)
+            else:
+                self._answers.ran(request, part)
         for blocks in flight.left:
             self._ledger.release(blocks)
         return produced
 
+    def _split(self) -> tuple[list[Request], list[Request]]:
+        """The running requests that may go on: answers by their next token, and prompts."""
+        answers: list[Request] = []
+        prompts: list[Request] = []
+        for request in self.running:
+            if request.planned + 1 != len(request.tokens) + request.awaited:
+                prompts.append(request)
+            elif not request.awaited or request.ready:
+                answers.append(request)
+        return answers, prompts
+
+    def _decode(self, drafted: Drafted) -> Share:
+        """The answers' share of a step; blocks for their tokens are there or promised."""
+        size, guesses = self.bounds.tokens_per_block, drafted.tokens
+        chunks: list[Chunk] = []
+        for request in drafted.answers:
+            guessed = guesses.get(request.id, ()) if guesses else ()
+            while request.planned + 1 + len(guessed) > len(request.blocks) * size:
+                self._ledger.take(request)
+            chunks.append(verify(request, guessed) if guessed else decode(request))
+        return Share(chunks, list(drafted.answers))
+
     def check(self) -> None:
         """Check every invariant of requests and blocks; an AssertionError is a bug of ours."""
-        check(
-            self.bounds,
-            self._ledger,
-            self._flights,
-            self._requests,
-            self.running,
-            list(self.waiting),
-        )
-        assert len(self.waiting) <= self.bounds.queue + self.bounds.requests, "too many wait"
+        check(self.bounds, self._ledger, self._flights, self._admission)
 
     def _refusal(self, request: Request) -> Refusal | None:
-        if request.id in self._requests:
+        if request.id in self._admission.requests:
             return Refusal(RefusalCode.INVALID, f"request {request.id} is there already")
         found = refusal(request, self.bounds)
         if found is None and self._ledger.blocks_for(request.longest) > self.pool.total:
@@ -165,104 +183,3 @@ class Scheduler:
                 RefusalCode.QUEUE_FULL, f"{len(self.waiting)} requests are waiting; try again later"
             )
         return found
-
-    def _admit(self) -> None:
-        """Move waiting requests to the running ones, in line, while they fit."""
-        while self._places and (request := self.waiting.first) is not None:
-            if not self._ledger.admit(request, len(self.running)):
-                return
-            self.waiting.take()
-            request.place = self._places.pop()
-            self.running.append(request)
-
-    def _let_in(self) -> bool:
-        """Admit who fits beside the answers that grow; False when a step in flight must end first.
-
-        Only between steps is anybody put back: the step may end requests, and the tokens that it
-        draws are then known.
-        """
-        growing = self._growing()
-        short = len(growing) > self._ledger.free
-        if short and self._flights:
-            return False
-        if short:
-            self._make_room(growing)
-            return True
-        for request in growing:
-            self._ledger.take(request)
-        self._admit()
-        return True
-
-    def _growing(self) -> list[Request]:
-        """The answers that need a block now which was not promised to them."""
-        if self.bounds.policy is Policy.GUARANTEED_NO_EVICT:
-            return []
-        size = self.bounds.tokens_per_block
-        return [
-            r
-            for r in self.running
-            if r.planned == len(r.blocks) * size
-            and r.left == 1
-            and r.ready
-            and not self._ledger.owed(r)
-        ]
-
-    def _make_room(self, growing: list[Request]) -> None:
-        """A block for each, the best first; others are put back for it, the last of all first."""
-        # In this order who is put back had no block taken for nothing.
-        growing.sort(key=standing)
-        for request in growing:
-            while request.reserved and self._ledger.free == 0:
-                self._put_back(max(self.running, key=standing))
-            if request.reserved:
-                self._ledger.take(request)
-
-    def _append(self, request: Request, drawn: Drawn, number: int) -> Produced:
-        """Add the draw's token to its answer; a finished request leaves at once."""
-        token, position = drawn.tokens[number], len(request.tokens) - len(request.prompt)
-        request.tokens.append(token)
-        request.awaited -= 1
-        if request.seen is not None:
-            request.seen.answer[token] += 1
-        if request.matcher is not None:
-            request.matcher.advance(token)
-        finish = None
-        if request.matcher is not None and request.matcher.failed:
-            finish = FinishReason.LENGTH
-        elif token in request.ending.stop_ids:
-            finish = FinishReason.STOP
-        elif position + 1 == request.ending.max_tokens:
-            finish = FinishReason.LENGTH
-        if finish is not None:
-            self._finish(request)
-        wanted = request.prompt_logprobs is not None and position == 0
-        return Produced(
-            request.id,
-            token,
-            position,
-            finish,
-            drawn.logprobs.get(number),
-            request.scores if wanted else None,
-        )
-
-    def _put_back(self, request: Request) -> None:
-        """Let a running request wait again."""
-        self._stop(request)
-        self.waiting.put_back(request)
-        self.preemptions += 1
-
-    def _finish(self, request: Request) -> None:
-        self._stop(request)
-        del self._requests[request.id]
-
-    def _stop(self, request: Request) -> None:
-        """Take a request out of the running ones; its place is free, and its blocks will be.
-
-        They stay away from others until every launched step that names them has ended.
-        """
-        self.running.remove(request)
-        blocks = self._ledger.close(request)
-        if not self._flights.hold(request.step, blocks):
-            self._ledger.release(blocks)
-        self._places.append(request.place)
-        request.place = -1

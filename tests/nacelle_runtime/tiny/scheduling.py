@@ -16,7 +16,7 @@ VOCABULARY = 100
 GUARANTEED, MAX_UTILIZATION = Policy.GUARANTEED_NO_EVICT, Policy.MAX_UTILIZATION
 
 
-def make(blocks=20, caching=True, **bounds):
+def make(blocks=20, caching=True, speculation=None, **bounds):
     values = {
         "requests": 4,
         "tokens": 16,
@@ -29,7 +29,7 @@ def make(blocks=20, caching=True, **bounds):
     } | bounds
     pool = BlockPool(blocks)
     prefixes = PrefixCache(pool, "engine", values["tokens_per_block"]) if caching else None
-    return Scheduler(Bounds(**values), pool, prefixes)
+    return Scheduler(Bounds(**values), pool, prefixes, speculation)
 
 
 def request(number, prompt, max_tokens=3, salt="", min_tokens=0, priority=0, seed=0, **sampling):
@@ -111,9 +111,9 @@ class StandIn:
                 self.cache[blocks[position // SIZE]][position % SIZE] = token
         step.tokens, seen = [], iter(step.answered)
         for chunk, blocks in chunks:
-            if chunk.draw is not None:
-                sequence = [self.cache[blocks[p // SIZE]][p % SIZE] for p in range(chunk.end)]
-                draw = chunk.draw
+            for number, draw in enumerate(chunk.draws, 1 - len(chunk.draws)):
+                end = chunk.end + number
+                sequence = [self.cache[blocks[p // SIZE]][p % SIZE] for p in range(end)]
                 assert next(seen) in (-1, draw.position), "penalties do not know the whole answer"
                 step.tokens.append(self.next(sequence, draw.sampling.seed, draw.position))
 

@@ -1,0 +1,73 @@
+"""Drafted tokens of running requests: who gets how many, and what became of them."""
+
+from collections.abc import Sequence
+
+from nacelle_runtime.batch import Chunk
+from nacelle_runtime.request import Request, RequestId
+from nacelle_runtime.speculation.acceptance import Accept, accept
+from nacelle_runtime.speculation.drafter import Drafter, Wish
+from nacelle_runtime.speculation.payoff import Costs, Load, Record, worth_drafting
+
+_NEW = Record()
+
+
+class Speculation:
+    """A way of drafting, what steps cost, and each running request's acceptance so far.
+
+    `drafted` and `accepted` count tokens since the start. most: drafted tokens of one answer in a
+    step; depth: steps in flight.
+    """
+
+    def __init__(
+        self, drafter: Drafter, costs: Costs, most: int, depth: int = 1, rule: Accept = accept
+    ) -> None:
+        self.drafted = 0
+        self.accepted = 0
+        self._drafter = drafter
+        self._costs = costs
+        self._most = most
+        self._depth = depth
+        self._accept = rule
+        self._records: dict[RequestId, Record] = {}
+
+    def load(self, answers: int, prompt_tokens: int) -> Load:
+        """A step of one token for each answer, and of prompts."""
+        # Alone, a request has no step go by without it.
+        turns = self._depth if answers > 1 else 1
+        drafting = self._drafter.seconds(answers) if answers else 0.0
+        return Load(answers + prompt_tokens, float(answers), turns, drafting)
+
+    def wish(self, request: Request, load: Load, most: int) -> int:
+        """How many tokens, at most `most`, are to be drafted for an answer of the step."""
+        if most < 1 or not self._drafter.promising(request):
+            return 0
+        record = self._records.get(request.id, _NEW)
+        count = worth_drafting(record, load, self._costs, min(most, self._most))
+        if not count:
+            self._records[request.id] = record.passed_over()
+        return count
+
+    def beside(self, load: Load, wish: Wish) -> Load:
+        """The step with what was wished in it."""
+        record = self._records.get(wish.request.id, _NEW)
+        return load.with_drafts(wish.most, record.acceptance)
+
+    def draft(self, wishes: Sequence[Wish]) -> list[list[int]]:
+        """The drafted tokens of each wish: as many or fewer."""
+        return self._drafter.draft(wishes) if wishes else []
+
+    def verified(self, part: Chunk, drawn: Sequence[int]) -> list[int]:
+        """What an answer goes on by, after a chunk with drafted tokens: one token at least."""
+        drafted = part.drafted
+        tokens = self._accept(part.draws, drafted, drawn)
+        kept = len(tokens) - 1
+        record = self._records.get(part.request, _NEW)
+        self._records[part.request] = record.drafted(len(drafted), kept)
+        self.drafted += len(drafted)
+        self.accepted += kept
+        return tokens
+
+    def forget(self, request: Request) -> None:
+        """It runs no more."""
+        self._records.pop(request.id, None)
+        self._drafter.forget(request.id)
