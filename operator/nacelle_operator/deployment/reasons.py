@@ -26,6 +26,13 @@ CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
 IMAGE_NOT_PULLED: Final = "ImageNotPulled"
 """The runtime's image cannot be pulled."""
 
+WAITING_FOR_PROMOTION: Final = "WaitingForPromotion"
+"""The new revision is ready for the next step, which somebody has to allow."""
+ROLLOUT_PAUSED: Final = "RolloutPaused"
+"""spec.rollout.paused keeps a rollout where it is."""
+ROUTE_PENDING: Final = "RoutePending"
+"""No Gateway has taken the HTTPRoute yet."""
+
 # Somebody has to do something.
 TARGET_NOT_FOUND: Final = "TargetNotFound"
 """The EngineBuild has no target of that name."""
@@ -45,6 +52,13 @@ CRASH_LOOPING: Final = "CrashLooping"
 """A pod's runtime ends again and again."""
 ROLLOUT_STUCK: Final = "RolloutStuck"
 """The rollout made no progress within its deadline."""
+
+ROUTE_UNAVAILABLE: Final = "RouteUnavailable"
+"""The cluster does not know the Gateway API's HTTPRoute."""
+ROUTE_NAME_TAKEN: Final = "RouteNameTaken"
+"""An HTTPRoute of that name belongs to somebody else; it is left alone."""
+ROUTE_NOT_ACCEPTED: Final = "RouteNotAccepted"
+"""A Gateway refuses the HTTPRoute."""
 
 # Of Available.
 REPLICAS_READY: Final = "ReplicasReady"
