@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rollout_world import DEADLINE, NAMES, RolloutWorld, serving, wants
+from rollout_world import DEADLINE, NAMES, RolloutWorld, rollout, serving, wants
 from serving_cases import deployment
-from serving_cluster import edited
 
 from nacelle_operator.conditions import find, is_true
 from nacelle_operator.deployment import reasons
@@ -52,14 +51,6 @@ EDITS = st.one_of(
 )
 
 
-def rollout(world: RolloutWorld, **changed: Any) -> None:
-    """Edit fields of spec.rollout; a strategy brings its own fields and takes the others away."""
-    raw = world.resource.spec.rollout.plain()
-    if "strategy" in changed:
-        raw = {k: v for k, v in raw.items() if k not in ("blueGreen", "canary")}
-    world.resource = edited(world.resource, rollout={**raw, **changed})
-
-
 def edit(world: RolloutWorld, what: str, value: Any) -> None:
     if what == "engine":
         wants(world, value)
@@ -76,14 +67,6 @@ def edit(world: RolloutWorld, what: str, value: Any) -> None:
 
 def revisions(world: RolloutWorld) -> list[Any]:
     return [o for (kind, _), o in world.objects.items() if kind == "ControllerRevision"]
-
-
-def accepted(world: RolloutWorld) -> None:
-    """A Gateway takes every route."""
-    for (kind, _), route in world.objects.items():
-        if kind == "HTTPRoute":
-            taken = {"type": "Accepted", "status": "True"}
-            route["status"] = {"parents": [{"conditions": [taken]}]}
 
 
 @settings(max_examples=120, deadline=None)
@@ -105,7 +88,6 @@ def test_enough_pods_answer_all_the_time_and_it_comes_to_rest(
         for _ in range(rounds):
             for act in (world.look, world.controllers):
                 act()
-                accepted(world)
                 answering = len(world.selected())
                 assert answering >= replicas - missing, (answering, world.resource.status)
 

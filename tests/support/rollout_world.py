@@ -34,6 +34,7 @@ class Pod:
     template: Manifest
     ready: bool = False
     crashes: int = 0
+    pending: bool = False
 
     @property
     def labels(self) -> dict[str, str]:
@@ -51,6 +52,8 @@ class RolloutWorld(ServingCluster):
     broken: set[str] = field(default_factory=set)
     now: datetime = NOW
     room: int | None = None
+    knows_routes: bool = True
+    has_gateway: bool = True
     fleet: list[Pod] = field(default_factory=list)
     made: int = 0
     stuck: dict[str, int] = field(default_factory=dict)
@@ -58,7 +61,8 @@ class RolloutWorld(ServingCluster):
 
     def observe(self) -> Observed:
         """With the route, which is read live."""
-        return replace(super().observe(), route=self.objects.get(("HTTPRoute", "chat")))
+        route = self.objects.get(("HTTPRoute", "chat")) if self.knows_routes else None
+        return replace(super().observe(), route=route, knows_routes=self.knows_routes)
 
     def look(self) -> Plan:
         """One reconcile; Deployments that are deleted or scaled down lose their pods at once."""
@@ -74,12 +78,21 @@ class RolloutWorld(ServingCluster):
         """The Deployment controller, the scheduler and the kubelets do one round of their work."""
         self.now += timedelta(seconds=seconds)
         for pod in self.fleet:
+            running = [other for other in self.fleet if not other.pending]
+            pod.pending = pod.pending and self.room is not None and len(running) >= self.room
+            if pod.pending:
+                continue
             if pod.engine in self.broken:
                 pod.ready, pod.crashes = False, pod.crashes + 1
             elif self.dice.random() < 0.7:
                 pod.ready = True
         for deployment in self._deployments():
             self._replace(deployment)
+        if self.has_gateway:
+            taken = {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}
+            for (kind, _), route in self.objects.items():
+                if kind == "HTTPRoute":
+                    route["status"] = taken
         self._tell()
 
     def round(self) -> Plan:
@@ -132,11 +145,11 @@ class RolloutWorld(ServingCluster):
             self._start(deployment, spec["template"])
 
     def _start(self, deployment: Manifest, template: Manifest) -> None:
-        if self.room is not None and len(self.fleet) >= self.room:
-            return
         self.made += 1
         name = f"{deployment['metadata']['name']}-{self.made}"
-        self.fleet.append(Pod(name, deployment["metadata"]["uid"], copy.deepcopy(template)))
+        pod = Pod(name, deployment["metadata"]["uid"], copy.deepcopy(template))
+        pod.pending = self.room is not None
+        self.fleet.append(pod)
 
     def _tell(self) -> None:
         """Statuses of Deployments and pods."""
@@ -144,6 +157,7 @@ class RolloutWorld(ServingCluster):
             spec, mine = deployment["spec"], self._mine(deployment)
             updated = [pod for pod in mine if pod.template == spec["template"]]
             ready = [pod for pod in mine if pod.ready]
+            paused = spec.get("paused", False)
             done = len(mine) == len(ready) == len(updated) == spec["replicas"]
             key = deployment["metadata"]["uid"]
             before = deployment.get("status", {})
@@ -154,7 +168,7 @@ class RolloutWorld(ServingCluster):
                 "updatedReplicas": len(updated),
             }
             same = {**before, "conditions": None} == {**figures, "conditions": None}
-            self.stuck[key] = self.stuck.get(key, 0) + 1 if same and not done else 0
+            self.stuck[key] = self.stuck.get(key, 0) + 1 if same and not done and not paused else 0
             reason = "ProgressDeadlineExceeded" if self.stuck[key] > DEADLINE else "R"
             conditions = [{"type": "Progressing", "status": "True", "reason": reason}]
             deployment["status"] = {**figures, "conditions": conditions}
@@ -167,6 +181,9 @@ def _is(kind: str) -> bool:
 
 def _manifest(pod: Pod) -> Manifest:
     end = {"exitCode": 1, "message": "", "reason": "Error"}
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    if pod.pending:
+        scheduled |= {"reason": "Unschedulable", "message": "0/1 nodes are available"}
     crashed = {
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
         "lastState": {"terminated": end},
@@ -176,7 +193,7 @@ def _manifest(pod: Pod) -> Manifest:
         "metadata": {"name": pod.name, "labels": pod.labels},
         "spec": {"nodeName": "n1"},
         "status": {
-            "conditions": [{"type": "Ready", "status": str(pod.ready)}],
+            "conditions": [{"type": "Ready", "status": str(pod.ready)}, scheduled],
             "containerStatuses": [crashed] if pod.crashes else [],
         },
     }
@@ -202,3 +219,13 @@ def wants(world: RolloutWorld, number: int, **spec: Any) -> None:
     """Edit the spec so that it names the engine of that number, from 0."""
     spec = {"engine": {"engineRef": {"name": NAMES[number]}}, **spec}
     world.resource = edited(world.resource, **spec)
+
+
+def rollout(world: RolloutWorld, **changed: Any) -> None:
+    """Edit fields of spec.rollout; a strategy brings its own fields and takes the others away."""
+    raw = world.resource.spec.rollout.plain()
+    if "strategy" in changed:
+        raw = {k: v for k, v in raw.items() if k not in ("blueGreen", "canary")}
+    world.resource = edited(
+        world.resource, rollout={k: v for k, v in {**raw, **changed}.items() if v is not None}
+    )

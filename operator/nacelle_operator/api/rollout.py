@@ -16,7 +16,7 @@ class BlueGreen(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.pause) || self.autoPromote",
-            "blueGreen.pause has no meaning with autoPromote false, which waits for rollout.promote",
+            "blueGreen.pause has no meaning with autoPromote false, which needs rollout.promote",
         ),
     )
 

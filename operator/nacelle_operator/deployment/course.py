@@ -73,7 +73,8 @@ class Course:
 
     `sizes`: how many pods each slot is to have; a slot that is not named goes. `serving`: the
     slots that the Service is to select. `weight`: percent of the requests for the aim, at a route.
-    `fallback`: the slots that grow again if the others' pods no longer suffice. `waits`: what keeps it where it is, and `look_again`: when that is over.
+    `fallback`: the slots that grow again if the others' pods no longer suffice. `waits`: what
+    keeps it where it is, and `look_again`: when that is over.
     """
 
     memory: Memory

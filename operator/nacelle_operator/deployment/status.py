@@ -179,15 +179,22 @@ def _finding(
         return pods
     if move.course.waits:
         return move.course.waits
-    engine = move.case.aim.engine
-    said = (
-        f"{progress.updated} of {progress.wanted} replicas run Engine {engine}, "
-        f"{progress.ready} pods answer"
-    )
+    said = _how_far(move, progress)
     state = move.case.states.get(move.case.aim.slot)
     if state and state.is_stuck:
         return Finding(reasons.ROLLOUT_STUCK, f"no progress within the deadline: {said}", True)
     return Finding(reasons.ROLLING_OUT, said)
+
+
+def _how_far(move: Move, progress: Progress) -> str:
+    """The new pods, those of the slot beside when there are two, and who answers."""
+    case, aim = move.case, move.case.aim
+    if case.stable is None or case.stable.slot == aim.slot or not move.is_under_way:
+        new = f"{progress.updated} of {progress.wanted} replicas run Engine {aim.engine}"
+        return f"{new}, {progress.ready} pods answer"
+    size = move.course.sizes.get(aim.slot, 0)
+    new = f"{case.answering(aim.slot)} of {size} pods of revision {aim.number} are ready"
+    return f"{new} with Engine {aim.engine}, {progress.ready} pods answer requests"
 
 
 def _held(what: str) -> Finding:
