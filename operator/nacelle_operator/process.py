@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import urllib3
+
 from nacelle_operator.autoscaler_reader import AutoscalerReader
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import ObjectCache
@@ -22,6 +24,7 @@ from nacelle_operator.health import HealthServer
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
+from nacelle_operator.metrics_reader import MetricsReader
 from nacelle_operator.progress_reader import ProgressReader
 from nacelle_operator.queue import KeyQueue
 from nacelle_operator.reconcile import Planner, Reconciler
@@ -124,7 +127,11 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     """Who decides for which kind of resource."""
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
-    readers = Readers(AutoscalerReader(cluster), RouteReader(cluster))
+    readers = Readers(
+        AutoscalerReader(cluster),
+        RouteReader(cluster),
+        MetricsReader(urllib3.PoolManager(), time.monotonic),
+    )
     return {
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
         ENGINE.name: EnginePlanner(cache, settings.toolchain),

@@ -17,6 +17,7 @@ from serving_cluster import ServingCluster, edited
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import is_true
 from nacelle_operator.deployment.observe import Observed
+from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import Plan
 
 Manifest = dict[str, Any]
@@ -54,6 +55,7 @@ class RolloutWorld(ServingCluster):
     room: int | None = None
     knows_routes: bool = True
     has_gateway: bool = True
+    tally: Tally | None = None
     fleet: list[Pod] = field(default_factory=list)
     made: int = 0
     stuck: dict[str, int] = field(default_factory=dict)
@@ -62,7 +64,9 @@ class RolloutWorld(ServingCluster):
     def observe(self) -> Observed:
         """With the route, which is read live."""
         route = self.objects.get(("HTTPRoute", "chat")) if self.knows_routes else None
-        return replace(super().observe(), route=route, knows_routes=self.knows_routes)
+        return replace(
+            super().observe(), route=route, knows_routes=self.knows_routes, tally=self.tally
+        )
 
     def look(self) -> Plan:
         """One reconcile; Deployments that are deleted or scaled down lose their pods at once."""

@@ -96,6 +96,28 @@ class Canary(ApiModel):
     until the end. Left out: by numbers of pods behind the one Service."""
 
 
+class Checks(ApiModel):
+    """What the new pods' own metrics must say of a step: of a canary's each, of blue-green's the
+    time after the switch."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.maxErrorPercent) || has(self.maxTimeToFirstTokenMilliseconds)",
+            "rollout.checks needs maxErrorPercent or maxTimeToFirstTokenMilliseconds",
+        ),
+    )
+
+    max_error_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Requests that the new pods may refuse, of all that ended but those that clients cancelled
+    (nacelle_requests_total)."""
+
+    max_time_to_first_token_milliseconds: Annotated[int, Field(ge=1, le=3_600_000)] | None = None
+    """How long a first token may take, on average (nacelle_time_to_first_token_seconds)."""
+
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """Fewer requests than that in a step prove nothing: it is passed."""
+
+
 class Rollout(ApiModel):
     """How a new engine, or new settings, reach the pods."""
 
@@ -115,6 +137,11 @@ class Rollout(ApiModel):
         Rule(
             "has(self.canary) || self.strategy != 'Canary'",
             "rollout.strategy Canary needs rollout.canary.steps",
+        ),
+        Rule(
+            "!has(self.checks) || self.strategy != 'RollingUpdate'",
+            "rollout.checks has no meaning with strategy RollingUpdate, which has no steps: "
+            "use Canary or BlueGreen",
         ),
     )
 
@@ -138,6 +165,9 @@ class Rollout(ApiModel):
 
     canary: Canary | None = None
     """Of strategy Canary."""
+
+    checks: Checks | None = None
+    """Bounds that new pods are measured by; a revision above one of them fails."""
 
     promote: (
         Annotated[str, Field(max_length=24, pattern=r"^[1-9][0-9]{0,9}(/[1-9][0-9]?)?$")] | None

@@ -8,6 +8,7 @@ from nacelle_operator.conditions import timestamp
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.course import Case, Course
 from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.metric_checks import metrics_are_unknown
 from nacelle_operator.objects import memory
 from nacelle_operator.objects.memory import Memory
 from nacelle_operator.objects.names import Slot
@@ -30,6 +31,9 @@ def blue_green(case: Case, old: Slot) -> Course:
         said = f"revision {case.aim.number} serves, the pods before it stay until {wait.end}"
         waits = Finding(reasons.ROLLING_OUT, said)
         return Course(kept, sizes, serving, 100, waits, wait.left or None, frozenset({old}))
+    unknown = metrics_are_unknown(case)
+    if unknown:
+        return Course(kept, sizes, serving, 100, unknown, None, frozenset({old}))
     kept = replace(kept, outcome=memory.SERVING, ended=timestamp(case.now))
     return Course(kept, sizes, serving, 100, None, None, frozenset({old}))
 
@@ -38,13 +42,13 @@ def _before(
     case: Case, kept: Memory, settings: BlueGreen
 ) -> tuple[Memory, Finding | None, timedelta | None]:
     """The memory after a look before the switch, what it waits for, and how long."""
-    full, now = case.is_full(case.wanted), timestamp(case.now)
+    full = case.is_full(case.wanted)
     if case.is_paused or not (full or kept.reached):
         return kept, None, None
     if not full:
         return replace(kept, reached=""), None, None
-    kept = replace(kept, reached=kept.reached or now)
-    switched = replace(kept, step=_SWITCHED, reached=now)
+    kept = kept if kept.reached else case.reached(kept, measured=False)
+    switched = replace(case.reached(kept, measured=True), step=_SWITCHED)
     if case.is_promoted(1):
         return switched, None, None
     number = case.aim.number

@@ -8,6 +8,7 @@ from nacelle_operator.conditions import timestamp
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.course import Case, Course, Wait
 from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.metric_checks import metrics_are_unknown
 from nacelle_operator.objects import memory
 from nacelle_operator.objects.memory import Memory
 from nacelle_operator.objects.names import Slot
@@ -57,12 +58,13 @@ def _steps_taken(
         if case.is_promoted(len(steps) + 1):
             kept = replace(kept, step=len(steps), reached="")
             break
-        if not kept.reached and case.is_full(share(case.wanted, step.weight_percent, routed)):
-            kept = replace(kept, reached=timestamp(case.now))
-        if not kept.reached:
+        full = case.is_full(share(case.wanted, step.weight_percent, routed))
+        if not kept.reached and not full:
             return kept, None, None
-        if case.barrier:
-            return kept, case.barrier, None
+        barrier = case.barrier or metrics_are_unknown(case)
+        if barrier:
+            return kept, barrier, None
+        kept = kept if kept.reached else case.reached(kept, measured=True)
         wait = case.wait(kept.reached, step.pause) if step.pause else None
         if not (wait and not wait.left) and not case.is_promoted(number):
             return kept, _waiting(case, number, steps, wait), wait.left if wait else None

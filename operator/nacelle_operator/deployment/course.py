@@ -1,7 +1,7 @@
 """What a strategy is asked, and what it answers: pods by slot, who is sent requests, what next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from nacelle_operator.deployment.slot_state import SlotState
 from nacelle_operator.objects.controller_revision import Revision
 from nacelle_operator.objects.memory import Memory
 from nacelle_operator.objects.names import Slot
+from nacelle_operator.objects.tally import Tally
 
 
 class Wait(NamedTuple):
@@ -26,7 +27,8 @@ class Wait(NamedTuple):
 class Case:
     """A rollout now: the revision that is aimed at, the one to fall back to, the slots.
 
-    `barrier` keeps a canary where it is, such as a route that no Gateway takes.
+    `barrier` keeps a canary where it is, such as a route that no Gateway takes. `tally` is what the
+    aim's pods have counted, if that is known.
     """
 
     resource: InferenceDeployment
@@ -35,6 +37,7 @@ class Case:
     states: Mapping[Slot, SlotState]
     now: datetime
     barrier: Finding | None = None
+    tally: Tally | None = None
 
     @property
     def wanted(self) -> int:
@@ -60,6 +63,11 @@ class Case:
         """Whether somebody has let the aim pass this step, counted from 1."""
         number, _, upto = (self.resource.spec.rollout.promote or "").partition("/")
         return number == str(self.aim.number) and (not upto or int(upto) >= step)
+
+    def reached(self, kept: Memory, *, measured: bool) -> Memory:
+        """The memory of a step that begins to last now."""
+        figures = astuple(self.tally) if self.tally else ()
+        return replace(kept, reached=timestamp(self.now), baseline=figures, is_measured=measured)
 
     def wait(self, since: str, length: str) -> "Wait":
         """A time of that length that began then."""

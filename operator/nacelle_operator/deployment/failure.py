@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.course import Case
 from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.metric_checks import metrics_fail
 from nacelle_operator.deployment.pod_checks import pod_finding
 from nacelle_operator.objects.controller_revision import Revision
 from nacelle_operator.objects.names import REVISION
@@ -26,6 +27,9 @@ def failure(case: Case, pods: Pods) -> Finding | None:
     found = waiting_pods(case, pods)
     if found and found.stalled:
         return found
+    measured = metrics_fail(case)
+    if measured:
+        return measured
     state = case.states.get(case.aim.slot)
     if state is None or state.revision.number != case.aim.number or not state.is_stuck:
         return None

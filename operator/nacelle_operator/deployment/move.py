@@ -84,6 +84,7 @@ def next_move(
         states=slot_states(observed, history),
         now=now,
         barrier=route_finding(resource, observed),
+        tally=observed.tally,
     )
     given_up = tuple(_ended(revision, now) for revision in rollout.superseded)
     case, failed = _judged(case, observed.pods)
@@ -111,7 +112,7 @@ def _begun(rollout: Rollout, resource: InferenceDeployment, now: datetime) -> Re
         kept = replace(kept, started=timestamp(now))
     strategy = resource.spec.rollout.strategy
     if kept.outcome == memory.ROLLING_OUT and kept.strategy != strategy:
-        kept = replace(kept, strategy=strategy, step=0, reached="")
+        kept = replace(kept, strategy=strategy, step=0, reached="", baseline=())
     return replace(revision, memory=kept)
 
 

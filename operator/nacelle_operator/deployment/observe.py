@@ -20,6 +20,7 @@ from nacelle_operator.kinds import (
 )
 from nacelle_operator.objects import names
 from nacelle_operator.objects.metadata import serving_labels
+from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import KubernetesObject
 
 
@@ -39,7 +40,8 @@ class Reader(Protocol):
 class Observed:
     """A deployment's surroundings: what it refers to, its children, the operator's images.
 
-    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute.
+    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute. `tally`: what the
+    pods of the revision under way have counted, if it is asked for and can be read.
     """
 
     build: EngineBuild | None = None
@@ -53,6 +55,7 @@ class Observed:
     knows_routes: bool = True
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
+    tally: Tally | None = None
     runtime_images: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -26,7 +26,8 @@ from nacelle_operator.plan import Deletion, Event, KubernetesObject, Plan
 
 # Changes bring the next look by their events; this is for one that was missed.
 _LOOK_AGAIN_SECONDS = 60.0
-# A route is not watched.
+# Neither a route nor metrics tell of a change.
+_METRICS_SECONDS = 10.0
 _ROUTE_SECONDS = 5.0
 _OF_ROUTES = (
     reasons.ROUTE_PENDING,
@@ -68,7 +69,10 @@ def _requeue(status: InferenceDeploymentStatus, move: Move | None) -> float | No
     if ready and ready.reason in _OF_ROUTES:
         return _ROUTE_SECONDS
     left = move.course.look_again if move else None
-    return min(_LOOK_AGAIN_SECONDS, left.total_seconds()) if left else _LOOK_AGAIN_SECONDS
+    seconds = [_LOOK_AGAIN_SECONDS, *([left.total_seconds()] if left else [])]
+    if move and move.is_under_way and move.case.resource.spec.rollout.checks:
+        seconds.append(_METRICS_SECONDS)
+    return min(seconds)
 
 
 def _objects(

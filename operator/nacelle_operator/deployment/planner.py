@@ -1,16 +1,22 @@
 """Observe, then plan: what the loop runs for an InferenceDeployment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.deployment.failure import revision_pods
+from nacelle_operator.deployment.history import History
 from nacelle_operator.deployment.observe import Observed, observe
 from nacelle_operator.deployment.plan import plan
+from nacelle_operator.deployment.pod_checks import ready_pods
 from nacelle_operator.deployment.route import wanted_route
 from nacelle_operator.kinds import HTTP_ROUTE, INFERENCE_DEPLOYMENT
+from nacelle_operator.metrics_reader import Source
+from nacelle_operator.objects import memory
+from nacelle_operator.objects.tally import Tally
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
@@ -22,6 +28,13 @@ class Autoscalers(Protocol):
 
     async def read(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The autoscaler of that name, whoever made it."""
+
+
+class MetricsOf(Protocol):
+    """Where pods' metrics are read."""
+
+    async def read(self, sources: Sequence[Source]) -> Tally | None:
+        """The sum over pods; None when it is not known."""
 
 
 class Routes(Protocol):
@@ -37,6 +50,7 @@ class Readers:
 
     autoscalers: Autoscalers
     routes: Routes
+    metrics: MetricsOf
 
 
 class DeploymentPlanner:
@@ -62,6 +76,9 @@ class DeploymentPlanner:
             observed = replace(observed, autoscaler=found)
         if wanted_route(resource) or observed.slot_services:
             observed = await self._with_route(key, observed)
+        if resource.spec.rollout.checks:
+            tally = await self._readers.metrics.read(_measured(resource, observed))
+            observed = replace(observed, tally=tally)
         return plan(resource, observed, now)
 
     async def _with_route(self, key: Key, observed: Observed) -> Observed:
@@ -73,3 +90,16 @@ class DeploymentPlanner:
         elif known:
             self._cache.remove(HTTP_ROUTE, known)
         return replace(observed, route=seen.route, knows_routes=seen.is_known)
+
+
+def _measured(resource: InferenceDeployment, observed: Observed) -> list[Source]:
+    """The pods of the revision under way that answer."""
+    newest = History.read(observed.revisions).newest
+    if newest is None or newest.memory.outcome != memory.ROLLING_OUT:
+        return []
+    port = resource.spec.frontends.openai.port
+    return [
+        Source(pod["metadata"]["uid"], pod["status"]["podIP"], port)
+        for pod in ready_pods(revision_pods(observed.pods, newest))
+        if pod["status"].get("podIP")
+    ]

@@ -33,6 +33,9 @@ ROLLOUT_PAUSED: Final = "RolloutPaused"
 ROUTE_PENDING: Final = "RoutePending"
 """No Gateway has taken the HTTPRoute yet."""
 
+METRICS_UNKNOWN: Final = "MetricsUnknown"
+"""spec.rollout.checks asks for metrics of pods that cannot be read."""
+
 # Somebody has to do something.
 TARGET_NOT_FOUND: Final = "TargetNotFound"
 """The EngineBuild has no target of that name."""
@@ -53,6 +56,8 @@ CRASH_LOOPING: Final = "CrashLooping"
 ROLLOUT_STUCK: Final = "RolloutStuck"
 """The rollout made no progress within its deadline."""
 
+CHECKS_FAILED: Final = "ChecksFailed"
+"""The new pods' metrics are above a bound of spec.rollout.checks."""
 ROUTE_UNAVAILABLE: Final = "RouteUnavailable"
 """The cluster does not know the Gateway API's HTTPRoute."""
 ROUTE_NAME_TAKEN: Final = "RouteNameTaken"

@@ -19,7 +19,8 @@ class Memory:
     """How far a rollout has come, or how it ended; moments as Kubernetes writes them.
 
     `step` counts the steps of `strategy` from 0; `reached` is when its pods were all ready, empty
-    before. `reason`, `message` and `terms` (a digest of the rollout's settings) are those of a
+    before; `baseline` a Tally's figures then, and `is_measured` whether the step is one that gets
+    requests. `reason`, `message` and `terms` (a digest of the rollout's settings) are those of a
     failure.
     """
 
@@ -29,6 +30,8 @@ class Memory:
     strategy: str = ""
     step: int = 0
     reached: str = ""
+    baseline: tuple[int, ...] = ()
+    is_measured: bool = False
     reason: str = ""
     message: str = ""
     terms: str = ""
@@ -45,6 +48,7 @@ def read_memory(manifest: Mapping[str, Any]) -> Memory:
     """The memory that an object keeps; one that cannot be read is a memory of nothing."""
     text = (manifest["metadata"].get("annotations") or {}).get(ROLLOUT, "{}")
     try:
-        return Memory(**json.loads(text))
-    except (ValueError, TypeError):
+        kept = json.loads(text)
+        return Memory(**{**kept, "baseline": tuple(kept.get("baseline", ()))})
+    except (ValueError, TypeError, AttributeError):
         return Memory()
