@@ -16,6 +16,7 @@ TIMEOUT_SECONDS: Final = 2.0
 MAX_BYTES: Final = 1 << 20
 MAX_PODS: Final = 16
 _REMEMBERED: Final = 1024
+_PIECE: Final = 1 << 16
 # As the runtime's /metrics names them.
 _REQUESTS: Final = "nacelle_requests"
 _FIRST_TOKEN: Final = "nacelle_time_to_first_token_seconds"
@@ -68,14 +69,21 @@ class MetricsReader:
                 preload_content=False,
             )
             try:
-                body = answer.read(MAX_BYTES + 1)
+                body = self._body(answer)
             finally:
                 answer.close()
-            if answer.status != 200 or len(body) > MAX_BYTES:
-                return None
-            return tally_of(body.decode())
+            return tally_of(body.decode()) if answer.status == 200 else None
         except (urllib3.exceptions.HTTPError, ValueError):
             return None
+
+    def _body(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        """The whole answer; ValueError for one that is too long, or comes too slowly."""
+        until, body = self._clock() + TIMEOUT_SECONDS, b""
+        while piece := answer.read1(_PIECE):
+            body += piece
+            if len(body) > MAX_BYTES or self._clock() > until:
+                raise ValueError("the metrics are too long, or come too slowly")
+        return body
 
 
 def tally_of(text: str) -> Tally:

@@ -1,10 +1,12 @@
 """Pods' metrics: what the runtime writes is what is read, and nothing hangs or floods."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 
 import pytest
 import urllib3
@@ -43,7 +45,8 @@ def pod(answer: Answer) -> Iterator[tuple[Source, list[str]]]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # Not http.server's own, which asks for this machine's name first.
+    server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -98,6 +101,22 @@ def test_a_pod_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
     with pod(silent) as (source, _):
         assert read(source) is None
+        over.set()
+
+
+def test_a_pod_that_drips_is_given_up() -> None:
+    over = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            while not over.wait(0.01):
+                request.wfile.write(b"#")
+
+    ticks = iter(range(1000))
+    with pod(drip) as (source, _), urllib3.PoolManager() as pool:
+        assert read(source, reader=MetricsReader(pool, lambda: float(next(ticks)))) is None
         over.set()
 
 
