@@ -1,15 +1,14 @@
 """Pods' metrics: what the runtime writes is what is read, and nothing hangs or floods."""
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
 
 import pytest
 import urllib3
+from pod_server import Answer, pod_server, says
 
 from nacelle_operator import metrics_reader
 from nacelle_operator.metrics_reader import MetricsReader, Source, tally_of
@@ -29,41 +28,11 @@ def written(**finished: int) -> bytes:
     return exposition(stats, READY, "m")
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
 @contextmanager
 def pod(answer: Answer) -> Iterator[tuple[Source, list[str]]]:
     """A pod that answers so, and the paths that it was asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            answer(self)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    # Not http.server's own, which asks for this machine's name first.
-    server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield Source("u", "127.0.0.1", server.server_address[1]), asked
-    finally:
-        server.shutdown()
-        thread.join(timeout=5)
-        server.server_close()
-
-
-def says(body: bytes, status: int = 200) -> Answer:
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.end_headers()
-        request.wfile.write(body)
-
-    return answer
+    with pod_server(answer) as server:
+        yield Source("u", server.address, server.port), server.asked
 
 
 def read(*sources: Source, reader: MetricsReader | None = None) -> Tally | None:
@@ -110,9 +79,8 @@ def test_a_pod_that_drips_is_given_up() -> None:
     def drip(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
-        with contextlib.suppress(OSError):
-            while not over.wait(0.01):
-                request.wfile.write(b"#")
+        while not over.wait(0.01):
+            request.wfile.write(b"#")
 
     ticks = iter(range(1000))
     with pod(drip) as (source, _), urllib3.PoolManager() as pool:
