@@ -97,7 +97,7 @@ def slots(story: Story) -> Counter[str]:
     return Counter(p["metadata"]["labels"]["nacelle.dev/slot"] for p in story.pods().values())
 
 
-def test_answers_come_as_the_route_weighs_and_none_is_lost(
+def test_answers_come_as_weighed_and_none_is_lost(
     gateway_port: int, story: Story, start_operator: Any
 ) -> None:
     address = outside_address()

@@ -56,9 +56,7 @@ def test_a_canary_by_numbers_waits_and_goes_on(story: Story, start_operator: Any
     assert selected(story) == "b"
 
 
-def test_a_canary_that_is_refused_its_bundle_is_taken_back(
-    story: Story, start_operator: Any
-) -> None:
+def test_a_canary_of_a_refused_bundle_is_taken_back(story: Story, start_operator: Any) -> None:
     begin(story, start_operator, 3, **WAITS)
     old = {n for n, p in story.pods().items() if p["metadata"]["labels"]["nacelle.dev/slot"] == "a"}
     (new,) = story.until(lambda: (p := story.pods().keys() - old) and p)

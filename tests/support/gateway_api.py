@@ -47,5 +47,5 @@ def _known(plane: ControlPlane) -> dict[str, dict[str, Any]]:
 
 
 def _is_served(found: dict[str, Any]) -> bool:
-    conditions = found.get("status", {}).get("conditions", ())
+    conditions = found.get("status", {}).get("conditions") or ()
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
-from nacelle_operator.api.rollout import CanaryRoute
+from nacelle_operator.api.rollout import CanaryRoute, GatewayRef
 from nacelle_operator.kinds import HTTP_ROUTE
 from nacelle_operator.objects.metadata import serving_metadata
 from nacelle_operator.objects.names import SLOTS, Slot, slot_name
@@ -29,9 +29,7 @@ def http_route(
         }
         for slot in SLOTS
     ]
-    parents = [
-        {"group": _GROUP, "kind": "Gateway", **parent.plain()} for parent in route.parent_refs
-    ]
+    parents = [_parent(ref) for ref in route.parent_refs]
     every = {"path": {"type": "PathPrefix", "value": "/"}}
     return {
         "apiVersion": HTTP_ROUTE.api_version,
@@ -44,3 +42,9 @@ def http_route(
             "rules": [{"matches": [every], "backendRefs": backends}],
         },
     }
+
+
+def _parent(ref: GatewayRef) -> dict[str, Any]:
+    place = {"name": ref.name, "namespace": ref.namespace, "sectionName": ref.section_name}
+    said = {field: value for field, value in place.items() if value}
+    return {"group": _GROUP, "kind": "Gateway", **said}
