@@ -15,12 +15,22 @@ import gateway_api
 import pytest
 from control_plane import ControlPlane
 from pod_server import outside_address, pod_server, says
-from serving_story import IMAGES, Story, engine, running, serve
+from rollout_story import by_slot, run_all
+from serving_story import IMAGES, Story, engine, serve
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants")
+KINDS = (
+    "backendtlspolicies",
+    "gatewayclasses",
+    "gateways",
+    "grpcroutes",
+    "httproutes",
+    "referencegrants",
+    "tlsroutes",
+)
 GATEWAY = "gateway.networking.k8s.io/v1"
+NODE = "gateway-test"
 HOST = "chat.example.com"
 STEPS = [{"weightPercent": 20}]
 ROUTE = {"parentRefs": [{"name": "gate"}], "hostnames": [HOST]}
@@ -32,6 +42,9 @@ def gateway_port(
     control_plane: ControlPlane, namespace: Any, until: Any, tmp_path: Path
 ) -> Iterator[int]:
     """Where a Gateway `gate` of the namespace takes requests."""
+    # Without a node of its own no pod becomes an endpoint.
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
+    control_plane.call("POST", "/api/v1/nodes", node)
     with gateway_api.installed(control_plane, until, *KINDS):
         log = tmp_path / "traefik.log"
         with gateway.running(control_plane.kubeconfig, log) as port:
@@ -54,6 +67,7 @@ def gateway_port(
             }
             namespace.create("gateways", made)
             yield port
+        control_plane.call("DELETE", f"/api/v1/nodes/{NODE}")
         print(log.read_text()[-5000:])  # shown when the test has failed
 
 
@@ -86,21 +100,31 @@ def client(port: int) -> Iterator[Counter[str]]:
         asked.result(timeout=30)
 
 
-def run_all(story: Story, address: str) -> None:
-    """Make every pod ready, at this machine's address."""
-    for name in story.pods():
-        at = {"podIP": address, "podIPs": [{"ip": address}]}
-        story.namespace.set_pod_status(name, {**running(True), **at})
+def serving_at(story: Story, status: dict[str, Any], **pods: int) -> None:
+    """Wait until the slots have these pods, each put on the node and made ready."""
+
+    def look() -> bool:
+        for name, pod in story.pods().items():
+            if not pod["spec"].get("nodeName"):
+                bind(story, name)
+        return not run_all(story, **status) and by_slot(story) == pods
+
+    story.until(look)
 
 
-def slots(story: Story) -> Counter[str]:
-    return Counter(p["metadata"]["labels"]["nacelle.dev/slot"] for p in story.pods().values())
+def bind(story: Story, pod: str) -> None:
+    """Put a pod on the node, as a scheduler does."""
+    target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
+    path = story.namespace.path("v1", "pods", pod) + "/binding"
+    story.namespace.plane.call("POST", path, binding)
 
 
 def test_answers_come_as_weighed_and_none_is_lost(
     gateway_port: int, story: Story, start_operator: Any
 ) -> None:
     address = outside_address()
+    at = {"podIP": address, "podIPs": [{"ip": address}]}
     with pod_server(says(b"old"), address) as old, pod_server(says(b"new"), address) as new:
 
         def frontends(port: int) -> dict[str, Any]:
@@ -109,18 +133,18 @@ def test_answers_come_as_weighed_and_none_is_lost(
         start_operator(NACELLE_RUNTIME_IMAGES=IMAGES)
         story.create(engine("1"), engine("2"))
         story.create(serve("1", rollout=CANARY, frontends=frontends(old.port)))
-        story.until(lambda: (run_all(story, address), slots(story))[1] == {"a": 1})
+        serving_at(story, at, a=1)
         story.reaches("Serving")
         story.until(lambda: _answers(gateway_port) == "old")
         with client(gateway_port) as answers:
             story.edit(
                 engine={"engineRef": {"name": "eng-" + "2" * 16}}, frontends=frontends(new.port)
             )
-            story.until(lambda: (run_all(story, address), slots(story))[1] == {"a": 1, "b": 1})
+            serving_at(story, at, a=1, b=1)
             story.reaches("WaitingForPromotion")
             story.until(lambda: abs(shares(gateway_port)["new"] - 20) <= 2)
             story.edit(rollout={"promote": "2"})
-            story.until(lambda: (run_all(story, address), slots(story))[1] == {"b": 1})
+            serving_at(story, at, b=1)
             story.reaches("Serving")
             story.until(lambda: shares(gateway_port) == {"new": 100})
         assert set(answers) == {"old", "new"}

@@ -23,17 +23,22 @@ def by_slot(story: Story) -> dict[str, int]:
     return {slot: slots.count(slot) for slot in sorted(set(slots))}
 
 
-def run_all(story: Story) -> None:
-    """Make every pod ready that is not."""
-    for name, pod in story.pods().items():
-        conditions = pod["status"].get("conditions", ())
-        if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            story.namespace.set_pod_status(name, running(True))
+def run_all(story: Story, **status: Any) -> int:
+    """Make every pod ready that is not, with this beside it; gives how many."""
+    waiting = [name for name, pod in story.pods().items() if not _is_ready(pod)]
+    for name in waiting:
+        story.namespace.set_pod_status(name, {**running(True), **status})
+    return len(waiting)
 
 
-def rolled(story: Story, **pods: int) -> None:
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def rolled(story: Story, status: dict[str, Any] | None = None, **pods: int) -> None:
     """Wait until the slots have these pods, all of them made ready on the way."""
-    story.until(lambda: (run_all(story), by_slot(story))[1] == pods)
+    story.until(lambda: not run_all(story, **(status or {})) and by_slot(story) == pods)
 
 
 def edit_rollout(story: Story, **fields: Any) -> None:

@@ -8,6 +8,7 @@ from nacelle_operator.api.rollout import CanaryRoute, GatewayRef
 from nacelle_operator.kinds import HTTP_ROUTE
 from nacelle_operator.objects.metadata import serving_metadata
 from nacelle_operator.objects.names import SLOTS, Slot, slot_name
+from nacelle_operator.objects.slot_service import SLOT_PORT
 
 _GROUP = HTTP_ROUTE.group
 
@@ -24,7 +25,7 @@ def http_route(
             "group": "",
             "kind": "Service",
             "name": slot_name(name, slot),
-            "port": resource.spec.frontends.openai.port,
+            "port": SLOT_PORT,
             "weight": weights.get(slot, 0),
         }
         for slot in SLOTS
