@@ -46,6 +46,8 @@ POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionb
 HORIZONTAL_POD_AUTOSCALER = Kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"
 )
+# Not watched: a cluster may not know it.
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
@@ -61,7 +63,10 @@ CHILDREN = (
     POD_DISRUPTION_BUDGET,
     HORIZONTAL_POD_AUTOSCALER,
 )
-_BY_TYPE = {(kind.api_version, kind.name): kind for kind in (*RESOURCES, *CHILDREN, CLAIM, EVENT)}
+_BY_TYPE = {
+    (kind.api_version, kind.name): kind
+    for kind in (*RESOURCES, *CHILDREN, HTTP_ROUTE, CLAIM, EVENT)
+}
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:

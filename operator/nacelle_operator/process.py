@@ -10,21 +10,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import urllib3
+
 from nacelle_operator.autoscaler_reader import AutoscalerReader
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.claim_reader import ClaimReader
 from nacelle_operator.cluster import Cluster, connect
-from nacelle_operator.deployment.planner import DeploymentPlanner
+from nacelle_operator.deployment.planner import DeploymentPlanner, Readers
 from nacelle_operator.engines.planner import EnginePlanner
 from nacelle_operator.feed import CHILD_SELECTOR, Feed
 from nacelle_operator.health import HealthServer
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
+from nacelle_operator.metrics_reader import MetricsReader
 from nacelle_operator.progress_reader import ProgressReader
 from nacelle_operator.queue import KeyQueue
 from nacelle_operator.reconcile import Planner, Reconciler
+from nacelle_operator.route_reader import RouteReader
 from nacelle_operator.settings import Settings
 from nacelle_operator.watch import Watch
 
@@ -123,11 +127,15 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     """Who decides for which kind of resource."""
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
-    autoscalers = AutoscalerReader(cluster)
+    readers = Readers(
+        AutoscalerReader(cluster),
+        RouteReader(cluster),
+        MetricsReader(urllib3.PoolManager(), time.monotonic),
+    )
     return {
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
         ENGINE.name: EnginePlanner(cache, settings.toolchain),
-        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(cache, autoscalers, settings.runtime_images),
+        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(cache, readers, settings.runtime_images),
     }
 
 

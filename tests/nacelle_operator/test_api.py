@@ -116,7 +116,6 @@ ONE_VALUE = {
     "Frontends.triton",
     "OpenAIFrontend.enabled",
     "OpenAIFrontend.tls_secret_ref",
-    "Rollout.strategy",
 }
 
 

@@ -1,17 +1,21 @@
 """A name is looked up live when an autoscaler is wanted and the cache knows none, and only then."""
 
 import asyncio
+import time
 from typing import Any
 
+import urllib3
 from serving_cases import NOW, deployment
 
 from nacelle_operator.autoscaler_reader import AutoscalerReader
 from nacelle_operator.cache import ObjectCache
-from nacelle_operator.deployment.planner import DeploymentPlanner
+from nacelle_operator.deployment.planner import DeploymentPlanner, Readers
 from nacelle_operator.errors import NotFound
 from nacelle_operator.kinds import HORIZONTAL_POD_AUTOSCALER, INFERENCE_DEPLOYMENT, Kind
+from nacelle_operator.metrics_reader import MetricsReader
 from nacelle_operator.objects.metadata import serving_metadata
 from nacelle_operator.queue import Key
+from nacelle_operator.route_reader import RouteReader
 
 KEY = Key(INFERENCE_DEPLOYMENT.name, "team", "chat")
 STRANGER = {"metadata": {"name": "chat", "uid": "s"}}
@@ -30,6 +34,9 @@ class Server:
             raise NotFound("none")
         return self.held
 
+    def list(self, kind: Kind, namespace: str, selector: str) -> Any:
+        raise AssertionError("no route is asked for")
+
 
 def reasons(server: Server, *known: Any, **spec: Any) -> set[str]:
     """The reasons that a plan gives; the cache knows the deployment and `known`."""
@@ -40,7 +47,9 @@ def reasons(server: Server, *known: Any, **spec: Any) -> set[str]:
     cache.put(INFERENCE_DEPLOYMENT, raw)
     for manifest in known:
         cache.put(HORIZONTAL_POD_AUTOSCALER, manifest)
-    planner = DeploymentPlanner(cache, AutoscalerReader(server), {})
+    metrics = MetricsReader(urllib3.PoolManager(), time.monotonic)
+    readers = Readers(AutoscalerReader(server), RouteReader(server), metrics)
+    planner = DeploymentPlanner(cache, readers, {})
     plan = asyncio.run(planner(KEY, NOW))
     assert plan.status is not None
     return {condition["reason"] for condition in plan.status["conditions"]}

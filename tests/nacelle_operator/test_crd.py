@@ -70,6 +70,15 @@ CPU = {"architecture": "x86-64-v3"}
 HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
 
 
+def canary(*weights: int) -> dict[str, Any]:
+    return {"steps": [{"weightPercent": weight} for weight in weights]}
+
+
+def routed(**route: Any) -> dict[str, Any]:
+    route = {"parentRefs": [{"name": "gate"}], **route}
+    return {"strategy": "Canary", "canary": {**canary(10), "route": route}}
+
+
 def scaled(*metrics: dict[str, Any]) -> dict[str, Any]:
     return {"autoscaling": {"maxReplicas": 2, "metrics": list(metrics)}}
 
@@ -189,7 +198,25 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"frontends": {"openai": {"enabled": False}}}, "openai.enabled cannot be false"),
     (SERVE, {"frontends": {"openai": {"tlsSecretRef": {"name": "t"}}}}, "tlsSecretRef is not"),
     (SERVE, {"frontends": {"openai": {"port": 80}}}, "spec.frontends.openai.port"),
-    (SERVE, {"rollout": {"strategy": "Canary"}}, "rollout.strategy Canary is not built yet"),
+    (SERVE, {"rollout": {"strategy": "Canary"}}, "Canary needs rollout.canary.steps"),
+    (SERVE, {"rollout": {"strategy": "Recreate"}}, 'Unsupported value: "Recreate"'),
+    (SERVE, {"rollout": {"canary": canary(5)}}, "canary has a meaning with strategy Canary only"),
+    (SERVE, {"rollout": {"blueGreen": {}}}, "blueGreen has a meaning with strategy BlueGreen only"),
+    (SERVE, {"rollout": {"strategy": "Canary", "canary": canary()}}, "canary.steps"),
+    (SERVE, {"rollout": {"strategy": "Canary", "canary": canary(0)}}, "weightPercent"),
+    (SERVE, {"rollout": {"strategy": "Canary", "canary": canary(50, 20)}}, "must not fall from"),
+    (SERVE, {"rollout": routed(parentRefs=[])}, "route.parentRefs"),
+    (SERVE, {"rollout": routed(hostnames=["Chat.example.com"])}, "route.hostnames[0]"),
+    (
+        SERVE,
+        {"rollout": {"strategy": "BlueGreen", "blueGreen": {"autoPromote": False, "pause": "1m"}}},
+        "blueGreen.pause has no meaning with autoPromote false",
+    ),
+    (SERVE, {"rollout": {"strategy": "BlueGreen", "blueGreen": {"pause": "1"}}}, "blueGreen.pause"),
+    (SERVE, {"rollout": {"checks": {"maxErrorPercent": 5}}}, "no meaning with strategy Rolling"),
+    (SERVE, {"rollout": {"strategy": "BlueGreen", "checks": {}}}, "needs maxErrorPercent or"),
+    (SERVE, {"rollout": {"promote": "all"}}, "spec.rollout.promote"),
+    (SERVE, {"rollout": {"revisionHistoryLimit": -1}}, "revisionHistoryLimit"),
     (SERVE, {"rollout": {"maxSurge": 0}}, "cannot both be 0"),
     (SERVE, {"pod": {"labels": {"nacelle.dev/slot": "b"}}}, "set by Nacelle"),
     (SERVE, {"pod": {"env": [{"name": "HOME", "value": "/"}]}}, "are set by Nacelle"),
@@ -209,6 +236,11 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),
     (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
+    (SERVE, {"rollout": {"strategy": "BlueGreen"}}),
+    (SERVE, {"rollout": {"strategy": "BlueGreen", "checks": {"maxErrorPercent": 0}}}),
+    (SERVE, {"rollout": {"strategy": "BlueGreen", "blueGreen": {"pause": "1m"}, "promote": "2"}}),
+    (SERVE, {"rollout": {"strategy": "Canary", "canary": canary(5, 5, 100), "promote": "12/3"}}),
+    (SERVE, {"rollout": routed(hostnames=["chat.example.com", "*.example.com"])}),
 ]
 
 

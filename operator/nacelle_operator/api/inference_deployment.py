@@ -1,6 +1,6 @@
 """InferenceDeployment: serves one engine."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -8,6 +8,8 @@ from nacelle_operator.api.autoscaling import Autoscaling
 from nacelle_operator.api.condition import Conditions
 from nacelle_operator.api.engine_build_status import EngineRef
 from nacelle_operator.api.pod import PodOverrides
+from nacelle_operator.api.rollout import Rollout
+from nacelle_operator.api.rollout_status import RolloutStatus
 from nacelle_operator.api.schema import (
     AGE,
     ApiModel,
@@ -19,7 +21,7 @@ from nacelle_operator.api.schema import (
     Word,
     condition_column,
 )
-from nacelle_operator.api.serving import Frontends, Rollout, Runtime
+from nacelle_operator.api.serving import Frontends, Runtime
 
 
 class BuildRef(ApiModel):
@@ -75,19 +77,6 @@ class InferenceDeploymentSpec(ApiModel):
 
     pod: PodOverrides = PodOverrides()
     """What is added to the serving pods."""
-
-
-class RolloutStatus(ApiModel):
-    """Which revision is live and how far the pods are."""
-
-    slot: Literal["a", "b"]
-    """The slot that the Service selects."""
-
-    revision: Annotated[int, Field(ge=1)]
-    """The number of the live pod template; it rises with every new one."""
-
-    updated_replicas: Annotated[int, Field(ge=0)] = 0
-    """Pods that run the live template."""
 
 
 class InferenceDeploymentStatus(ApiModel):

@@ -1,4 +1,4 @@
-"""How an engine is served: the runtime's settings, its frontends and how a new engine comes in."""
+"""How an engine is served: the runtime's settings and its frontends."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -82,31 +82,3 @@ class Frontends(ApiModel):
 
     triton: Foreign | None = None
     """Not built yet: refused."""
-
-
-class Rollout(ApiModel):
-    """How a new engine, or new settings, reach the pods."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.strategy == 'RollingUpdate'",
-            "rollout.strategy BlueGreen and Canary are not built yet: use RollingUpdate",
-            "'rollout.strategy ' + self.strategy + ' is not built yet: use RollingUpdate'",
-        ),
-        Rule(
-            "self.maxUnavailable > 0 || self.maxSurge > 0",
-            "rollout.maxUnavailable and rollout.maxSurge cannot both be 0: no pod could go",
-        ),
-    )
-
-    strategy: Literal["RollingUpdate", "BlueGreen", "Canary"] = "RollingUpdate"
-    """RollingUpdate replaces pods one after another behind one Service."""
-
-    max_unavailable: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Replicas that may be missing while pods are replaced."""
-
-    max_surge: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Pods that may run beside the replicas while pods are replaced."""
-
-    progress_deadline_seconds: Annotated[int, Field(ge=30, le=86_400)] = 600
-    """How long a rollout may make no progress before the deployment is Stalled."""

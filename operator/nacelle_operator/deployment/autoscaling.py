@@ -19,6 +19,7 @@ from nacelle_operator.deployment.pod_checks import ready_pods
 from nacelle_operator.deployment.rollout import Rollout
 from nacelle_operator.kinds import HORIZONTAL_POD_AUTOSCALER
 from nacelle_operator.objects.horizontal_pod_autoscaler import horizontal_pod_autoscaler, metrics
+from nacelle_operator.objects.owner import is_controlled_by
 from nacelle_operator.plan import KubernetesObject
 
 _KIND = HORIZONTAL_POD_AUTOSCALER.name
@@ -66,7 +67,7 @@ def decide_autoscaling(
     """The autoscaler as it is wanted; one that is refused is left as it was."""
     wish, present = resource.spec.autoscaling, observed.autoscaler
     if wish is None:
-        return Decision(delete=present if present and is_ours(resource, present) else None)
+        return Decision(delete=present if present and is_controlled_by(resource, present) else None)
     case = Case(
         resource=resource,
         wish=wish,
@@ -87,15 +88,9 @@ def decide_autoscaling(
     return Decision(apply=made, verdict=verdict)
 
 
-def is_ours(resource: InferenceDeployment, present: KubernetesObject) -> bool:
-    """Whether the resource is the object's controller."""
-    owners = present["metadata"].get("ownerReferences") or ()
-    return any(o["uid"] == resource.metadata.uid and o.get("controller") for o in owners)
-
-
 def name_is_taken(case: Case) -> Finding | None:
     """An autoscaler of that name is somebody else's."""
-    if case.present is None or is_ours(case.resource, case.present):
+    if case.present is None or is_controlled_by(case.resource, case.present):
         return None
     return Finding(
         reasons.AUTOSCALER_NAME_TAKEN,

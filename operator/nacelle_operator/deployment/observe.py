@@ -1,6 +1,6 @@
 """What a deployment's plan is decided on: gathered from the cache, then never changed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from nacelle_operator.kinds import (
 )
 from nacelle_operator.objects import names
 from nacelle_operator.objects.metadata import serving_labels
+from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import KubernetesObject
 
 
@@ -37,7 +38,11 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Observed:
-    """A deployment's surroundings: what it refers to, its children, the operator's images."""
+    """A deployment's surroundings: what it refers to, its children, the operator's images.
+
+    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute. `tally`: what the
+    pods of the revision under way have counted, if it is asked for and can be read.
+    """
 
     build: EngineBuild | None = None
     engines: Mapping[str, Engine] = field(default_factory=dict)
@@ -45,8 +50,12 @@ class Observed:
     service: KubernetesObject | None = None
     budget: KubernetesObject | None = None
     autoscaler: KubernetesObject | None = None
+    slot_services: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
+    route: KubernetesObject | None = None
+    knows_routes: bool = True
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
+    tally: Tally | None = None
     runtime_images: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,25 +67,27 @@ def observe(
     ref = resource.spec.engine.build_ref
     build = reader.get(ENGINE_BUILD, namespace, ref.name) if ref else None
     labels = serving_labels(resource)
-    found = reader.select(DEPLOYMENT, namespace, labels)
     return Observed(
         build=EngineBuild.parse(build) if build else None,
         engines={
             raw["metadata"]["name"]: Engine.parse(raw) for raw in reader.select(ENGINE, namespace)
         },
-        deployments={
-            slot: manifest
-            for slot in names.SLOTS
-            for manifest in found
-            if manifest["metadata"]["name"] == names.slot_name(name, slot)
-        },
+        deployments=_by_slot(name, reader.select(DEPLOYMENT, namespace, labels)),
         service=_ours(reader, SERVICE, resource),
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
         autoscaler=_ours(reader, HORIZONTAL_POD_AUTOSCALER, resource),
+        slot_services=_by_slot(name, reader.select(SERVICE, namespace, labels)),
         revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
         pods=reader.select(POD, namespace, labels),
         runtime_images=runtime_images,
     )
+
+
+def _by_slot(name: str, manifests: Iterable[dict[str, Any]]) -> dict[names.Slot, KubernetesObject]:
+    """Those of the objects that bear a slot's name."""
+    slots = {names.slot_name(name, slot): slot for slot in names.SLOTS}
+    named = ((slots.get(m["metadata"]["name"]), m) for m in manifests)
+    return {slot: manifest for slot, manifest in named if slot}
 
 
 def _ours(reader: Reader, kind: Kind, resource: InferenceDeployment) -> dict[str, Any] | None:

@@ -11,9 +11,12 @@ from nacelle_operator.api.inference_deployment import (
 from nacelle_operator.conditions import AUTOSCALING, READY, STALLED, find, is_true
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.autoscaling import Decision, decide_autoscaling
+from nacelle_operator.deployment.kept_revisions import kept_revisions
+from nacelle_operator.deployment.move import Move, next_move
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.rollout import Renderer, Rollout, decide_rollout
 from nacelle_operator.deployment.status import deployment_status
+from nacelle_operator.deployment.traffic import Traffic, decide_traffic
 from nacelle_operator.objects.controller_revision import controller_revision
 from nacelle_operator.objects.pod_disruption_budget import pod_disruption_budget
 from nacelle_operator.objects.service import service
@@ -21,10 +24,17 @@ from nacelle_operator.objects.serving_deployment import serving_deployment
 from nacelle_operator.objects.serving_pod import pod_template
 from nacelle_operator.plan import Deletion, Event, KubernetesObject, Plan
 
-# The live revision and four before it.
-_REVISIONS_KEPT = 5
 # Changes bring the next look by their events; this is for one that was missed.
 _LOOK_AGAIN_SECONDS = 60.0
+# Neither a route nor metrics tell of a change.
+_METRICS_SECONDS = 10.0
+_ROUTE_SECONDS = 5.0
+_OF_ROUTES = (
+    reasons.ROUTE_PENDING,
+    reasons.ROUTE_NOT_ACCEPTED,
+    reasons.ROUTE_UNAVAILABLE,
+    reasons.ROUTE_NAME_TAKEN,
+)
 
 
 def plan(
@@ -35,36 +45,52 @@ def plan(
 ) -> Plan:
     """The objects that serve the resource, what is to go, and the status."""
     rollout = decide_rollout(resource, observed, render)
+    move = next_move(resource, observed, rollout, now)
     autoscaling = decide_autoscaling(resource, observed, rollout)
-    status = deployment_status(resource, observed, rollout, autoscaling.verdict, now)
+    traffic = decide_traffic(resource, observed, move)
+    status = deployment_status(resource, observed, (rollout, move), autoscaling.verdict, now)
     return Plan(
-        objects=tuple(_objects(resource, rollout, autoscaling)),
+        objects=tuple(_objects(resource, move, traffic, autoscaling)),
         # Created, never applied, while it is not known: a stranger of that name stays as it is.
-        creates=(autoscaling.create,) if autoscaling.create else (),
-        deletes=tuple(_deletes(resource, observed, rollout, autoscaling)),
+        creates=tuple(made for made in (traffic.create, autoscaling.create) if made),
+        deletes=tuple(_deletes(resource, observed, move, (traffic, autoscaling))),
         status=status.plain(),
-        requeue_seconds=None if _is_at_rest(status) else _LOOK_AGAIN_SECONDS,
+        requeue_seconds=_requeue(status, move),
         events=tuple(_events(resource, rollout, status)),
     )
 
 
-def _is_at_rest(status: InferenceDeploymentStatus) -> bool:
-    """Whether all is as it is wanted."""
+def _requeue(status: InferenceDeploymentStatus, move: Move | None) -> float | None:
+    """When to look again though nothing has changed; not at all when all is as it is wanted."""
     judged = (find(status.conditions, type_) for type_ in (READY, AUTOSCALING))
-    return all(condition.status == "True" for condition in judged if condition)
+    if all(condition.status == "True" for condition in judged if condition):
+        return None
+    ready = find(status.conditions, READY)
+    if ready and ready.reason in _OF_ROUTES:
+        return _ROUTE_SECONDS
+    left = move.course.look_again if move else None
+    seconds = [_LOOK_AGAIN_SECONDS, *([left.total_seconds()] if left else [])]
+    if move and move.is_under_way and move.case.resource.spec.rollout.checks:
+        seconds.append(_METRICS_SECONDS)
+    return min(seconds)
 
 
 def _objects(
-    resource: InferenceDeployment, rollout: Rollout, autoscaling: Decision
+    resource: InferenceDeployment, move: Move | None, traffic: Traffic, autoscaling: Decision
 ) -> Iterator[KubernetesObject]:
     """In the order in which they are applied: a template is kept before any pod has it."""
-    revision = rollout.revision
-    if revision is None:
+    if move is None:
         return
-    if rollout.is_new:
+    for revision in move.written:
         yield controller_revision(resource, revision)
-    yield serving_deployment(resource, revision)
-    yield service(resource, revision.slot)
+    for sized in move.deployments:
+        yield serving_deployment(
+            resource, sized.revision, replicas=sized.replicas, paused=sized.paused
+        )
+    yield service(resource, next(iter(move.selected)) if len(move.selected) == 1 else None)
+    yield from traffic.services
+    if traffic.apply:
+        yield traffic.apply
     budget = pod_disruption_budget(resource)
     if budget:
         yield budget
@@ -73,19 +99,27 @@ def _objects(
 
 
 def _deletes(
-    resource: InferenceDeployment, observed: Observed, rollout: Rollout, autoscaling: Decision
+    resource: InferenceDeployment,
+    observed: Observed,
+    move: Move | None,
+    decisions: tuple[Traffic, Decision],
 ) -> Iterator[Deletion]:
-    if rollout.revision:
+    traffic, autoscaling = decisions
+    for manifest in traffic.deletes:
+        yield _deletion(manifest)
+    if move:
+        wanted = {sized.revision.slot for sized in move.deployments}
         for slot, manifest in observed.deployments.items():
-            if slot != rollout.revision.slot:
+            if slot not in wanted:
                 yield _deletion(manifest)
     if observed.budget and pod_disruption_budget(resource) is None:
         yield _deletion(observed.budget)
     if autoscaling.delete:
         yield _deletion(autoscaling.delete)
-    newest_first = sorted(observed.revisions, key=lambda r: -int(r["revision"]))
-    for manifest in newest_first[_REVISIONS_KEPT - rollout.is_new :]:
-        yield _deletion(manifest)
+    kept = {revision.number for revision in kept_revisions(resource, observed, move)}
+    for manifest in observed.revisions:
+        if manifest["revision"] not in kept:
+            yield _deletion(manifest)
 
 
 def _deletion(manifest: Mapping[str, object]) -> Deletion:

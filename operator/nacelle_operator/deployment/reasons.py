@@ -26,6 +26,16 @@ CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
 IMAGE_NOT_PULLED: Final = "ImageNotPulled"
 """The runtime's image cannot be pulled."""
 
+WAITING_FOR_PROMOTION: Final = "WaitingForPromotion"
+"""The new revision is ready for the next step, which somebody has to allow."""
+ROLLOUT_PAUSED: Final = "RolloutPaused"
+"""spec.rollout.paused keeps a rollout where it is."""
+ROUTE_PENDING: Final = "RoutePending"
+"""No Gateway has taken the HTTPRoute yet."""
+
+METRICS_UNKNOWN: Final = "MetricsUnknown"
+"""spec.rollout.checks asks for metrics of pods that cannot be read."""
+
 # Somebody has to do something.
 TARGET_NOT_FOUND: Final = "TargetNotFound"
 """The EngineBuild has no target of that name."""
@@ -45,6 +55,15 @@ CRASH_LOOPING: Final = "CrashLooping"
 """A pod's runtime ends again and again."""
 ROLLOUT_STUCK: Final = "RolloutStuck"
 """The rollout made no progress within its deadline."""
+
+CHECKS_FAILED: Final = "ChecksFailed"
+"""The new pods' metrics are above a bound of spec.rollout.checks."""
+ROUTE_UNAVAILABLE: Final = "RouteUnavailable"
+"""The cluster does not know the Gateway API's HTTPRoute."""
+ROUTE_NAME_TAKEN: Final = "RouteNameTaken"
+"""An HTTPRoute of that name belongs to somebody else; it is left alone."""
+ROUTE_NOT_ACCEPTED: Final = "RouteNotAccepted"
+"""A Gateway refuses the HTTPRoute."""
 
 # Of Available.
 REPLICAS_READY: Final = "ReplicasReady"

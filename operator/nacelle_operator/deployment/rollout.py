@@ -1,17 +1,17 @@
-"""Which engine is wanted, and which revision of the pods is to be live."""
+"""Which revision of the pods is aimed at, and which are given up for it."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate
 from nacelle_operator.deployment.finding import Finding, first_finding
+from nacelle_operator.deployment.history import History
 from nacelle_operator.deployment.observe import Observed
-from nacelle_operator.objects.controller_revision import Revision, read_revision
-from nacelle_operator.objects.names import SLOT, SLOTS, Slot
+from nacelle_operator.deployment.wanted import fingerprint, terms, wanted_engine
+from nacelle_operator.objects import memory
+from nacelle_operator.objects.controller_revision import Revision
+from nacelle_operator.objects.names import REVISION, SLOT, SLOTS, Slot, other_slot
 from nacelle_operator.objects.serving_pod import Served, pod_template
 
 Renderer = Callable[[InferenceDeployment, Served], dict[str, object]]
@@ -19,13 +19,21 @@ Renderer = Callable[[InferenceDeployment, Served], dict[str, object]]
 
 @dataclass(frozen=True)
 class Rollout:
-    """The revision to be live, whether it is new, and what stands against the wanted one."""
+    """The revision to be live, whether it is new, and what stands against the wanted one.
+
+    `stable` is the one to fall back to. `failed` is wanted and not tried again. `superseded` are
+    on their way and no longer wanted. `held`: something is to be started, and rollouts are paused.
+    """
 
     target_engine: str
     revision: Revision | None
     is_new: bool
     finding: Finding | None
     slot: Slot
+    stable: Revision | None = None
+    failed: Revision | None = None
+    superseded: tuple[Revision, ...] = ()
+    held: bool = False
 
 
 def decide_rollout(
@@ -37,80 +45,95 @@ def decide_rollout(
     last one restarts no pod. While the wanted engine is not there, the old one goes on, and
     changed settings reach it.
     """
-    live = live_revision(observed)
-    candidate = _candidate(resource, observed)
+    history = History.read(observed.revisions)
+    newest, stable, current = history.newest, history.stable, history.current
+    candidate = wanted_engine(resource, observed)
     finding = first_finding(WANTED, candidate)
     engine = candidate.engine
     if finding:
-        engine = observed.engines.get(live.engine) if live else None
-    slot = live.slot if live else _selected_slot(observed)
-    kept = Rollout(candidate.engine_name, live, False, finding, slot)
-    if engine is None or (live and live.fingerprint == fingerprint(resource, engine)):
+        engine = observed.engines.get(current.engine) if current else None
+    slot = current.slot if current else _selected_slot(observed)
+    kept = Rollout(candidate.engine_name, current, False, finding, slot, stable)
+    if engine is None:
         return kept
+    wanted = fingerprint(resource, engine)
+    if current and current.fingerprint == wanted and current is newest:
+        return kept
+    if _is_given_up(resource, newest, wanted) and stable:
+        return replace(kept, failed=newest)
+    back = stable is not None and stable.fingerprint == wanted
+    if back and stable is current and (finding or not _can_be_tried_again(newest)):
+        return kept
+    if resource.spec.rollout.paused:
+        return replace(kept, held=True)
+    superseded = _superseded(newest)
+    if back and stable:
+        return replace(kept, revision=stable, slot=stable.slot, superseded=superseded)
     serving = replace(candidate, engine_name=engine.metadata.name, engine=engine)
     unfit = first_finding(RENDER, serving)
     if unfit:
         return replace(kept, finding=finding or unfit)
-    image = resource.spec.runtime.image or observed.runtime_images[engine.spec.abi]
-    served = Served(engine, image, slot, number=live.number + 1 if live else 1)
-    revision = Revision(
+    revision = _render(serving, observed, render, (_free_slot(kept, resource), wanted))
+    return replace(kept, revision=revision, is_new=True, slot=revision.slot, superseded=superseded)
+
+
+def _render(
+    serving: Candidate, observed: Observed, render: Renderer, place: tuple[Slot, str]
+) -> Revision:
+    """The revision that serves this engine, in this slot, of this fingerprint."""
+    assert serving.engine is not None, "asked after engine_is_missing"
+    slot, wanted = place
+    engine = serving.engine
+    image = serving.resource.spec.runtime.image or observed.runtime_images[engine.spec.abi]
+    served = Served(engine, image, slot, number=_last_number(observed) + 1)
+    return Revision(
         number=served.number,
         slot=slot,
         engine=engine.metadata.name,
-        fingerprint=fingerprint(resource, engine),
-        template=render(resource, served),
+        fingerprint=wanted,
+        template=render(serving.resource, served),
     )
-    return replace(kept, revision=revision, is_new=True)
 
 
-def live_revision(observed: Observed) -> Revision | None:
-    """The newest revision; every one was live when it was made."""
-    revisions = map(read_revision, observed.revisions)
-    return max(revisions, key=lambda revision: revision.number, default=None)
+def _is_given_up(resource: InferenceDeployment, newest: Revision | None, wanted: str) -> bool:
+    """Whether what is wanted has failed, on the same terms."""
+    if newest is None or newest.fingerprint != wanted or newest.memory.outcome != memory.FAILED:
+        return False
+    return newest.memory.terms == terms(resource)
 
 
-def fingerprint(resource: InferenceDeployment, engine: Engine) -> str:
-    """SHA-256, 64 hex digits, of all that pods are rendered from, defaults left out.
+def _can_be_tried_again(newest: Revision | None) -> bool:
+    """Whether a failure is still held against what may be asked for once more."""
+    return (
+        newest is not None and newest.memory.outcome == memory.FAILED and bool(newest.memory.terms)
+    )
 
-    So neither replicas, nor the rollout's pace, nor a field that a newer API adds with a default
-    changes it.
+
+def _superseded(newest: Revision | None) -> tuple[Revision, ...]:
+    """The newest revision as it is once something else is wanted: what was wanted in between makes
+    a failed one worth another try.
     """
-    spec = resource.spec
-    settings = {
-        "engine": [
-            engine.metadata.name,
-            engine.spec.digest,
-            engine.spec.path,
-            engine.spec.store.persistent_volume_claim.claim_name,
-        ],
-        **{
-            name: part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            for name, part in (
-                ("runtime", spec.runtime),
-                ("frontends", spec.frontends),
-                ("pod", spec.pod),
-            )
-        },
-    }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    if newest is None or newest.memory.outcome in (memory.SERVING, memory.SUPERSEDED):
+        return ()
+    if newest.memory.outcome == memory.FAILED:
+        return (replace(newest, memory=replace(newest.memory, terms="")),)
+    return (replace(newest, memory=replace(newest.memory, outcome=memory.SUPERSEDED)),)
 
 
-def _candidate(resource: InferenceDeployment, observed: Observed) -> Candidate:
-    source, build, target, name = resource.spec.engine, observed.build, None, ""
-    if source.engine_ref:
-        name = source.engine_ref.name
-    elif source.build_ref and build:
-        wanted = source.build_ref.target
-        target = next((t for t in build.status.targets if t.name == wanted), None)
-        name = target.engine_ref.name if target and target.engine_ref else ""
-    return Candidate(
-        resource=resource,
-        build=build,
-        target=target,
-        engine_name=name,
-        engine=observed.engines.get(name),
-        runtime_images=observed.runtime_images,
-    )
+def _free_slot(kept: Rollout, resource: InferenceDeployment) -> Slot:
+    """Where a new revision comes up: beside the stable one, or in its place."""
+    if kept.stable is None:
+        return kept.slot
+    if resource.spec.rollout.strategy == "RollingUpdate":
+        return kept.stable.slot
+    return other_slot(kept.stable.slot)
+
+
+def _last_number(observed: Observed) -> int:
+    """The highest number that a revision has, or had if its pods are still there."""
+    kept = (int(manifest["revision"]) for manifest in observed.revisions)
+    labels = (m["metadata"].get("labels", {}) for m in observed.deployments.values())
+    return max((*kept, *(int(found.get(REVISION, 0)) for found in labels)), default=0)
 
 
 def _selected_slot(observed: Observed) -> Slot:

@@ -1,15 +1,14 @@
 """A deployment's status: what is served, how well, and what stands in the way."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from nacelle_operator.api.inference_deployment import (
     InferenceDeployment,
     InferenceDeploymentStatus,
-    RolloutStatus,
 )
+from nacelle_operator.api.rollout_status import RolloutStatus
 from nacelle_operator.conditions import (
     AVAILABLE,
     READY,
@@ -19,64 +18,59 @@ from nacelle_operator.conditions import (
     carry,
 )
 from nacelle_operator.deployment import reasons
+from nacelle_operator.deployment.failure import waiting_pods
 from nacelle_operator.deployment.finding import Finding
+from nacelle_operator.deployment.kept_revisions import kept_revisions, told
+from nacelle_operator.deployment.move import Move
 from nacelle_operator.deployment.observe import Observed
-from nacelle_operator.deployment.pod_checks import pod_finding, ready_pods
+from nacelle_operator.deployment.pod_checks import ready_pods
 from nacelle_operator.deployment.rollout import Rollout
-from nacelle_operator.objects.names import DEPLOYMENT, ENGINE, REVISION, SLOT, url
+from nacelle_operator.deployment.route import wanted_route
+from nacelle_operator.objects.controller_revision import Revision
+from nacelle_operator.objects.names import ENGINE, SLOT, url
+from nacelle_operator.objects.serving_deployment import slot_selector
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How many of the wanted replicas exist, answer, and run the live revision."""
+    """How many of the wanted replicas exist, answer, and run the wanted revision."""
 
     wanted: int
     exist: int = 0
     ready: int = 0
     updated: int = 0
-    is_applied: bool = False
-    is_stuck: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        """Whether exactly the wanted replicas exist, all of the live revision, all answering."""
-        counts = {self.exist, self.ready, self.updated}
-        return self.is_applied and counts == {self.wanted}
+    is_done: bool = False
 
 
 def deployment_status(
     resource: InferenceDeployment,
     observed: Observed,
-    rollout: Rollout,
+    decided: tuple[Rollout, Move | None],
     autoscaling: Verdict | None,
     now: datetime,
 ) -> InferenceDeploymentStatus:
     """The whole status, computed once; times of transitions are carried over."""
     before = resource.status
-    progress = _progress(resource, observed, rollout)
-    current = _current_engine(observed) or before.current_engine
+    rollout, move = decided
+    progress = _progress(resource, move)
+    current = _current_engine(observed, move) or before.current_engine
     changed = before.current_engine and current != before.current_engine
-    revision = rollout.revision
     return InferenceDeploymentStatus(
         observed_generation=resource.metadata.generation,
         conditions=carry(
             before.conditions,
-            _verdicts(observed, rollout, progress, autoscaling),
+            _verdicts(observed, rollout, move, (progress, autoscaling)),
             generation=resource.metadata.generation,
             now=now,
         ),
         replicas=progress.exist,
         ready_replicas=progress.ready,
-        selector=f"{DEPLOYMENT}={resource.metadata.name},{SLOT}={rollout.slot}",
-        url=_url(resource) if revision else "",
+        selector=_selector(resource, rollout, move),
+        url=_url(resource) if move else "",
         current_engine=current,
         target_engine=rollout.target_engine,
         previous_engine=before.current_engine if changed else before.previous_engine,
-        rollout=RolloutStatus(
-            slot=revision.slot, revision=revision.number, updated_replicas=progress.updated
-        )
-        if revision
-        else None,
+        rollout=_rollout(resource, observed, move, progress) if move else None,
     )
 
 
@@ -85,49 +79,79 @@ def _url(resource: InferenceDeployment) -> str:
     return url(resource.metadata.name, resource.metadata.namespace, port)
 
 
-def _progress(resource: InferenceDeployment, observed: Observed, rollout: Rollout) -> Progress:
-    wanted, revision = resource.spec.replicas, rollout.revision
-    manifest = observed.deployments.get(rollout.slot)
-    if manifest is None or revision is None:
-        return Progress(wanted, is_applied=False)
-    status: Mapping[str, Any] = manifest.get("status", {})
-    meta = manifest["metadata"]
-    applied = (
-        meta.get("labels", {}).get(REVISION) == str(revision.number)
-        and manifest["spec"].get("replicas") == wanted
-        and status.get("observedGeneration", 0) >= meta.get("generation", 0)
+def _selector(resource: InferenceDeployment, rollout: Rollout, move: Move | None) -> str:
+    """The pods behind the Service: what an autoscaler counts and measures."""
+    slots = move.selected if move else frozenset({rollout.slot})
+    labels = slot_selector(resource, next(iter(slots)) if len(slots) == 1 else None)
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def _rollout(
+    resource: InferenceDeployment, observed: Observed, move: Move, progress: Progress
+) -> RolloutStatus:
+    aim, stable, course = move.revision, move.case.stable, move.course
+    beside = move.is_under_way and stable is not None and stable.slot != aim.slot
+    is_canary = beside and resource.spec.rollout.strategy == "Canary"
+    return RolloutStatus(
+        slot=aim.slot,
+        revision=aim.number,
+        updated_replicas=progress.updated,
+        stable_revision=stable.number if stable else None,
+        step=course.memory.step + 1 if is_canary else None,
+        weight_percent=_weight(resource, move) if beside else None,
+        history=told(kept_revisions(resource, observed, move)),
     )
-    conditions = status.get("conditions") or ()
+
+
+def _weight(resource: InferenceDeployment, move: Move) -> int:
+    """The percent of requests that the new revision gets: by the route, or by numbers of pods."""
+    case, aim = move.case, move.case.aim
+    if wanted_route(resource):
+        return move.course.weight
+    answering = {slot: case.answering(slot) for slot in move.selected}
+    return 100 * answering.get(aim.slot, 0) // max(1, sum(answering.values()))
+
+
+def _progress(resource: InferenceDeployment, move: Move | None) -> Progress:
+    wanted = resource.spec.replicas
+    if move is None:
+        return Progress(wanted)
+    states = move.case.states
+    behind = [states[slot] for slot in sorted(move.selected) if slot in states]
+    aim = states.get(move.case.aim.slot)
+    is_aim = aim is not None and aim.revision.number == move.case.aim.number
+    alone = set(states) <= {move.case.aim.slot} and not move.is_under_way
     return Progress(
         wanted,
-        exist=status.get("replicas", 0),
-        ready=status.get("readyReplicas", 0),
-        updated=status.get("updatedReplicas", 0) if applied else 0,
-        is_applied=applied,
-        is_stuck=applied
-        and any(
-            c["type"] == "Progressing" and c.get("reason") == "ProgressDeadlineExceeded"
-            for c in conditions
-        ),
+        exist=sum(state.exist for state in behind),
+        ready=sum(state.ready for state in behind),
+        updated=aim.updated if aim and is_aim else 0,
+        is_done=alone and move.case.is_full(wanted),
     )
 
 
-def _current_engine(observed: Observed) -> str:
-    """The engine that all ready pods serve; empty when there are none, or several."""
-    served = {pod["metadata"]["labels"].get(ENGINE, "") for pod in ready_pods(observed.pods)}
+def _current_engine(observed: Observed, move: Move | None) -> str:
+    """The engine that all ready pods serve that get requests; empty if there is none or several."""
+    labels = [pod["metadata"].get("labels", {}) for pod in ready_pods(observed.pods)]
+    slots = move.selected if move else ()
+    served = {found.get(ENGINE, "") for found in labels if found.get(SLOT) in slots}
     return served.pop() if len(served) == 1 else ""
 
 
 def _verdicts(
-    observed: Observed, rollout: Rollout, progress: Progress, autoscaling: Verdict | None
+    observed: Observed,
+    rollout: Rollout,
+    move: Move | None,
+    judged: tuple[Progress, Verdict | None],
 ) -> Iterator[Verdict]:
-    pods = pod_finding(_live_pods(observed, rollout))
-    finding = _finding(rollout, progress, pods)
+    progress, autoscaling = judged
+    pods = waiting_pods(move.case, observed.pods) if move else None
+    finding = _finding(rollout, move, progress, pods)
     if finding is None:
         yield _ready(rollout, progress)
     else:
         yield Verdict(READY, "False", finding.reason, finding.message)
-    yield _available(rollout, progress, pods)
+    yield _available(progress, pods, has_engine=move is not None)
     if autoscaling:
         yield autoscaling
     if finding:
@@ -135,30 +159,59 @@ def _verdicts(
         yield Verdict(kind, "True", finding.reason, finding.message)
 
 
-def _live_pods(observed: Observed, rollout: Rollout) -> list[Any]:
-    """Pods of the live revision."""
-    number = str(rollout.revision.number) if rollout.revision else ""
-    return [
-        pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(REVISION) == number
-    ]
-
-
-def _finding(rollout: Rollout, progress: Progress, pods: Finding | None) -> Finding | None:
-    """Why it is not ready: the engine first, then the pods, then the rollout."""
+def _finding(
+    rollout: Rollout, move: Move | None, progress: Progress, pods: Finding | None
+) -> Finding | None:
+    """Why it is not ready: the engine first, then the rollout, then its pods."""
     if rollout.finding:
         return rollout.finding
+    if move is None:
+        return _held("the first revision starts")
+    if move.failed:
+        return _failed(move, move.failed)
+    if rollout.held:
+        return _held("what the spec asks for is rolled out")
+    if move.case.is_paused and not progress.is_done:
+        return _held(f"revision {move.case.aim.number} goes on")
     if progress.is_done:
-        return None
+        return move.case.barrier
     if pods and progress.wanted:
         return pods
-    engine = rollout.revision.engine if rollout.revision else rollout.target_engine
-    said = (
-        f"{progress.updated} of {progress.wanted} replicas run Engine {engine}, "
-        f"{progress.ready} pods answer"
-    )
-    if progress.is_stuck:
+    if move.course.waits:
+        return move.course.waits
+    said = _how_far(move, progress)
+    state = move.case.states.get(move.case.aim.slot)
+    if state and state.is_stuck:
         return Finding(reasons.ROLLOUT_STUCK, f"no progress within the deadline: {said}", True)
     return Finding(reasons.ROLLING_OUT, said)
+
+
+def _how_far(move: Move, progress: Progress) -> str:
+    """The new pods, those of the slot beside when there are two, and who answers."""
+    case, aim = move.case, move.case.aim
+    if case.stable is None or case.stable.slot == aim.slot or not move.is_under_way:
+        new = f"{progress.updated} of {progress.wanted} replicas run Engine {aim.engine}"
+        return f"{new}, {progress.ready} pods answer"
+    size = move.course.sizes.get(aim.slot, 0)
+    new = f"{case.answering(aim.slot)} of {size} pods of revision {aim.number} are ready"
+    return f"{new} with Engine {aim.engine}, {progress.ready} pods answer requests"
+
+
+def _held(what: str) -> Finding:
+    said = f"spec.rollout.paused is true: {what} when it is false"
+    return Finding(reasons.ROLLOUT_PAUSED, said)
+
+
+def _failed(move: Move, failed: Revision) -> Finding:
+    """What failed, what serves instead, and what to do."""
+    serving, kept = move.case.aim, failed.memory
+    return Finding(
+        kept.reason,
+        f"revision {failed.number} with Engine {failed.engine} failed, and revision "
+        f"{serving.number} with Engine {serving.engine} serves on; change the spec or the engine, "
+        f"and it is tried again: {kept.message}",
+        stalled=True,
+    )
 
 
 def _ready(rollout: Rollout, progress: Progress) -> Verdict:
@@ -170,11 +223,11 @@ def _ready(rollout: Rollout, progress: Progress) -> Verdict:
     return Verdict(READY, "True", reasons.SERVING, said)
 
 
-def _available(rollout: Rollout, progress: Progress, pods: Finding | None) -> Verdict:
+def _available(progress: Progress, pods: Finding | None, *, has_engine: bool) -> Verdict:
     if progress.ready:
         said = f"{progress.ready} of {progress.wanted} replicas answer"
         return Verdict(AVAILABLE, "True", reasons.REPLICAS_READY, said)
-    if rollout.revision is None:
+    if not has_engine:
         return Verdict(AVAILABLE, "False", reasons.NO_ENGINE_YET, "no engine was there to serve")
     if progress.wanted == 0:
         return Verdict(AVAILABLE, "False", reasons.SCALED_TO_ZERO, "no replicas are asked for")

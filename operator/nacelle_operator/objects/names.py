@@ -24,12 +24,18 @@ QUEUE_NAME: Final = "kueue.x-k8s.io/queue-name"
 # Annotations.
 GENERATION: Final = "nacelle.dev/generation"
 ACCURACY: Final = "nacelle.dev/accuracy"
+ROLLOUT: Final = "nacelle.dev/rollout"
 
 OPENAI_PORT: Final = "openai"
 """The port's name in pods: a Service finds it by this name, whatever its number."""
 
 Slot = Literal["a", "b"]
 SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
+
+
+def other_slot(slot: Slot) -> Slot:
+    """The slot beside this one."""
+    return "b" if slot == "a" else "a"
 
 
 def engine_name(key: str) -> str:
@@ -58,7 +64,7 @@ def key_label(key: str) -> str:
 
 
 def slot_name(deployment: str, slot: Slot) -> str:
-    """The Deployment of one slot."""
+    """The Deployment of one slot, and the Service that a route reaches its pods by."""
     return f"{deployment}-{slot}"
 
 

@@ -1,5 +1,6 @@
 """Who an object belongs to: it goes with its owner."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from nacelle_operator.api.schema import Resource
@@ -15,3 +16,9 @@ def owner_reference(resource: Resource) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": False,
     }
+
+
+def is_controlled_by(resource: Resource, manifest: Mapping[str, Any]) -> bool:
+    """Whether the resource is the object's controller."""
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return any(o["uid"] == resource.metadata.uid and o.get("controller") for o in owners)

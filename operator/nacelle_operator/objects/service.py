@@ -1,4 +1,4 @@
-"""The Service that clients reach: it selects the pods of the live slot."""
+"""The Service that clients reach: it selects the pods of the live slot, or of both."""
 
 from typing import Any
 
@@ -9,8 +9,10 @@ from nacelle_operator.objects.names import OPENAI_PORT, Slot
 from nacelle_operator.objects.serving_deployment import slot_selector
 
 
-def service(resource: InferenceDeployment, slot: Slot) -> dict[str, Any]:
-    """The Service; pods are reached by their port's name, so its number may change in a rollout."""
+def service(resource: InferenceDeployment, slot: Slot | None) -> dict[str, Any]:
+    """The Service of one slot's pods, or of all; they are reached by their port's name, so its
+    number may change in a rollout.
+    """
     port = {
         "name": OPENAI_PORT,
         "port": resource.spec.frontends.openai.port,

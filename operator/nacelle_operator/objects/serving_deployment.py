@@ -1,4 +1,4 @@
-"""The Deployment of one slot: as many pods of one revision as the resource asks for."""
+"""The Deployment of one slot: pods of one revision, or of two while one replaces the other."""
 
 from typing import Any
 
@@ -9,8 +9,18 @@ from nacelle_operator.objects.metadata import serving_metadata
 from nacelle_operator.objects.names import DEPLOYMENT, ENGINE, REVISION, SLOT, Slot, slot_name
 
 
-def serving_deployment(resource: InferenceDeployment, revision: Revision) -> dict[str, Any]:
-    """The Deployment; replicas are always said, since leaving them out would reset them to one."""
+def serving_deployment(
+    resource: InferenceDeployment,
+    revision: Revision,
+    *,
+    replicas: int | None = None,
+    paused: bool = False,
+) -> dict[str, Any]:
+    """The Deployment, of all replicas unless told otherwise.
+
+    Replicas are always said, since leaving them out would reset them to one. Paused, it keeps
+    their number and replaces none.
+    """
     rollout = resource.spec.rollout
     labels = {SLOT: revision.slot, ENGINE: revision.engine, REVISION: str(revision.number)}
     return {
@@ -20,7 +30,8 @@ def serving_deployment(resource: InferenceDeployment, revision: Revision) -> dic
             resource, slot_name(resource.metadata.name, revision.slot), **labels
         ),
         "spec": {
-            "replicas": resource.spec.replicas,
+            "replicas": resource.spec.replicas if replicas is None else replicas,
+            **({"paused": True} if paused else {}),
             "selector": {"matchLabels": slot_selector(resource, revision.slot)},
             "strategy": {
                 "type": "RollingUpdate",
@@ -36,6 +47,8 @@ def serving_deployment(resource: InferenceDeployment, revision: Revision) -> dic
     }
 
 
-def slot_selector(resource: InferenceDeployment, slot: Slot) -> dict[str, str]:
-    """The labels that tell the pods of one slot."""
+def slot_selector(resource: InferenceDeployment, slot: Slot | None) -> dict[str, str]:
+    """The labels that tell the pods of one slot, or of all."""
+    if slot is None:
+        return {DEPLOYMENT: resource.metadata.name}
     return {DEPLOYMENT: resource.metadata.name, SLOT: slot}

@@ -1,0 +1,134 @@
+"""Rollouts from anywhere: they come to rest, and enough pods answer at every moment."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rollout_world import DEADLINE, NAMES, RolloutWorld, rollout, serving, wants
+from serving_cases import deployment
+
+from nacelle_operator.conditions import find, is_true
+from nacelle_operator.deployment import reasons
+
+pytestmark = pytest.mark.slow
+PAUSES = st.sampled_from([{}, {"pause": "0s"}, {"pause": "25s"}])
+STEPS = st.lists(st.tuples(st.sampled_from([1, 25, 50, 100]), PAUSES), min_size=1, max_size=3).map(
+    lambda steps: [
+        {"weightPercent": weight, **pause}
+        for (weight, _), (_, pause) in zip(sorted(steps, key=lambda s: s[0]), steps, strict=True)
+    ]
+)
+PACE = st.sampled_from([(0, 1), (1, 0), (1, 1), (0, 3), (2, 2)])
+STRATEGIES = st.one_of(
+    st.just({"strategy": "RollingUpdate"}),
+    st.fixed_dictionaries(
+        {
+            "strategy": st.just("BlueGreen"),
+            "blueGreen": st.sampled_from(
+                [{}, {"pause": "15s"}, {"autoPromote": False}, {"scaleDownDelay": "0s"}]
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "strategy": st.just("Canary"),
+            "canary": st.fixed_dictionaries(
+                {"steps": STEPS},
+                optional={"route": st.just({"parentRefs": [{"name": "gate"}]})},
+            ),
+        }
+    ),
+)
+EDITS = st.one_of(
+    st.tuples(st.just("engine"), st.integers(0, 2)),
+    st.tuples(st.just("strategy"), STRATEGIES),
+    st.tuples(st.just("pace"), PACE),
+    st.tuples(st.just("paused"), st.booleans()),
+    st.tuples(st.just("promote"), st.sampled_from(["", "/1", "/2"])),
+    st.tuples(st.just("rounds"), st.integers(1, 8)),
+)
+
+
+def edit(world: RolloutWorld, what: str, value: Any) -> None:
+    if what == "engine":
+        wants(world, value)
+    elif what == "strategy":
+        rollout(world, **value)
+    elif what == "pace":
+        rollout(world, maxUnavailable=value[0], maxSurge=value[1])
+    elif what == "paused":
+        rollout(world, paused=value)
+    elif what == "promote":
+        newest = max(o["revision"] for o in revisions(world))
+        rollout(world, promote=f"{newest}{value}")
+
+
+def revisions(world: RolloutWorld) -> list[Any]:
+    return [o for (kind, _), o in world.objects.items() if kind == "ControllerRevision"]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    replicas=st.integers(1, 5),
+    start=STRATEGIES,
+    broken=st.sets(st.sampled_from(NAMES[1:])),
+    edits=st.lists(EDITS, min_size=1, max_size=8),
+)
+def test_enough_pods_answer_all_the_time_and_it_comes_to_rest(
+    replicas: int, start: Any, broken: set[str], edits: list[Any]
+) -> None:
+    first = deployment(engine={"engineRef": {"name": NAMES[0]}}, replicas=replicas)
+    world = serving(first, broken=broken)
+    rollout(world, **start)
+    missing = 0
+
+    def looks(rounds: int) -> None:
+        for _ in range(rounds):
+            for act in (world.look, world.controllers):
+                act()
+                answering = len(world.selected())
+                assert answering >= replicas - missing, (answering, world.resource.status)
+
+    for what, value in edits:
+        edit(world, what, value)
+        missing = max(missing, world.resource.spec.rollout.max_unavailable)
+        looks(value if what == "rounds" else 2)
+    rollout(world, paused=False)
+    still = 0
+    for _ in range(150):
+        before = seen(world)
+        looks(1)
+        still = still + 1 if seen(world) == before else 0
+        if still > DEADLINE + 3:
+            return is_at_rest(world)
+    raise AssertionError(f"no rest: {world.resource.status}")
+
+
+def seen(world: RolloutWorld) -> Any:
+    """What a look may change: the objects' own part, and the status."""
+    specs = {place: (m.get("spec"), m["metadata"]) for place, m in world.objects.items()}
+    return copy.deepcopy(specs), world.resource.status
+
+
+def is_at_rest(world: RolloutWorld) -> None:
+    """Nothing changes any more, and the condition says the truth about why."""
+    rest = world.look()
+    status = world.resource.status
+    ready = find(status.conditions, "Ready")
+    assert ready is not None
+    assert rest.events == ()
+    wanted = world.resource.spec.engine.engine_ref
+    assert wanted is not None
+    serving_engines = {pod.engine for pod in world.selected()}
+    if ready.status == "True":
+        assert serving_engines == {wanted.name}
+        assert len(world.fleet) == world.resource.spec.replicas
+        assert len([1 for kind, _ in world.objects if kind == "Deployment"]) == 1
+    elif is_true(status.conditions, "Stalled"):
+        assert wanted.name in world.broken
+        assert ready.reason in (reasons.CRASH_LOOPING, reasons.ROLLOUT_STUCK)
+        assert wanted.name not in serving_engines
+    else:
+        assert ready.reason == reasons.WAITING_FOR_PROMOTION

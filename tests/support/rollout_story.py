@@ -1,0 +1,61 @@
+"""Rollouts on a real API server: begun, looked at, their pods told to run."""
+
+from collections.abc import Callable
+from typing import Any
+
+from serving_story import API, IMAGES, Story, engine, running, serve
+
+SECOND = {"engineRef": {"name": "eng-" + "2" * 16}}
+WAITS = {"strategy": "Canary", "canary": {"steps": [{"weightPercent": 33}]}}
+GATE = {"parentRefs": [{"name": "gate"}]}
+ROUTED = {"strategy": "Canary", "canary": {**WAITS["canary"], "route": GATE}}  # type: ignore[dict-item]
+
+
+def selected(story: Story) -> str | None:
+    """The slot that the Service selects; None: both."""
+    found = story.namespace.get("v1", "services", "chat")
+    slot: str | None = found["spec"]["selector"].get("nacelle.dev/slot")
+    return slot
+
+
+def by_slot(story: Story) -> dict[str, int]:
+    slots = [pod["metadata"]["labels"]["nacelle.dev/slot"] for pod in story.pods().values()]
+    return {slot: slots.count(slot) for slot in sorted(set(slots))}
+
+
+def run_all(story: Story, **status: Any) -> int:
+    """Make every pod ready that is not, with this beside it; gives how many."""
+    waiting = [name for name, pod in story.pods().items() if not _is_ready(pod)]
+    for name in waiting:
+        story.namespace.set_pod_status(name, {**running(True), **status})
+    return len(waiting)
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def rolled(story: Story, status: dict[str, Any] | None = None, **pods: int) -> None:
+    """Wait until the slots have these pods, all of them made ready on the way."""
+    story.until(lambda: not run_all(story, **(status or {})) and by_slot(story) == pods)
+
+
+def edit_rollout(story: Story, **fields: Any) -> None:
+    story.edit(rollout=fields)
+
+
+def begin(story: Story, start_operator: Callable[..., Any], replicas: int, **rollout: Any) -> Any:
+    """The first engine, served; then the second one is asked for. Gives the operator."""
+    operator = start_operator(NACELLE_RUNTIME_IMAGES=IMAGES)
+    story.create(engine("1"), engine("2"), serve("1", replicas=replicas, rollout=rollout))
+    story.run_pods(replicas)
+    story.reaches("Serving")
+    assert selected(story) == "a"
+    story.edit(engine=SECOND)
+    return operator
+
+
+def ready(story: Story) -> dict[str, Any]:
+    found = story.namespace.get(API, "inferencedeployments", "chat")
+    return next(c for c in found["status"]["conditions"] if c["type"] == "Ready")
