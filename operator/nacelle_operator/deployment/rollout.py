@@ -52,7 +52,13 @@ def decide_rollout(
     if unfit:
         return replace(kept, finding=finding or unfit)
     image = resource.spec.runtime.image or observed.runtime_images[engine.spec.abi]
-    served = Served(engine, image, slot, number=live.number + 1 if live else 1)
+    served = Served(
+        engine=engine,
+        image=image,
+        slot=slot,
+        number=live.number + 1 if live else 1,
+        triton_image=_triton_image(resource, observed, engine),
+    )
     revision = Revision(
         number=served.number,
         slot=slot,
@@ -95,6 +101,14 @@ def fingerprint(resource: InferenceDeployment, engine: Engine) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+def _triton_image(resource: InferenceDeployment, observed: Observed, engine: Engine) -> str | None:
+    """The image of the Triton server beside the runtime; None when none is asked for."""
+    triton = resource.spec.frontends.triton
+    if not triton.enabled:
+        return None
+    return triton.image or observed.triton_images[engine.spec.abi]
+
+
 def _candidate(resource: InferenceDeployment, observed: Observed) -> Candidate:
     source, build, target, name = resource.spec.engine, observed.build, None, ""
     if source.engine_ref:
@@ -110,6 +124,7 @@ def _candidate(resource: InferenceDeployment, observed: Observed) -> Candidate:
         engine_name=name,
         engine=observed.engines.get(name),
         runtime_images=observed.runtime_images,
+        triton_images=observed.triton_images,
     )
 
 
