@@ -79,8 +79,8 @@ lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
 	@$(COMPILE) --extra triton $(IN_IMAGES) -o requirements/triton.txt pyproject.toml
 	@$(COMPILE) --extra triton -o requirements/triton-server.txt pyproject.toml requirements/triton-server.in
 
-images: $(READY) ## build the images and push them to the cluster's registry
-	@$(BIN)/python -m nacelle_images publish
+images: $(READY) ## build the images (IMAGES=triton: that one) and push them to the cluster's registry
+	@$(BIN)/python -m nacelle_images publish $(IMAGES)
 
 cluster: $(READY) ## bring the embedded Kubernetes up
 	@$(BIN)/python -m nacelle_cluster up

@@ -77,6 +77,8 @@ class Stack:
             "image": {"reference": self.images["operator"]},
             "builder": {"image": {"reference": self.images["builder"]}},
             "runtimes": {ABI: self.images["runtime"]},
+            # Built on demand; who asks for it names it in spec.frontends.triton.image.
+            "triton": {"image": {"repository": ""}},
         }
 
 

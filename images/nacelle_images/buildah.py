@@ -41,11 +41,16 @@ class Buildah:
         """The base's name, or the digest of the local base, which is made on first use."""
         return self.base_image or self._local_base().digest()
 
+    def server_image(self) -> str | None:
+        """The wheel's on a local base: a machine that makes one reaches no image registry."""
+        return "wheel" if self.base_image is None else None
+
     def build(self, order: BuildOrder) -> None:
         """Build an image, taking unchanged layers from the last time."""
         self._check_disk()
         words = ["bud", "--quiet", "--layers", "--isolation", "chroot", "--network", "host"]
         words += ["--build-arg", f"BASE_IMAGE={self.base_image or self._imported_base()}"]
+        words += order.argument_words
         if self.base_image is None:
             words += self._machine_configuration()
         words += ["-f", str(order.dockerfile), "-t", order.reference, str(order.context)]

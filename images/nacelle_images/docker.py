@@ -25,11 +25,15 @@ class Docker:
         """The base's name: what it holds is for its registry to say."""
         return self.base_image or "default"
 
+    def server_image(self) -> None:
+        """The Dockerfile's own: an engine that runs can pull it."""
+
     def build(self, order: BuildOrder) -> None:
         """Build an image, taking unchanged layers from the engine's cache."""
         argument = ["--build-arg", f"BASE_IMAGE={self.base_image}"] if self.base_image else []
         names = ["-f", str(order.dockerfile), "-t", order.reference]
-        command = ["docker", "build", "-q", *argument, *names, str(order.context)]
+        arguments = [*argument, *order.argument_words]
+        command = ["docker", "build", "-q", *arguments, *names, str(order.context)]
         run(command, seconds=BUILD_SECONDS)
 
     def run(self, reference: str, command: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def command(rules: Rules) -> list[str]:
         "modules": sorted(rules.modules | rules.no_modules),
         "programs": sorted(rules.programs | rules.no_programs),
     }
-    return ["python", "-c", SCRIPT, json.dumps(asked)]
+    return ["python3", "-c", SCRIPT, json.dumps(asked)]
 
 
 def violations(rules: Rules, found: Findings) -> list[str]:

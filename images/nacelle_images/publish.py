@@ -12,7 +12,7 @@ from nacelle_cluster.registry import Registry
 from nacelle_cluster.reporting import Report
 from nacelle_images import inspection
 from nacelle_images.buildah import Buildah
-from nacelle_images.context import Context, image_tag, write_context
+from nacelle_images.context import image_tag, write_context
 from nacelle_images.docker import Docker, docker_runs
 from nacelle_images.model import model_tag, write_model_context
 from nacelle_images.remote import has_image
@@ -36,7 +36,7 @@ class Publisher:
             base = tool.base_identity()
             references = {}
             for spec in specs:
-                tag = image_tag(spec, CHECKOUT, base)
+                tag = self._tag(tool, spec, base)
                 references[spec.name] = self.registry.reference(_repository(spec), tag)
                 if has_image(self.registry, _repository(spec), tag):
                     self.report(f"{spec.name}: unchanged, {references[spec.name]}")
@@ -53,7 +53,8 @@ class Publisher:
             if not has_image(self.registry, repository, tag):
                 tool = self._tool()
                 context = write_model_context(checkpoint, self._folder / "model")
-                self._timed(f"{name}: built", lambda: _build(tool, context, reference))
+                order = BuildOrder(context.folder, context.dockerfile, reference)
+                self._timed(f"{name}: built", lambda: tool.build(order))
                 self._timed(f"{name}: pushed {reference}", lambda: tool.push(reference))
                 tool.remove(reference)
         return reference
@@ -65,18 +66,31 @@ class Publisher:
             tool = self._tool()
             base = tool.base_identity()
             for spec in specs:
-                tag = image_tag(spec, CHECKOUT, base)
+                tag = self._tag(tool, spec, base)
                 reference = self.registry.reference(_repository(spec), tag)
-                _build(tool, write_context(spec, CHECKOUT, self._folder / spec.name), reference)
+                self._build(tool, spec, reference)
                 broken += [f"{spec.name}: {rule}" for rule in _inspect(tool, spec, reference)]
         return broken
 
     def _make(self, tool: ContainerTool, spec: ImageSpec, reference: str) -> None:
-        context = write_context(spec, CHECKOUT, self._folder / spec.name)
-        self._timed(f"{spec.name}: built", lambda: _build(tool, context, reference))
+        self._timed(f"{spec.name}: built", lambda: self._build(tool, spec, reference))
         if broken := _inspect(tool, spec, reference):
             raise ClusterError(f"image {spec.name} is not pushed: it {'; it '.join(broken)}")
         self._timed(f"{spec.name}: pushed {reference}", lambda: tool.push(reference))
+
+    def _tag(self, tool: ContainerTool, spec: ImageSpec, base: str) -> str:
+        server = self._server_image(tool, spec)
+        return image_tag(spec, CHECKOUT, f"{base} {server}" if server else base)
+
+    def _build(self, tool: ContainerTool, spec: ImageSpec, reference: str) -> None:
+        context = write_context(spec, CHECKOUT, self._folder / spec.name)
+        server = self._server_image(tool, spec)
+        arguments = {"SERVER_IMAGE": server} if server else {}
+        tool.build(BuildOrder(context.folder, context.dockerfile, reference, arguments))
+
+    def _server_image(self, tool: ContainerTool, spec: ImageSpec) -> str | None:
+        asked = self.settings.server_image or tool.server_image()
+        return asked if spec.takes_server else None
 
     def _timed(self, step: str, action: Callable[[], None]) -> None:
         begun = time.monotonic()
@@ -99,10 +113,6 @@ class Publisher:
 
 def _repository(spec: ImageSpec) -> str:
     return f"nacelle/{spec.name}"
-
-
-def _build(tool: ContainerTool, context: Context, reference: str) -> None:
-    tool.build(BuildOrder(context.folder, context.dockerfile, reference))
 
 
 def _inspect(tool: ContainerTool, spec: ImageSpec, reference: str) -> list[str]:

@@ -12,13 +12,19 @@ CHECKOUT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Settings:
-    """The folder that caches what building leaves, and the base image if one is asked for."""
+    """The folder that caches what building leaves; the base image, and the image (or the stage
+    `wheel`) that Triton's image is made on, if one is asked for."""
 
     folder: Path
     base_image: str | None
+    server_image: str | None = None
 
 
 def read_image_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from NACELLE_CACHE and BASE_IMAGE."""
+    """Settings from NACELLE_CACHE, BASE_IMAGE and SERVER_IMAGE."""
     env = os.environ if environment is None else environment
-    return Settings(read_settings(env).cache / "images", env.get("BASE_IMAGE") or None)
+    return Settings(
+        folder=read_settings(env).cache / "images",
+        base_image=env.get("BASE_IMAGE") or None,
+        server_image=env.get("SERVER_IMAGE") or None,
+    )

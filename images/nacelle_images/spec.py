@@ -1,4 +1,4 @@
-"""The three images: what goes into each, and what each must and must never hold."""
+"""The images: what goes into each, and what each must and must never hold."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,17 @@ class Rules:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """One image: its Dockerfile, the locks that it copies, the packages of ours that it carries."""
+    """One image: its Dockerfile, the locks that it copies, the packages of ours that it carries.
+
+    One that `takes_server` is made on another image or stage, its build argument SERVER_IMAGE.
+    """
 
     name: str
     dockerfile: str
     locks: tuple[str, ...]
     packages: tuple[str, ...]
     rules: Rules
+    takes_server: bool = False
 
 
 COMPILERS = frozenset({"gcc", "g++", "cc", "c++", "clang", "nvcc", "ninja", "make", "ld"})
@@ -70,4 +74,24 @@ RUNTIME = ImageSpec(
         no_programs=COMPILERS,
     ),
 )
+TRITON = ImageSpec(
+    name="triton",
+    dockerfile="triton_image/Dockerfile",
+    locks=("requirements/triton-server.txt", "requirements/triton.txt"),
+    packages=("engine/nacelle_engine", "runtime_image/nacelle_runtime"),
+    rules=Rules(
+        entries=(
+            "nacelle_runtime.frontends.triton.link",
+            "nacelle_runtime.frontends.triton.request",
+        ),
+        modules=frozenset({"nacelle_engine", "nacelle_runtime", "numpy", "tokenizers"}),
+        no_modules=frozenset({"torch", "transformers", "nacelle_operator", "nacelle_builder"}),
+        programs=frozenset({"tritonserver"}),
+        no_programs=frozenset(),
+    ),
+    takes_server=True,
+)
 IMAGES = (OPERATOR, RUNTIME, BUILDER)
+"""What every installation needs."""
+ON_DEMAND = (TRITON,)
+"""What is built only when it is asked for by name."""

@@ -135,7 +135,9 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     return {
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
         ENGINE.name: EnginePlanner(cache, settings.toolchain),
-        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(cache, readers, settings.runtime_images),
+        INFERENCE_DEPLOYMENT.name: DeploymentPlanner(
+            cache, readers, settings.runtime_images, settings.triton_images
+        ),
     }
 
 

@@ -20,6 +20,7 @@ class Settings:
 
     builder_image: str
     runtime_images: Mapping[str, str] = field(default_factory=dict)
+    triton_images: Mapping[str, str] = field(default_factory=dict)
     namespaces: tuple[str, ...] = ()
     log_level: str = "INFO"
     own_namespace: str = "default"
@@ -42,7 +43,8 @@ class Settings:
             raise InvalidRequest("NACELLE_BUILDER_IMAGE is not set: the image that builds engines")
         return cls(
             builder_image=env["NACELLE_BUILDER_IMAGE"],
-            runtime_images=_images(env.get("NACELLE_RUNTIME_IMAGES", "{}")),
+            runtime_images=_images("NACELLE_RUNTIME_IMAGES", env),
+            triton_images=_images("NACELLE_TRITON_IMAGES", env),
             namespaces=tuple(
                 name.strip()
                 for name in env.get("NACELLE_NAMESPACES", "").split(",")
@@ -55,13 +57,13 @@ class Settings:
         )
 
 
-def _images(text: str) -> dict[str, str]:
+def _images(name: str, env: Mapping[str, str]) -> dict[str, str]:
     try:
-        images = json.loads(text)
+        images = json.loads(env.get(name, "{}"))
     except ValueError as error:
-        raise InvalidRequest(f"NACELLE_RUNTIME_IMAGES is not JSON: {error}") from error
+        raise InvalidRequest(f"{name} is not JSON: {error}") from error
     if not isinstance(images, dict) or not all(isinstance(v, str) for v in images.values()):
-        raise InvalidRequest("NACELLE_RUNTIME_IMAGES must be a JSON object of ABI: image")
+        raise InvalidRequest(f"{name} must be a JSON object of ABI: image")
     return images
 
 

@@ -1,7 +1,8 @@
 """Owns a server's processes: starts the core and the frontend, ends both when either ends.
 
-SIGTERM or SIGINT: the frontend drains and ends, then the core. The core ends unasked: requests get
-503 from the frontend, and the supervisor ends with an error so that the pod restarts.
+SIGTERM or SIGINT: the frontend drains and ends, then the core, once the answers that other
+frontends wait for have ended too. The core ends unasked: requests get 503 from the frontend, and
+the supervisor ends with an error so that the pod restarts.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacelle_runtime.client import CoreClient
+from nacelle_runtime.client import CoreClient, CoreLost
 from nacelle_runtime.errors import CoreDied
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, encode
 from nacelle_runtime.wire import Ready
@@ -24,6 +25,8 @@ FRONTEND = "nacelle_runtime.frontends.openai.process"
 # How long the frontend goes on answering 503 after the core's end, and a process may take to end.
 _LAST_ANSWERS = 0.5
 _ENDING = 10.0
+# Between two looks at whether the core has requests.
+_LOOK = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ async def supervise(server: Server) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     processes: list[Process] = []
-    watch = asyncio.create_task(_tell_when_ready(server))
+    client = CoreClient()
+    watches: list[asyncio.Task[None]] = []
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as core_listener:
             # Bound and listening before anybody connects: no one has to try again.
@@ -59,14 +63,18 @@ async def supervise(server: Server) -> int:
             # A Triton server may be another user of the same group.
             Path(server.frontend.core_socket).chmod(0o660)
             core_listener.listen(128)
+            # Connected as a frontend is: the core greets when it can serve.
+            watches.append(asyncio.create_task(client.run(server.frontend.core_socket)))
+            watches.append(asyncio.create_task(_tell_when_ready(server, client)))
             threads = {"OMP_NUM_THREADS": str(server.core.threads)}
             processes.append(await _start(CORE, server.core, core_listener, threads))
         with server.listener:
             processes.append(await _start(FRONTEND, server.frontend, server.listener, {}))
         core, frontend = processes
-        return await _follow(core, frontend, stop, server.frontend.drain_seconds)
+        return await _follow(core, frontend, stop, server.frontend.drain_seconds, client)
     finally:
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         for process in processes:
             await _end(process, within=0)
 
@@ -87,7 +95,7 @@ async def _start(
 
 
 async def _follow(
-    core: Process, frontend: Process, stop: asyncio.Event, drain_seconds: float
+    core: Process, frontend: Process, stop: asyncio.Event, drain_seconds: float, client: CoreClient
 ) -> int:
     """Wait for the first of: the order to stop, the core's end, the frontend's end."""
     waits = [asyncio.create_task(w) for w in (stop.wait(), core.wait(), frontend.wait())]
@@ -95,7 +103,9 @@ async def _follow(
     for wait in waits:
         wait.cancel()
     if stop.is_set():
+        deadline = asyncio.get_running_loop().time() + drain_seconds
         await _end(frontend, within=drain_seconds + _ENDING)
+        await _quiet(client, deadline)
         await _end(core)
         return 0
     if core.returncode is None:
@@ -121,11 +131,18 @@ async def _end(process: Process, within: float = _ENDING) -> None:
         await process.wait()
 
 
-async def _tell_when_ready(server: Server) -> None:
-    """Connect as a frontend does: the core greets when it can serve."""
-    client = CoreClient()
-    connection = asyncio.create_task(client.run(server.frontend.core_socket))
+async def _quiet(client: CoreClient, deadline: float) -> None:
+    """Wait until the core has no requests, at most until the loop's clock shows `deadline`."""
     try:
-        server.on_ready(await client.ready)
-    finally:
-        connection.cancel()
+        async with asyncio.timeout_at(deadline):
+            while client.serving:
+                stats = await client.stats()
+                if not stats.waiting and not stats.running:
+                    return
+                await asyncio.sleep(_LOOK)
+    except (TimeoutError, CoreLost):
+        pass  # what still runs is cut off; or nothing runs any more
+
+
+async def _tell_when_ready(server: Server, client: CoreClient) -> None:
+    server.on_ready(await client.ready)

@@ -8,7 +8,7 @@ from nacelle_cluster.errors import ClusterError
 from nacelle_images.context import PROJECT_FILES, image_tag, write_context
 from nacelle_images.model import SUMS, model_tag, write_model_context
 from nacelle_images.settings import CHECKOUT
-from nacelle_images.spec import IMAGES, OPERATOR, RUNTIME
+from nacelle_images.spec import IMAGES, ON_DEMAND, OPERATOR, RUNTIME
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_another_base_gives_other_tags(checkout):
     assert one[1] != other[1]
 
 
-@pytest.mark.parametrize("spec", IMAGES, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", (*IMAGES, *ON_DEMAND), ids=lambda spec: spec.name)
 def test_the_wheel_of_an_image_holds_its_packages_and_no_others(spec, tmp_path):
     context = write_context(spec, CHECKOUT, tmp_path / "context")
     (wheel,) = (context.folder / "dist").glob("nacelle-*.whl")

@@ -49,7 +49,7 @@ def test_the_command_finds_what_this_interpreter_reaches():
         no_programs=frozenset(),
     )
     program, *words = command(rules)
-    assert program == "python"
+    assert program == "python3"
     done = subprocess.run([sys.executable, *words], capture_output=True, check=True)
     findings = Findings.model_validate_json(done.stdout)
     assert findings.failures.keys() == {"no_such_module"}

@@ -113,7 +113,6 @@ ONE_VALUE = {
     "ModelSource.s3",
     "Autoscaling.provider",
     "Runtime.speculative",
-    "Frontends.triton",
     "OpenAIFrontend.enabled",
     "OpenAIFrontend.tls_secret_ref",
 }

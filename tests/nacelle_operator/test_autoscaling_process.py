@@ -35,7 +35,7 @@ def test_the_autoscaler_alone_writes_replicas(story: Story, start_operator: Any)
     found = story.reaches("MetricsUnavailable", "Autoscaling")
     (told,) = (c for c in found["status"]["conditions"] if c["type"] == "Autoscaling")
     assert told["status"] == "False"
-    assert "FailedGetResourceMetric: " in told["message"]
+    assert "FailedGetContainerResourceMetric: " in told["message"]
     story.reaches("Serving")
     (made,) = story.namespace.list(*HPA)
     assert made["status"]["currentReplicas"] == 2, "the selector finds the pods"

@@ -52,6 +52,7 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     assert settings.builder_image == f"r.example.com/n/nacelle/builder:{version}"
     assert settings.runtime_images == {ABI: f"r.example.com/n/nacelle/runtime:{version}"}
+    assert settings.triton_images == {ABI: f"r.example.com/n/nacelle/triton:{version}"}
     assert settings.namespaces == ("a", "b")
 
 
@@ -61,12 +62,17 @@ def test_whole_references_and_digests() -> None:
         "--set",
         "image.reference=r:5000/op@x,builder.image.digest=" + digest,
         "--set-json",
-        'runtimes={"abi.1": "r/one", "abi.2": "r/two"}',
+        'runtimes={"abi.1": "r/one", "abi.2": "r/two"},tritons={"abi.1": "r/three"}',
     )
     assert operator(*flags)["containers"][0]["image"] == "r:5000/op@x"
     found = environment(*flags)
     assert found["NACELLE_BUILDER_IMAGE"] == f"nacelle/builder@{digest}"
     assert json.loads(found["NACELLE_RUNTIME_IMAGES"]) == {"abi.1": "r/one", "abi.2": "r/two"}
+    assert json.loads(found["NACELLE_TRITON_IMAGES"]) == {"abi.1": "r/three"}
+
+
+def test_without_an_image_of_triton_there_is_none_for_any_abi() -> None:
+    assert environment("--set", "triton.image.repository=")["NACELLE_TRITON_IMAGES"] == "{}"
 
 
 def test_definitions_are_kept_or_left_out() -> None:
@@ -144,6 +150,8 @@ def test_named_namespaces_get_roles_and_the_cluster_none() -> None:
         ("imagePullPolicy=Always", "imagePullPolicy"),
         ("runtimes.x=", "runtimes"),
         ("registry=r/", "registry"),
+        ("tritons.x=", "tritons"),
+        ("triton.port=1", "port"),
     ],
 )
 def test_the_schema_names_what_it_refuses(flag: str, field: str) -> None:

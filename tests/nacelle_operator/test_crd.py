@@ -66,6 +66,7 @@ BUILD, ENGINE, SERVE = BASES
 HUB = {"repo": "a/b", "revision": "0" * 40}
 CLAIM = {"claimName": "models"}
 REF = {"name": "m", "target": "cpu"}
+SECRET = {"name": "keys", "key": "list"}
 CPU = {"architecture": "x86-64-v3"}
 HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
 
@@ -194,7 +195,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, scaled({"type": "KVUtilization", "averagePercent": 101}), "averagePercent"),
     (SERVE, scaled({"type": "CPU"}, {"type": "CPU"}), "Duplicate value"),
     (SERVE, {"runtime": {"speculative": {"method": "ngram"}}}, "speculative is not built yet"),
-    (SERVE, {"frontends": {"triton": {"enabled": True}}}, "triton is not built yet"),
+    (SERVE, {"frontends": {"triton": {"enabled": True, "httpPort": 8000}}}, "must differ"),
+    (SERVE, {"frontends": {"triton": {"enabled": True, "metricsPort": 8001}}}, "must differ"),
+    (SERVE, {"frontends": {"triton": {"grpcPort": 80}}}, "spec.frontends.triton.grpcPort"),
+    (
+        SERVE,
+        {"frontends": {"triton": {"enabled": True}, "openai": {"apiKeysSecretRef": SECRET}}},
+        "frontends.openai.apiKeysSecretRef does not guard frontends.triton",
+    ),
     (SERVE, {"frontends": {"openai": {"enabled": False}}}, "openai.enabled cannot be false"),
     (SERVE, {"frontends": {"openai": {"tlsSecretRef": {"name": "t"}}}}, "tlsSecretRef is not"),
     (SERVE, {"frontends": {"openai": {"port": 80}}}, "spec.frontends.openai.port"),
@@ -232,6 +240,8 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),
     (BUILD, {"quantization": {"algorithm": "FP8", "kvCache": "FP8"}, "targets": [HOPPER]}),
     (SERVE, {"pod": {"resources": {"requests": {"cpu": 2, "memory": "4Gi"}}}}),
+    (SERVE, {"frontends": {"triton": {"enabled": True}}}),
+    (SERVE, {"frontends": {"openai": {"port": 8001, "apiKeysSecretRef": SECRET}}}),
     (SERVE, {"replicas": 9, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}}),
     (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),
     (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),

@@ -80,7 +80,7 @@ TAKEN = (
     reasons.AUTOSCALER_NAME_TAKEN,
     f"{NAME} is not this resource's: delete it, or take spec.autoscaling away",
 )
-NO_CPU = "FailedGetResourceMetric: no metrics for cpu"
+NO_CPU = "FailedGetContainerResourceMetric: no metrics for cpu"
 CASES: dict[str, tuple[InferenceDeployment, dict[str, Any], Any]] = {
     "not asked for": (deployment(), {}, None),
     "not made yet": (scaled(), {}, CREATED),

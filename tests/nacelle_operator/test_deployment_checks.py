@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from serving_cases import IMAGES, OLD, build, condition, deployment, engine, pod
+from serving_cases import IMAGES, OLD, TRITONS, build, condition, deployment, engine, pod
 
+from nacelle_engine.abi import ABI
 from nacelle_engine.errors import CorruptBundle, TargetMismatch
 from nacelle_engine.result import Failure, Result
 from nacelle_operator.deployment import reasons
@@ -22,6 +23,7 @@ FINE = Candidate(
     engine_name=ENGINE,
     engine=engine(),
     runtime_images=IMAGES,
+    triton_images=TRITONS,
 )
 
 
@@ -142,6 +144,27 @@ RENDER_CASES = {
             stalled=True,
         ),
     ),
+    "a Triton server": ({"resource": deployment(frontends={"triton": {"enabled": True}})}, None),
+    "no image of Triton": (
+        {
+            "resource": deployment(frontends={"triton": {"enabled": True}}),
+            "triton_images": {"b": "x", "a": "y"},
+        },
+        Finding(
+            reasons.TRITON_IMAGE_MISSING,
+            f"Engine {ENGINE} needs a Triton image for {ABI} and the operator has a, b: "
+            "name one in spec.frontends.triton.image, or in the chart's value tritons",
+            stalled=True,
+        ),
+    ),
+    "an image of Triton of its own": (
+        {
+            "resource": deployment(frontends={"triton": {"enabled": True, "image": "mine:1"}}),
+            "triton_images": {},
+        },
+        None,
+    ),
+    "no Triton server, no image of it": ({"triton_images": {}}, None),
     "an image of its own": (
         {"engine": engine(abi="old"), "resource": deployment(runtime={"image": "mine:1"})},
         None,
@@ -155,13 +178,33 @@ def test_rendering(case: str) -> None:
     assert first_finding(RENDER, replace(FINE, **changes)) == expected
 
 
-def ended(code: int, message: str = "", restarts: int = 1, reason: str = "Error") -> Any:
+def ended(
+    code: int,
+    message: str = "",
+    restarts: int = 1,
+    reason: str = "Error",
+    container: str = "runtime",
+) -> Any:
     end = {"exitCode": code, "message": message, "reason": reason}
     state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    failed = {"state": state, "lastState": {"terminated": end}, "restartCount": restarts}
+    return beside(container, failed)
+
+
+def beside(container: str, status: Any) -> Any:
+    """A pod with a container of that status, and others that do well."""
+    well = {"ready": True, "restartCount": 0, "state": {"running": {}}}
+    done = {"exitCode": 0, "reason": "Completed"}
+    statuses = {
+        "triton-models": {"ready": True, "restartCount": 0, "state": {"terminated": done}},
+        "runtime": well,
+        "triton": well,
+        container: status,
+    }
+    named = {name: {"name": name, **one} for name, one in statuses.items()}
     return pod(
-        containerStatuses=[
-            {"state": state, "lastState": {"terminated": end}, "restartCount": restarts}
-        ]
+        initContainerStatuses=[named["triton-models"]],
+        containerStatuses=[named["runtime"], named["triton"]],
     )
 
 
@@ -169,8 +212,8 @@ def failure(code: str, message: str) -> str:
     return Result(failure=Failure(code=code, message=message)).message()
 
 
-def cannot_start(reason: str, message: str = "") -> Any:
-    return pod(containerStatuses=[{"state": {"waiting": {"reason": reason, "message": message}}}])
+def cannot_start(reason: str, message: str = "", container: str = "runtime") -> Any:
+    return beside(container, {"state": {"waiting": {"reason": reason, "message": message}}})
 
 
 UNSCHEDULABLE = {
@@ -220,6 +263,42 @@ POD_CASES = {
             reasons.CRASH_LOOPING,
             "pod chat-a-1 on node n1: ended 3 times, the last time with "
             "InvalidRequest: --api-keys-file is empty",
+            stalled=True,
+        ),
+    ),
+    "Triton crashes once": (ended(1, container="triton"), None),
+    "Triton crashes again and again": (
+        ended(1, restarts=2, container="triton"),
+        Finding(
+            reasons.CRASH_LOOPING,
+            "container triton of pod chat-a-1 on node n1: ended 2 times, the last time with exit "
+            "code 1 (Error): `kubectl logs chat-a-1 -c triton --previous` tells why",
+            stalled=True,
+        ),
+    ),
+    "Triton killed for memory": (
+        ended(137, reason="OOMKilled", container="triton"),
+        Finding(
+            reasons.OUT_OF_MEMORY,
+            "container triton of pod chat-a-1 on node n1: exit code 137 (OOMKilled): raise "
+            "spec.frontends.triton.resources.limits.memory",
+            stalled=True,
+        ),
+    ),
+    "no image of Triton": (
+        cannot_start("ImagePullBackOff", "not found", container="triton"),
+        Finding(reasons.IMAGE_NOT_PULLED, "container triton of pod chat-a-1: not found"),
+    ),
+    "no models for Triton": (
+        ended(
+            CorruptBundle.exit_code,
+            failure("CorruptBundle", "manifest.json is missing"),
+            container="triton-models",
+        ),
+        Finding(
+            reasons.BUNDLE_REFUSED,
+            "container triton-models of pod chat-a-1 on node n1: CorruptBundle: manifest.json is "
+            "missing",
             stalled=True,
         ),
     ),

@@ -164,7 +164,9 @@ def test_a_new_engine_that_is_refused_leaves_the_old_pods() -> None:
     made.build = build(NEW)
     made.reconcile(LATER)
     end = {"exitCode": 78, "message": "", "reason": "Error"}
-    refusing = pod("chat-a-9", containerStatuses=[{"state": {"terminated": end}}])
+    refusing = pod(
+        "chat-a-9", containerStatuses=[{"name": "runtime", "state": {"terminated": end}}]
+    )
     refusing["metadata"]["labels"] = dict(template_of(made)["metadata"]["labels"])
     made.pods.append(refusing)
     manifest = made.objects["Deployment", "chat-a"]
@@ -227,6 +229,7 @@ SPECS = st.fixed_dictionaries(
             ]
         ),
         "runtime": st.sampled_from([{}, {"maxBatchSize": 100}, {"image": "mine:1"}]),
+        "frontends": st.sampled_from([{}, {"triton": {"enabled": True}}]),
         "pod": st.sampled_from(
             [{}, {"labels": {"a": "b"}}, {"resources": {"requests": {"cpu": "1"}}}]
         ),

@@ -24,7 +24,8 @@ def made(architecture: Architecture = Architecture.X86_64_V3, **wish: Any) -> di
 
 def cpu(percent: int) -> dict[str, Any]:
     target = {"type": "Utilization", "averageUtilization": percent}
-    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+    used = {"name": "cpu", "container": "runtime", "target": target}
+    return {"type": "ContainerResource", "containerResource": used}
 
 
 def of_pods(name: str, value: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 import pytest
-from serving_cases import IMAGES, deployment, engine
+from serving_cases import IMAGES, TRITONS, deployment, engine
 
 from nacelle_engine.abi import ABI
 from nacelle_operator.api.inference_deployment import InferenceDeployment
@@ -24,8 +24,9 @@ TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def template(resource: InferenceDeployment | None = None, **engine_spec: Any) -> dict[str, Any]:
-    served = Served(engine(**engine_spec), IMAGES[ABI], "a", 1)
-    return pod_template(resource or deployment(), served)
+    resource = resource or deployment()
+    triton = TRITONS[ABI] if resource.spec.frontends.triton.enabled else None
+    return pod_template(resource, Served(engine(**engine_spec), IMAGES[ABI], "a", 1, triton))
 
 
 def container(made: dict[str, Any]) -> dict[str, Any]:

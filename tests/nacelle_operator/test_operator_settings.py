@@ -17,6 +17,7 @@ def test_what_is_read() -> None:
         {
             "NACELLE_BUILDER_IMAGE": "builder:1",
             "NACELLE_RUNTIME_IMAGES": '{"abi": "runtime:1"}',
+            "NACELLE_TRITON_IMAGES": '{"abi": "triton:1"}',
             "NACELLE_NAMESPACES": "a, b,",
             "NACELLE_LOG_LEVEL": "debug",
             "POD_NAMESPACE": "system",
@@ -24,6 +25,7 @@ def test_what_is_read() -> None:
         }
     )
     assert settings.runtime_images == {"abi": "runtime:1"} and settings.namespaces == ("a", "b")
+    assert settings.triton_images == {"abi": "triton:1"}
     assert (settings.own_namespace, settings.identity, settings.port) == ("system", "op-0", 8080)
     assert settings.toolchain.builder_image == "builder:1" and settings.log_level == "DEBUG"
 
@@ -35,6 +37,8 @@ def test_what_is_read() -> None:
         ("NACELLE_RUNTIME_IMAGES", "{"),
         ("NACELLE_RUNTIME_IMAGES", '["a"]'),
         ("NACELLE_RUNTIME_IMAGES", '{"a": 1}'),
+        ("NACELLE_TRITON_IMAGES", "{"),
+        ("NACELLE_TRITON_IMAGES", '["a"]'),
         ("NACELLE_LOG_LEVEL", "loud"),
         ("NACELLE_PORT", "http"),
         ("NACELLE_PORT", "70000"),

@@ -1,10 +1,12 @@
 """A server's life: load, clients that leave, orders to end, and a core that dies."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -16,6 +18,8 @@ from tiny_program import TinyProgram
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.result import parse_result
+from nacelle_runtime.client import CoreClient, CoreLost, Generation
+from nacelle_runtime.request import Ending, Sampling
 
 pytestmark = pytest.mark.slow
 MODEL = TinyProgram()
@@ -197,6 +201,37 @@ def test_draining_has_a_deadline(serve):
         server.until(lambda: server.metric("nacelle_requests_running") == 1)
         assert server.end() == 0
         assert running.result().status_code == 503
+
+
+async def test_answers_of_other_frontends_are_drained_too(serve):
+    server = serve("--drain-seconds", "30", step_seconds=0.02)
+    async with other_frontend(server) as answer:
+        tokens = [output.token for output in await answer.read()]
+        server.process.send_signal(signal.SIGTERM)
+        while len(tokens) < 100:
+            tokens += [output.token for output in await answer.read()]
+    assert tokens == MODEL.greedy([40, 41], 100)
+    assert server.process.wait(30) == 0
+
+
+async def test_draining_other_frontends_has_the_same_deadline(serve):
+    server = serve("--drain-seconds", "0.3", step_seconds=0.1)
+    async with other_frontend(server) as answer:
+        await answer.read()
+        assert server.end() == 0
+        with pytest.raises(CoreLost):
+            while True:
+                await answer.read()
+
+
+@asynccontextmanager
+async def other_frontend(server):
+    """An answer of 100 tokens that is asked for at the core's socket."""
+    client = CoreClient()
+    connection = asyncio.create_task(client.run(server.core_socket()))
+    await client.ready
+    yield client.submit(Generation([40, 41], Sampling(temperature=0), Ending(100)))
+    await connection
 
 
 def test_a_killed_core_ends_everything_with_an_error(serve):

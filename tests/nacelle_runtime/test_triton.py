@@ -1,6 +1,7 @@
 """A real Triton server beside `nacelle serve`: the same core answers both."""
 
 import json
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -32,8 +33,9 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("triton")
 
 
-def start_core(folder, socket):
-    return start_server(folder, ("--core-socket", str(socket)), {"step_seconds": 0.002})
+def start_core(folder, socket, *flags, step_seconds=0.002):
+    flags = ("--core-socket", str(socket), *flags)
+    return start_server(folder, flags, {"step_seconds": step_seconds})
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +49,16 @@ def core(folder):
 @pytest.fixture(scope="module")
 def triton(folder, core):
     """A Triton server over the same core."""
-    packages = [p for p in core_packages() if p.endswith(("engine", "runtime_image"))]
-    flags = [flag for path in packages for flag in ("--packages", path)]
-    repository = folder / "repository"
-    bundle, socket = folder / "core" / "bundle", folder / "core.sock"
-    assert main(["triton", str(bundle), str(repository), "--core-socket", str(socket), *flags]) == 0
-    server = TritonServer(repository, folder).wait_until_ready()
+    write_repository(folder / "core" / "bundle", folder / "repository", folder / "core.sock")
+    server = TritonServer(folder / "repository", folder).wait_until_ready()
     yield server
     server.end()
+
+
+def write_repository(bundle, repository, socket):
+    packages = [p for p in core_packages() if p.endswith(("engine", "runtime_image"))]
+    flags = [flag for path in packages for flag in ("--packages", path)]
+    assert main(["triton", str(bundle), str(repository), "--core-socket", str(socket), *flags]) == 0
 
 
 def core_packages():
@@ -333,6 +337,31 @@ def test_metrics_are_beside_tritons_own(core, triton):
         assert core.metric(requests, request_type=kind) == value
     blocks = core.metric("nacelle_kv_blocks_total")
     assert core.metric("vllm:cache_config_info", num_gpu_blocks=int(blocks), block_size=32) == 1
+
+
+def test_a_running_answer_comes_whole_when_both_are_told_to_end(tmp_path):
+    """As in a pod that is to go: both get SIGTERM at the same time."""
+    socket, repository = tmp_path / "c.sock", tmp_path / "repository"
+    core = start_core(tmp_path / "core", socket, "--drain-seconds", "30", step_seconds=0.02)
+    write_repository(tmp_path / "core" / "bundle", repository, socket)
+    triton = TritonServer(repository, tmp_path, exit_seconds=30)
+    try:
+        stream = Stream(f"localhost:{triton.wait_until_ready().grpc}")
+        given = {"input_ids": PROMPT, "input_lengths": 3, "request_output_len": 200, "end_id": 99}
+        stream.ask("tensorrt_llm", streaming=True, **given)
+        values, final = stream.next()
+        shown = values["output_ids"]
+        for process in (core.process, triton.process):
+            process.send_signal(signal.SIGTERM)
+        while not final:
+            values, final = stream.next()
+            shown += values.get("output_ids", [])
+        stream.close()
+        assert shown == MODEL.greedy(PROMPT, 200)
+        assert [process.wait(30) for process in (core.process, triton.process)] == [0, 0]
+    finally:
+        triton.end()
+        core.kill()
 
 
 def test_a_core_that_goes_is_named_and_one_that_comes_is_found(folder, core, triton, stream):

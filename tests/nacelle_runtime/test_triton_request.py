@@ -9,6 +9,7 @@ from tiny_bundle import EOS, make_tokenizer, seal
 
 from nacelle_cli.main import main
 from nacelle_engine.bundle import read_bundle
+from nacelle_engine.result import parse_result
 from nacelle_runtime.frontends.tokenizer import Tokenizer
 from nacelle_runtime.frontends.triton.answers import TextAnswer, TokenAnswer
 from nacelle_runtime.frontends.triton.contract import (
@@ -203,7 +204,7 @@ def test_a_repository_holds_the_three_models(tmp_path, bundle):
         in (config)
     )
     assert (
-        "sys.path.extend(['/packages'])"
+        "sys.path[:0] = ['/packages']"
         in (tmp_path / "r" / "ensemble" / "1" / "model.py").read_text()
     )
 
@@ -220,3 +221,38 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, bundle, capsys):
     assert code == 65
     assert "is not an empty folder: give another" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("found", ["nothing", "a whole one", "half of one"])
+def test_a_repository_is_written_anew_where_that_is_said(tmp_path, bundle, found):
+    Repository(bundle, "/run/core.sock").write(tmp_path / "expected")
+    folder = tmp_path / "r"
+    if found == "a whole one":
+        Repository(bundle, "/old.sock", ("/old",)).write(folder)
+    elif found == "half of one":
+        (folder / "ensemble" / "1").mkdir(parents=True)
+    command = ["triton", str(bundle.root), str(folder), "--core-socket", "/run/core.sock"]
+    assert main([*command, "--replace"]) == 0
+    assert contents(folder) == contents(tmp_path / "expected")
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_not_ours_is_not_replaced(tmp_path, bundle, capsys):
+    log = tmp_path / "log"
+    folder = tmp_path / "r"
+    (folder / "mine").mkdir(parents=True)
+    command = ["triton", str(bundle.root), str(folder), "--core-socket", "/run/core.sock"]
+    assert main([*command, "--replace", "--termination-log", str(log)]) == 65
+    assert [p.name for p in folder.iterdir()] == ["mine"]
+    failure = parse_result(log.read_text()).failure
+    assert (failure.code, "is not an empty folder" in failure.message) == ("InvalidRequest", True)
+
+
+def test_how_long_loading_waits_for_the_core_is_the_commands_to_say(tmp_path, bundle):
+    command = ["triton", str(bundle.root), str(tmp_path / "r"), "--core-socket", "/run/core.sock"]
+    assert main([*command, "--core-wait-seconds", "7000"]) == 0
+    config = (tmp_path / "r" / "tensorrt_llm" / "config.pbtxt").read_text()
+    assert '{ key: "core_wait_seconds", value: { string_value: "7000.0" } }' in config

@@ -13,6 +13,7 @@ from nacelle_operator.deployment.observe import Observed
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 24, 12, 5, 0, tzinfo=UTC)
 IMAGES = {ABI: "registry.example.com/runtime:1"}
+TRITONS = {ABI: "registry.example.com/triton:1"}
 OLD, NEW = "1" * 64, "2" * 64
 SINCE = "2026-11-24T00:00:00Z"
 
@@ -95,7 +96,9 @@ def surroundings(*keys: str, published: str | None = None, **fields: Any) -> Obs
     """Engines of these keys; the build has published the last of them unless said otherwise."""
     newest = published or (keys[-1] if keys else None)
     engines = {e.metadata.name: e for e in map(engine, keys)}
-    observed = Observed(build=build(newest), engines=engines, runtime_images=IMAGES)
+    observed = Observed(
+        build=build(newest), engines=engines, runtime_images=IMAGES, triton_images=TRITONS
+    )
     return replace(observed, **fields)
 
 

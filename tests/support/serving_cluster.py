@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from serving_cases import IMAGES, NOW, OLD, build, engine
+from serving_cases import IMAGES, NOW, OLD, TRITONS, build, engine
 
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
@@ -49,7 +49,7 @@ class ServingCluster:
 
     def observe(self) -> Observed:
         """What a plan is decided on."""
-        return observe(self.resource, self, self.images)
+        return observe(self.resource, self, self.images, TRITONS)
 
     def reconcile(self, now: datetime, render: Renderer = pod_template) -> Plan:
         """One plan, carried out."""

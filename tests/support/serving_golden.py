@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from serving_cases import IMAGES, NOW, OLD, build, engine
+from serving_cases import IMAGES, NOW, OLD, TRITONS, build, engine
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.deployment.observe import Observed
@@ -33,6 +33,7 @@ def rendered(sample: Path) -> str:
             build=build(OLD),
             engines={served.metadata.name: served},
             runtime_images=IMAGES,
+            triton_images=TRITONS,
         )
         made = plan(resource, observed, NOW)
         objects += [*made.objects, *made.creates]

@@ -65,9 +65,9 @@ def _unpacked(name):
 
 
 class TritonServer:
-    """A running server over a model repository."""
+    """A running server over a model repository; told to end, it waits so long for what runs."""
 
-    def __init__(self, repository, folder):
+    def __init__(self, repository, folder, *, exit_seconds=2):
         packages = environment() / "lib" / f"python{PYTHON}" / "site-packages"
         triton = packages / "pytriton" / "tritonserver"
         self.log = folder / "triton.log"
@@ -88,7 +88,7 @@ class TritonServer:
             *("--http-port", str(self.http), "--grpc-port", str(self.grpc)),
             *("--metrics-port", str(self.metrics), "--metrics-interval-ms", "200"),
             # A request on a stream that Triton itself refuses keeps its model loaded for ever.
-            *("--exit-timeout-secs", "2"),
+            *("--exit-timeout-secs", str(exit_seconds)),
         ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -39,6 +39,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Triton's images by ABI, as JSON. */}}
+{{- define "nacelle.tritons" -}}
+{{- $image := .Values.triton.image }}
+{{- if .Values.tritons }}{{ .Values.tritons | toJson }}
+{{- else if or $image.reference $image.repository }}{{ dict .Values.runtime.abi (include "nacelle.image" (list . $image)) | toJson }}
+{{- else }}{}
+{{- end }}
+{{- end }}
+
 {{/* What the operator may do where it looks after resources: exactly what it does. */}}
 {{- define "nacelle.rules" -}}
 - apiGroups: [nacelle.dev]

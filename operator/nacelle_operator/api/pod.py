@@ -109,4 +109,4 @@ class PodOverrides(ApiModel):
     """Environment variables of the runtime."""
 
     image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
-    """Secrets that the runtime's image is pulled with."""
+    """Secrets that the pods' images are pulled with."""

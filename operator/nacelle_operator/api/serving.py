@@ -1,11 +1,15 @@
 """How an engine is served: the runtime's settings and its frontends."""
 
-from typing import Annotated, ClassVar, Literal
+from itertools import combinations
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from nacelle_operator.api.placement import KeyRef
+from nacelle_operator.api.placement import KeyRef, Resources
 from nacelle_operator.api.schema import ApiModel, Foreign, Name, Rule, not_built
+
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+Port = Annotated[int, Field(ge=1024, le=65535)]
 
 
 class Runtime(ApiModel):
@@ -37,7 +41,7 @@ class Runtime(ApiModel):
     speculative: Foreign | None = None
     """Not built yet: refused."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    image: Image | None = None
     """The runtime's image; left out: the operator's image of the engine's ABI."""
 
 
@@ -54,7 +58,8 @@ class OpenAIFrontend(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.enabled",
-            "frontends.openai.enabled cannot be false: it is the only frontend that is built yet",
+            "frontends.openai.enabled cannot be false: the pods' health and metrics answer on its "
+            "port, with a Triton server too",
         ),
         not_built("tlsSecretRef", "end TLS in an Ingress or Gateway"),
     )
@@ -62,7 +67,7 @@ class OpenAIFrontend(ApiModel):
     enabled: bool = True
     """Whether it is served."""
 
-    port: Annotated[int, Field(ge=1024, le=65535)] = 8000
+    port: Port = 8000
     """The port of pods and Service; health and metrics answer on it too."""
 
     api_keys_secret_ref: KeyRef | None = None
@@ -72,13 +77,52 @@ class OpenAIFrontend(ApiModel):
     """Not built yet: refused."""
 
 
+_TRITON: Final = "self.triton.enabled"
+_PORTS: Final = ("openai.port", "triton.httpPort", "triton.grpcPort", "triton.metricsPort")
+_DISTINCT: Final = " && ".join(f"self.{a} != self.{b}" for a, b in combinations(_PORTS, 2))
+
+
+class TritonFrontend(ApiModel):
+    """NVIDIA's Triton Inference Server in a container of its own beside the runtime's, with the
+    models ensemble, tensorrt_llm_bls and tensorrt_llm under TensorRT-LLM's tensor names."""
+
+    enabled: bool = False
+    """Whether it is served."""
+
+    http_port: Port = 8003
+    """The port of pods and Service for Triton's HTTP."""
+
+    grpc_port: Port = 8001
+    """The port of pods and Service for Triton's gRPC."""
+
+    metrics_port: Port = 8002
+    """The port of pods and Service for Triton's metrics, the core's among them."""
+
+    resources: Resources | None = None
+    """What Triton's container is given; left out: 250m CPU, 1 GiB of memory."""
+
+    image: Image | None = None
+    """Triton's image; left out: the operator's image of the engine's ABI."""
+
+
 class Frontends(ApiModel):
     """What clients can speak."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (not_built("triton", "use frontends.openai"),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!{_TRITON} || ({_DISTINCT})",
+            "frontends: openai.port, triton.httpPort, triton.grpcPort and triton.metricsPort must "
+            "differ: they are ports of one pod",
+        ),
+        Rule(
+            f"!{_TRITON} || !has(self.openai.apiKeysSecretRef)",
+            "frontends.openai.apiKeysSecretRef does not guard frontends.triton, which asks for no "
+            "keys: serve Triton's clients by an InferenceDeployment of their own",
+        ),
+    )
 
     openai: OpenAIFrontend = OpenAIFrontend()
     """The OpenAI API."""
 
-    triton: Foreign | None = None
-    """Not built yet: refused."""
+    triton: TritonFrontend = TritonFrontend()
+    """A Triton server."""

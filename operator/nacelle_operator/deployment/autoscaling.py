@@ -25,7 +25,7 @@ from nacelle_operator.plan import KubernetesObject
 _KIND = HORIZONTAL_POD_AUTOSCALER.name
 _CPU = "cpu"
 _ADAPTERS = {
-    "FailedGetResourceMetric": "the cluster's metrics-server gives CPU",
+    "FailedGetContainerResourceMetric": "the cluster's metrics-server gives CPU",
     "FailedGetPodsMetric": "an adapter for custom.metrics.k8s.io gives metrics of pods",
 }
 

@@ -22,6 +22,7 @@ class Candidate:
     engine_name: str
     engine: Engine | None
     runtime_images: Mapping[str, str]
+    triton_images: Mapping[str, str]
 
 
 Check = Callable[[Candidate], Finding | None]
@@ -143,6 +144,21 @@ def image_is_missing(candidate: Candidate) -> Finding | None:
     )
 
 
+def triton_image_is_missing(candidate: Candidate) -> Finding | None:
+    """A Triton server is asked for, and there is no image of it for the engine's ABI."""
+    assert candidate.engine is not None, "asked after engine_is_missing"
+    triton, abi = candidate.resource.spec.frontends.triton, candidate.engine.spec.abi
+    if not triton.enabled or triton.image or abi in candidate.triton_images:
+        return None
+    known = ", ".join(sorted(candidate.triton_images)) or "none"
+    return Finding(
+        reasons.TRITON_IMAGE_MISSING,
+        f"Engine {candidate.engine_name} needs a Triton image for {abi} and the operator has "
+        f"{known}: name one in spec.frontends.triton.image, or in the chart's value tritons",
+        stalled=True,
+    )
+
+
 WANTED: tuple[Check, ...] = (
     build_is_missing,
     target_is_missing,
@@ -154,5 +170,10 @@ WANTED: tuple[Check, ...] = (
 )
 """Before an engine may replace the one that is served."""
 
-RENDER: tuple[Check, ...] = (engine_is_missing, limit_is_exceeded, image_is_missing)
+RENDER: tuple[Check, ...] = (
+    engine_is_missing,
+    limit_is_exceeded,
+    image_is_missing,
+    triton_image_is_missing,
+)
 """Before a pod template is rendered for an engine."""

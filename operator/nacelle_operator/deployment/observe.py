@@ -57,10 +57,14 @@ class Observed:
     pods: tuple[KubernetesObject, ...] = ()
     tally: Tally | None = None
     runtime_images: Mapping[str, str] = field(default_factory=dict)
+    triton_images: Mapping[str, str] = field(default_factory=dict)
 
 
 def observe(
-    resource: InferenceDeployment, reader: Reader, runtime_images: Mapping[str, str]
+    resource: InferenceDeployment,
+    reader: Reader,
+    runtime_images: Mapping[str, str],
+    triton_images: Mapping[str, str],
 ) -> Observed:
     """The surroundings of a deployment as the reader knows them."""
     namespace, name = resource.metadata.namespace, resource.metadata.name
@@ -80,6 +84,7 @@ def observe(
         revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
         pods=reader.select(POD, namespace, labels),
         runtime_images=runtime_images,
+        triton_images=triton_images,
     )
 
 

@@ -57,11 +57,16 @@ class DeploymentPlanner:
     """Plans for one InferenceDeployment at a time, from the cache."""
 
     def __init__(
-        self, cache: ObjectCache, readers: Readers, runtime_images: Mapping[str, str]
+        self,
+        cache: ObjectCache,
+        readers: Readers,
+        runtime_images: Mapping[str, str],
+        triton_images: Mapping[str, str],
     ) -> None:
         self._cache = cache
         self._readers = readers
         self._runtime_images = runtime_images
+        self._triton_images = triton_images
         self._parser = Parser(InferenceDeployment)
 
     async def __call__(self, key: Key, now: datetime) -> Plan:
@@ -70,7 +75,7 @@ class DeploymentPlanner:
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return Plan()
         resource = self._parser.parse(raw)
-        observed = observe(resource, self._cache, self._runtime_images)
+        observed = observe(resource, self._cache, self._runtime_images, self._triton_images)
         if resource.spec.autoscaling and observed.autoscaler is None:
             found = await self._readers.autoscalers.read(key.namespace, key.name)
             observed = replace(observed, autoscaler=found)

@@ -7,6 +7,8 @@ from nacelle_engine.errors import CorruptBundle, MismatchError, OutOfMemory
 from nacelle_engine.result import parse_result
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.finding import Finding, first_finding
+from nacelle_operator.deployment.pod_container import Container, containers
+from nacelle_operator.objects.names import RUNTIME, TRITON
 from nacelle_operator.plan import KubernetesObject
 
 _REFUSALS = frozenset({MismatchError.exit_code, CorruptBundle.exit_code})
@@ -14,6 +16,11 @@ _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrI
 _CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 # One crash can be a node's whim; from the second on it is told.
 _CRASHES = 2
+
+_MEMORY = {
+    RUNTIME: "raise spec.pod.resources.limits.memory, or build with smaller limits",
+    TRITON: "raise spec.frontends.triton.resources.limits.memory",
+}
 
 Pods = Sequence[KubernetesObject]
 Check = Callable[[Pods], Finding | None]
@@ -27,36 +34,34 @@ def pod_finding(pods: Pods) -> Finding | None:
 
 def bundle_is_refused(pods: Pods) -> Finding | None:
     """A runtime ended with the exit code of a bundle that belongs elsewhere or is damaged."""
-    for pod, end in _ends(pods):
+    for container, end in _ends(pods):
         if end.get("exitCode") in _REFUSALS:
-            return Finding(reasons.BUNDLE_REFUSED, f"{_place(pod)}: {_why(end)}", stalled=True)
+            said = f"{container.where}: {_why(end)}"
+            return Finding(reasons.BUNDLE_REFUSED, said, stalled=True)
     return None
 
 
 def memory_is_short(pods: Pods) -> Finding | None:
-    """A runtime was ended for its memory, or ended itself because it got none."""
-    for pod, end in _ends(pods):
+    """A container was ended for its memory, or a runtime ended itself because it got none."""
+    for container, end in _ends(pods):
         if end.get("reason") == "OOMKilled" or end.get("exitCode") == OutOfMemory.exit_code:
-            return Finding(
-                reasons.OUT_OF_MEMORY,
-                f"{_place(pod)}: {_why(end)}: raise spec.pod.resources.limits.memory, or build "
-                "with smaller limits",
-                stalled=True,
-            )
+            said = f"{container.where}: {_why(end)}"
+            cure = _MEMORY.get(container.name)
+            return Finding(reasons.OUT_OF_MEMORY, f"{said}: {cure}" if cure else said, stalled=True)
     return None
 
 
-def runtime_crashes(pods: Pods) -> Finding | None:
-    """A runtime has ended more than once."""
-    for pod, end in _ends(pods):
-        restarts = max((s.get("restartCount", 0) for s in _containers(pod)), default=0)
+def container_crashes(pods: Pods) -> Finding | None:
+    """A container has ended more than once."""
+    for container, end in _ends(pods):
+        restarts = container.status.get("restartCount", 0)
         if restarts >= _CRASHES:
-            return Finding(
-                reasons.CRASH_LOOPING,
-                f"{_place(pod)}: ended {restarts + ('terminated' in _state(pod))} times, "
-                f"the last time with {_why(end)}",
-                stalled=True,
-            )
+            times = restarts + ("terminated" in container.state)
+            said = f"{container.where}: ended {times} times, the last time with {_why(end)}"
+            if container.name == TRITON:
+                pod = container.pod["metadata"]["name"]
+                said += f": `kubectl logs {pod} -c {TRITON} --previous` tells why"
+            return Finding(reasons.CRASH_LOOPING, said, stalled=True)
     return None
 
 
@@ -85,7 +90,7 @@ def no_node_matches(pods: Pods) -> Finding | None:
 CHECKS: tuple[Check, ...] = (
     bundle_is_refused,
     memory_is_short,
-    runtime_crashes,
+    container_crashes,
     image_is_not_pulled,
     container_is_not_created,
     no_node_matches,
@@ -93,45 +98,29 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _waiting(pods: Pods, causes: frozenset[str], reason: str) -> Finding | None:
-    for pod in pods:
-        waiting = _state(pod).get("waiting") or {}
+    for container in containers(pods):
+        waiting = container.state.get("waiting") or {}
         if waiting.get("reason") in causes:
             said = waiting.get("message") or waiting["reason"]
-            return Finding(reason, f"pod {pod['metadata']['name']}: {said}")
+            return Finding(reason, f"{container.place}: {said}")
     return None
 
 
-def _ends(pods: Pods) -> Iterator[tuple[KubernetesObject, Mapping[str, Any]]]:
-    """Each pod's newest end of its runtime, for those that have one."""
-    for pod in pods:
-        for status in _containers(pod):
-            now, last = status.get("state", {}), status.get("lastState", {})
-            end = now.get("terminated") or last.get("terminated")
-            if end:
-                yield pod, end
+def _ends(pods: Pods) -> Iterator[tuple[Container, Mapping[str, Any]]]:
+    """The containers that have failed, each with its newest end."""
+    for container in containers(pods):
+        end = container.end
+        if end:
+            yield container, end
 
 
 def _why(end: Mapping[str, Any]) -> str:
-    """The error that the runtime left, or what the kubelet knows."""
+    """The error that the process left, or what the kubelet knows."""
     result = parse_result(end.get("message") or "")
     if result and result.failure:
         return f"{result.failure.code}: {result.failure.message}"
     reason = end.get("reason")
     return f"exit code {end.get('exitCode')}" + (f" ({reason})" if reason else "")
-
-
-def _place(pod: KubernetesObject) -> str:
-    node = pod.get("spec", {}).get("nodeName")
-    return f"pod {pod['metadata']['name']}" + (f" on node {node}" if node else "")
-
-
-def _containers(pod: KubernetesObject) -> Sequence[Mapping[str, Any]]:
-    return pod.get("status", {}).get("containerStatuses") or ()
-
-
-def _state(pod: KubernetesObject) -> Mapping[str, Any]:
-    statuses = _containers(pod)
-    return statuses[0].get("state", {}) if statuses else {}
 
 
 def _is_ready(pod: KubernetesObject) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate
 from nacelle_operator.deployment.finding import Finding, first_finding
@@ -85,7 +86,13 @@ def _render(
     slot, wanted = place
     engine = serving.engine
     image = serving.resource.spec.runtime.image or observed.runtime_images[engine.spec.abi]
-    served = Served(engine, image, slot, number=_last_number(observed) + 1)
+    served = Served(
+        engine=engine,
+        image=image,
+        slot=slot,
+        number=_last_number(observed) + 1,
+        triton_image=_triton_image(serving.resource, observed, engine),
+    )
     return Revision(
         number=served.number,
         slot=slot,
@@ -134,6 +141,14 @@ def _last_number(observed: Observed) -> int:
     kept = (int(manifest["revision"]) for manifest in observed.revisions)
     labels = (m["metadata"].get("labels", {}) for m in observed.deployments.values())
     return max((*kept, *(int(found.get(REVISION, 0)) for found in labels)), default=0)
+
+
+def _triton_image(resource: InferenceDeployment, observed: Observed, engine: Engine) -> str | None:
+    """The image of the Triton server beside the runtime; None when none is asked for."""
+    triton = resource.spec.frontends.triton
+    if not triton.enabled:
+        return None
+    return triton.image or observed.triton_images[engine.spec.abi]
 
 
 def _selected_slot(observed: Observed) -> Slot:

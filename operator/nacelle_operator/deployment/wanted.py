@@ -28,6 +28,7 @@ def wanted_engine(resource: InferenceDeployment, observed: Observed) -> Candidat
         engine_name=name,
         engine=observed.engines.get(name),
         runtime_images=observed.runtime_images,
+        triton_images=observed.triton_images,
     )
 
 

@@ -7,6 +7,7 @@ from nacelle_operator.api.autoscaling import Autoscaling, Metric, ScaleDown, Sca
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.kinds import HORIZONTAL_POD_AUTOSCALER as KIND
 from nacelle_operator.objects.metadata import serving_metadata
+from nacelle_operator.objects.names import RUNTIME
 
 DEFAULT_PERCENT: Final = 80
 DEFAULT_QUEUED: Final = 4
@@ -58,7 +59,9 @@ def _metric(metric: Metric) -> dict[str, Any]:
     percent = metric.average_percent or DEFAULT_PERCENT
     if metric.type == "CPU":
         target = {"type": "Utilization", "averageUtilization": percent}
-        return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+        # Of the runtime alone: a Triton server beside it would count in a share of the pod's.
+        used = {"name": "cpu", "container": RUNTIME, "target": target}
+        return {"type": "ContainerResource", "containerResource": used}
     if metric.type == "KVUtilization":
         # In the API server's own spelling, so that what it gives back is what was sent.
         share = "1" if percent == 100 else f"{10 * percent}m"

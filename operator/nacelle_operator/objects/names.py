@@ -26,8 +26,16 @@ GENERATION: Final = "nacelle.dev/generation"
 ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
 
+# Ports by their names in pods: a Service finds them by these, whatever their numbers.
 OPENAI_PORT: Final = "openai"
-"""The port's name in pods: a Service finds it by this name, whatever its number."""
+TRITON_HTTP_PORT: Final = "triton-http"
+TRITON_GRPC_PORT: Final = "triton-grpc"
+TRITON_METRICS_PORT: Final = "triton-metrics"
+
+# Containers of a serving pod.
+RUNTIME: Final = "runtime"
+TRITON: Final = "triton"
+TRITON_MODELS: Final = "triton-models"
 
 Slot = Literal["a", "b"]
 SLOTS: Final[tuple[Slot, ...]] = ("a", "b")

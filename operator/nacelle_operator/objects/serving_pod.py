@@ -7,13 +7,21 @@ from typing import Any, Final
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.objects.metadata import serving_labels
-from nacelle_operator.objects.names import ENGINE, OPENAI_PORT, REVISION, SLOT, Slot
+from nacelle_operator.objects.names import ENGINE, OPENAI_PORT, REVISION, RUNTIME, SLOT, Slot
 from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION
 from nacelle_operator.objects.pod_affinity import pod_affinity
 from nacelle_operator.objects.security import container_security, pod_security
+from nacelle_operator.objects.triton_server import (
+    CORE_SOCKET,
+    Sidecar,
+    core_mount,
+    models_container,
+    triton_container,
+    triton_volumes,
+)
 
-CONTAINER: Final = "runtime"
 _STORE: Final = "/store"
+_STORE_MOUNT: Final = {"name": "store", "mountPath": _STORE, "readOnly": True}
 _KEYS: Final = "/etc/nacelle/api-keys"
 _SCRATCH: Final = "/tmp"
 # Endpoints are withdrawn while the pod still answers; then running answers get time to finish.
@@ -27,12 +35,13 @@ _READ_BYTES_PER_SECOND: Final = 20 << 20
 
 @dataclass(frozen=True)
 class Served:
-    """What one revision serves: an engine, in which image, where and under which number."""
+    """What one revision serves: an engine, in which images, where and under which number."""
 
     engine: Engine
     image: str
     slot: Slot
     number: int
+    triton_image: str | None = None
 
 
 def pod_template(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
@@ -52,7 +61,9 @@ def pod_template(resource: InferenceDeployment, served: Served) -> dict[str, Any
 
 def _spec(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
     pod = resource.spec.pod
+    triton = _triton(resource, served)
     wished: dict[str, Any] = {
+        "initContainers": [models_container(triton)] if triton else [],
         "nodeSelector": dict(pod.node_selector),
         "tolerations": _tolerations(resource, served.engine),
         "topologySpreadConstraints": [dict(c) for c in pod.topology_spread_constraints],
@@ -65,21 +76,42 @@ def _spec(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
         "terminationGracePeriodSeconds": _WITHDRAW_SECONDS + _DRAIN_SECONDS + _MARGIN_SECONDS,
         "securityContext": pod_security(),
         "affinity": pod_affinity(served.engine.spec, pod.affinity),
-        "containers": [_container(resource, served)],
-        "volumes": _volumes(resource, served.engine),
+        "containers": [
+            _container(resource, served),
+            *([triton_container(triton)] if triton else []),
+        ],
+        "volumes": [
+            *_volumes(resource, served.engine),
+            *(triton_volumes() if triton else []),
+        ],
         **{name: value for name, value in wished.items() if value},
     }
 
 
+def _triton(resource: InferenceDeployment, served: Served) -> Sidecar | None:
+    """The Triton server beside the runtime, if one is asked for."""
+    if served.triton_image is None:
+        return None
+    return Sidecar(
+        frontend=resource.spec.frontends.triton,
+        image=served.triton_image,
+        runtime_image=served.image,
+        bundle=f"{_STORE}/{served.engine.spec.path}",
+        store=dict(_STORE_MOUNT),
+        start_seconds=_patience(served.engine),
+        withdraw_seconds=_WITHDRAW_SECONDS,
+        drain_seconds=_DRAIN_SECONDS,
+    )
+
+
 def _container(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
-    mounts = [
-        {"name": "store", "mountPath": _STORE, "readOnly": True},
-        {"name": "tmp", "mountPath": _SCRATCH},
-    ]
+    mounts = [dict(_STORE_MOUNT), {"name": "tmp", "mountPath": _SCRATCH}]
+    if resource.spec.frontends.triton.enabled:
+        mounts.append(core_mount())
     if resource.spec.frontends.openai.api_keys_secret_ref:
         mounts.append({"name": "api-keys", "mountPath": _KEYS, "readOnly": True})
     return {
-        "name": CONTAINER,
+        "name": RUNTIME,
         "image": served.image,
         "command": ["nacelle"],
         "args": arguments(resource, served.engine),
@@ -108,6 +140,7 @@ def arguments(resource: InferenceDeployment, engine: Engine) -> list[str]:
         "--queue-limit": runtime.queue_limit,
         "--kv-cache-free-memory-percent": runtime.kv_cache_free_memory_percent,
         "--api-keys-file": f"{_KEYS}/keys" if openai.api_keys_secret_ref else None,
+        "--core-socket": CORE_SOCKET if resource.spec.frontends.triton.enabled else None,
     }
     given = [text for flag, value in flags.items() if value is not None for text in (flag, value)]
     if not runtime.prefix_caching:
@@ -158,11 +191,15 @@ def _default_resources(engine: Engine) -> dict[str, Any]:
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
+def _patience(engine: Engine) -> int:
+    """Seconds that a start may take: as many as the store needs."""
+    return 120 + engine.spec.bytes // _READ_BYTES_PER_SECOND
+
+
 def _probes(engine: Engine) -> dict[str, Any]:
-    """Ready within a second of being so; a start may take as long as the store needs."""
-    patience = 120 + engine.spec.bytes // _READ_BYTES_PER_SECOND
+    """Ready within a second of being so."""
     return {
-        "startupProbe": _probe("/health/ready", period=1, failures=patience),
+        "startupProbe": _probe("/health/ready", period=1, failures=_patience(engine)),
         "readinessProbe": _probe("/health/ready", period=5, failures=2),
         "livenessProbe": _probe("/health/live", period=10, failures=6),
     }

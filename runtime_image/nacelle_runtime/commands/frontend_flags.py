@@ -13,22 +13,22 @@ def configure_frontend(parser: argparse.ArgumentParser) -> None:
         "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
     )
     parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
-    parser.add_argument("--max-body-bytes", type=_positive(int), default=8 << 20)
+    parser.add_argument("--max-body-bytes", type=positive(int), default=8 << 20)
     parser.add_argument(
         "--receive-seconds",
-        type=_positive(float),
+        type=positive(float),
         default=60.0,
         help="a client gets so long to send a request's head, and again for its body",
     )
     parser.add_argument(
         "--read-seconds",
-        type=_positive(float),
+        type=positive(float),
         default=60.0,
         help="a client that takes nothing of its answer for so long is given up",
     )
     parser.add_argument(
         "--step-deadline-seconds",
-        type=_positive(float),
+        type=positive(float),
         default=120.0,
         help="/health/live fails when requests are there and no step ends for so long",
     )
@@ -38,7 +38,9 @@ def configure_frontend(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """The type of a flag whose number is above 0."""
+
     def number(text: str) -> float:
         value = kind(text)
         if not value > 0:

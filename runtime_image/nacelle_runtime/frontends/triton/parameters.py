@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import msgspec
 
+CORE_WAIT_SECONDS = 600.0
+
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model's code is told.
@@ -25,7 +27,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     end_ids: tuple[int, ...]
     exclude_input_in_output: bool = False
     cancellation_check_period_ms: int = 100
-    core_wait_seconds: float = 600.0
+    core_wait_seconds: float = CORE_WAIT_SECONDS
 
     def excludes_input(self, asked: bool | None) -> bool:
         """Whether an answer leaves out its prompt, after what its request says."""

@@ -20,7 +20,7 @@ from nacelle_runtime.frontends.triton.contract import (
     TOKEN_MODEL,
     TOKEN_OUTPUTS,
 )
-from nacelle_runtime.frontends.triton.parameters import Parameters
+from nacelle_runtime.frontends.triton.parameters import CORE_WAIT_SECONDS, Parameters
 
 TOKENIZER = "tokenizer"
 _MODEL_FILE = '''"""{what}
@@ -30,7 +30,7 @@ The code stands in the package nacelle, the parameters in config.pbtxt.
 
 import sys
 
-sys.path.extend({packages})
+sys.path[:0] = {packages}
 
 from nacelle_runtime.frontends.triton.{module} import {name} as TritonPythonModel
 
@@ -43,16 +43,26 @@ class Repository:
     """What a repository is written from.
 
     `packages` are folders where the server's Python finds this package and what it needs: the
-    Python backend of newer servers is deaf to PYTHONPATH. None when they are installed there.
+    Python backend of newer servers is deaf to PYTHONPATH. They go before the server's own, whose
+    versions are not those of our locks. None when they are installed there.
+    `core_wait_seconds` is how long loading a model waits for the core.
     """
 
     bundle: Bundle
     core_socket: str
     packages: tuple[str, ...] = ()
     exclude_input_in_output: bool = False
+    core_wait_seconds: float = CORE_WAIT_SECONDS
 
-    def write(self, folder: Path) -> None:
-        """Write it; InvalidRequest when the folder holds something already."""
+    def write(self, folder: Path, *, replace: bool = False) -> None:
+        """Write it; InvalidRequest when the folder holds something already.
+
+        With `replace` models that were written there before, whole or in part, go first.
+        """
+        if replace:
+            for name in (ENSEMBLE, TEXT_MODEL, TOKEN_MODEL):
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidRequest(f"{folder} is not an empty folder: give another, or empty it")
         parameters = self._parameters().as_strings()
@@ -82,4 +92,5 @@ class Repository:
             model_name=manifest.provenance.model_name,
             end_ids=tuple(manifest.eos_token_ids),
             exclude_input_in_output=self.exclude_input_in_output,
+            core_wait_seconds=self.core_wait_seconds,
         )
