@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nacelle_bench import attention_command, fusion_command, serve_command
+from nacelle_bench import attention_command, fusion_command, serve_command, soak_command
 from nacelle_bench.model_shapes import SHAPES
 from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.arch import Architecture
@@ -72,6 +72,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--layers", type=int, help="another number of layers")
     model.add_argument("--seed", type=int, default=0)
     model.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    soak_command.configure(
+        kinds.add_parser("soak", help="a server under mixed traffic: what grows, what is left")
+    )
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
@@ -114,6 +117,10 @@ def run(arguments: argparse.Namespace) -> int:
         from nacelle_bench.random_model import write_model
 
         result = write_model(arguments.shape, arguments.folder, arguments.layers, arguments.seed)
+    elif arguments.benchmark == "soak":
+        from nacelle_bench.soak import bench_soak
+
+        result = bench_soak(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     elif arguments.benchmark == "fusion":

@@ -59,7 +59,15 @@ class FusionRun:
     rows: tuple[Row, ...]
 
 
-Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun
+@dataclass(frozen=True)
+class SoakRun:
+    """`nacelle bench soak --out`: what a server held as time went on, and in what surroundings."""
+
+    note: str
+    samples: tuple[Row, ...]
+
+
+Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SoakRun
 
 
 @dataclass(frozen=True)
@@ -71,13 +79,14 @@ class Records:
     kernels: tuple[KernelRun, ...] = ()
     serving: tuple[ServeRun, ...] = ()
     fusion: tuple[FusionRun, ...] = ()
+    soaks: tuple[SoakRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
     """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder with benchmark files")
-    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun)
+    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun, SoakRun)
     made: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for path in sorted(folder.glob("*.json")):
         run = _read(path)
@@ -111,6 +120,10 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
             return ServeRun(name, data["prompt"], data["answer"], tuple(data["rows"]))
         case "fusion":
             return FusionRun(data["gpu"], tuple(data["rows"]))
+        case "soak":
+            minutes, requests = data["seconds"] / 60, sum(data["requests"].values())
+            note = f"{requests:,} requests of {data['clients']} clients in {minutes:g} minutes."
+            return SoakRun(note, tuple(data["samples"]))
         case "engine":
             return EngineRun(
                 name,
@@ -120,5 +133,5 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            known = "engine, peer, kernels, serve, fusion"
+            known = "engine, peer, kernels, serve, fusion, soak"
             raise ValueError(f"kind {other!r} is unknown; known are {known}")

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 
 from nacelle_runtime.client import CoreLost, RequestRefused
+from nacelle_runtime.figures import Figure
 from nacelle_runtime.frontends.openai.document import document
 from nacelle_runtime.frontends.openai.errors import ApiError, json_response, refused
 from nacelle_runtime.frontends.openai.frontend import Frontend
@@ -106,7 +107,13 @@ def _add_health(app: FastAPI, frontend: Frontend) -> None:
         except TimeoutError as error:
             raise ApiError(503, "the core gives no figures", code="core_busy") from error
         ready, name = frontend.core.ready.result(), frontend.model.name
-        ours = frontend.traces.figures(name) if frontend.traces else ()
+        tasks = Figure(
+            "nacelle_frontend_tasks",
+            "Tasks of the frontend's event loop",
+            len(asyncio.all_tasks()),
+            labels={"model": name},
+        )
+        ours = (tasks, *(frontend.traces.figures(name) if frontend.traces else ()))
         return Response(exposition(stats, ready, name, ours), media_type="text/plain")
 
 
