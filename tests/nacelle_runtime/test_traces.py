@@ -64,8 +64,8 @@ def test_a_request_is_a_span_with_the_phases_of_its_answer(traced, collector):
     )
     before = time.time_ns()
     assert ask(server, headers=continued(), seed=3, stop=["~~"]).status_code == 200
-    after = time.time_ns()
     (span,) = receiver.named("text_completion tiny")
+    after = time.time_ns()
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
     assert span.kind == Span.SPAN_KIND_SERVER
     assert span.status.code == Status.STATUS_CODE_UNSET

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Set
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from nacelle_runtime.frontends.chat_template import (
     PROBE,
@@ -22,8 +22,8 @@ class Form(Protocol):
     @calls is a call's JSON.
     """
 
-    ARGUMENTS: ClassVar[str]
-    FRAME: ClassVar[str]
+    ARGUMENTS: str
+    FRAME: str
 
     def __call__(self, names: Set[str], *, several: bool) -> Reader:
         """The reader of an answer."""
