@@ -1,82 +1,16 @@
 """The scheduler over a real float32 engine of a tiny Llama: in any mix each answer is as alone."""
 
 import random
-import shutil
 
 import families
 import pytest
-from cpu_kernels import kernels, library_of
-from eager_program import eager_program
+from float32_engine import EOS, Core, kernels, library_of, program
 
-from nacelle_builder.convert.checkpoint import RANK0
-from nacelle_builder.convert.convert import convert, read_model
-from nacelle_builder.source.files import find_checkpoint
-from nacelle_engine.arch import cpu_flags, cpu_level
-from nacelle_engine.limits import Limits
-from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
-from nacelle_engine.program.signature import KERNELS, WEIGHTS
-from nacelle_engine.recipe import Recipe
-from nacelle_runtime.kv_blocks import BlockPool
-from nacelle_runtime.pipeline import Pipeline
-from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
-from nacelle_runtime.runner import Runner
-from nacelle_runtime.scheduler.bounds import Bounds, Policy
-from nacelle_runtime.scheduler.scheduler import Scheduler
+from nacelle_runtime.scheduler.bounds import Policy
 
-__all__ = ["kernels", "library_of"]
+__all__ = ["kernels", "library_of", "program"]
 pytestmark = pytest.mark.slow
-FLOAT32 = Quantization(algorithm=QuantizationAlgorithm.NONE, compute_type=ComputeType.FLOAT32)
-LIMITS = Limits(max_batch_size=8, max_input_len=200, max_seq_len=256, max_num_tokens=256)
-# Ends an answer now and then, by chance.
-EOS = 2
-
-
-@pytest.fixture
-def program(kernels, tmp_path, monkeypatch):
-    model = read_model(find_checkpoint(families.save("llama", tmp_path / "model")))
-    convert(model, FLOAT32, tmp_path / "out", lambda *_: None)
-    rank = tmp_path / "rank0"
-    rank.mkdir()
-    shutil.copyfile(tmp_path / "out" / RANK0, rank / WEIGHTS)
-    (rank / KERNELS).symlink_to(kernels)
-    recipe = Recipe(architecture=cpu_level(cpu_flags()), quantization=FLOAT32, limits=LIMITS)
-    return eager_program(monkeypatch, rank, model.spec, recipe)
-
-
-class Core:
-    """A scheduler and a runner over the program, with a cache of their own."""
-
-    def __init__(self, program, blocks, caching, depth=1, **bounds):
-        program.allocate_kv(blocks)
-        values = {
-            "requests": 6,
-            "tokens": 64,
-            "prefill_tokens": 40,
-            "input_len": 200,
-            "sequence_len": 256,
-            "vocabulary": families.VOCAB,
-            "queue": 100,
-        }
-        pool = BlockPool(blocks)
-        prefixes = PrefixCache(pool, "k", 32) if caching else None
-        self.scheduler = Scheduler(Bounds(**(values | bounds)), pool, prefixes)
-        runner = Runner(program.run, groups=1, tokens_per_block=32)
-        self.pipeline = Pipeline(self.scheduler, runner, depth)
-        self.answers, self.prompts = {}, {}
-
-    def step(self):
-        ended = self.pipeline.advance()
-        for item in ended.produced if ended else ():
-            self.answers.setdefault(item.request[1], []).append((item.token, item.logprob))
-            if item.prompt_logprobs is not None:
-                self.prompts[item.request[1]] = item.prompt_logprobs
-        self.scheduler.check()
-
-    def finish(self):
-        while not self.scheduler.idle:
-            self.step()
-        assert self.scheduler.pool.available == self.scheduler.pool.total
 
 
 def requests(seed, count):
