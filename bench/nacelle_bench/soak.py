@@ -11,7 +11,7 @@ from nacelle_bench.soak_slope import slope
 from nacelle_bench.soak_traffic import Traffic
 from nacelle_bench.soak_watch import Sample, Watch
 from nacelle_bench.table import Table
-from nacelle_engine.errors import InvalidRequest
+from nacelle_engine.errors import InvalidRequest, TemporaryError
 
 # The share of the time that counts as warming up: caches fill, allocators settle.
 _WARM = 0.25
@@ -34,13 +34,18 @@ def bench_soak(arguments: argparse.Namespace) -> Table:
         traffic = Traffic(server.host, server.port, arguments.clients, arguments.rate)
         watch = Watch(server, arguments.seconds / _SAMPLES)
         # What is made once is made: the vocabulary for grammars, the loop's pools.
-        Traffic(server.host, server.port, 2, 4.0, seed=1).run(time.monotonic() + 5)
+        Traffic(server.host, server.port, 2, 4.0, seed=1).run(
+            time.monotonic() + 5, threading.Event()
+        )
         before = _settled(watch, None)
         thread = threading.Thread(target=watch.run)
         thread.start()
-        traffic.run(time.monotonic() + arguments.seconds)
-        watch.stop()
+        traffic.run(time.monotonic() + arguments.seconds, watch.over)
+        whole = not watch.over.is_set()
+        watch.over.set()
         thread.join()
+        if not whole:
+            raise TemporaryError("a process of the server ended under its load")
         after = _settled(watch, before)
     left = {name: after[name] - before[name] for name in _KEPT if after[name] != before[name]}
     facts: dict[str, Any] = {
@@ -52,6 +57,7 @@ def bench_soak(arguments: argparse.Namespace) -> Table:
         "wrong": traffic.wrong[:20],
         "wrong_answers": len(traffic.wrong),
         "left_behind": left,
+        "looks_unanswered": watch.missed,
     }
     rows = _rows(watch.samples)
     facts["verdict"] = _verdict(rows, facts)
@@ -94,9 +100,12 @@ def _settled(watch: Watch, wanted: Sample | None) -> Sample:
     """A look at a server without requests; what it holds may need a moment to go."""
     deadline = time.monotonic() + _SETTLING
     while True:
-        found = watch.look()
-        busy = found["running"] or found["waiting"] or found["kv_blocks_used"]
-        more = wanted is not None and any(found[name] > wanted[name] for name in _KEPT)
-        if (not busy and not more) or time.monotonic() > deadline:
-            return found
+        found, late = watch.look(), time.monotonic() > deadline
+        if found is not None:
+            busy = found["running"] or found["waiting"] or found["kv_blocks_used"]
+            more = wanted is not None and any(found[name] > wanted[name] for name in _KEPT)
+            if late or not (busy or more):
+                return found
+        elif late:
+            raise TemporaryError(f"the server gave no figures for {_SETTLING:g} s after its load")
         time.sleep(0.5)

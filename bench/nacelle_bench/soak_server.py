@@ -16,6 +16,7 @@ SERVE: tuple[str, ...] = (sys.executable, "-m", "nacelle_cli.main", "serve")
 _STARTING = 300.0
 # The server drains for up to 30 s by default.
 _ENDING = 60.0
+_LAST_WORDS = 5.0
 _URL = re.compile(r"^URL +http://(\S+?):(\d+)/v1$", re.MULTILINE)
 
 
@@ -39,20 +40,31 @@ def serving(bundle: Path, flags: Sequence[str]) -> Iterator[SoakServer]:
         try:
             host, port = _address(process, said)
             yield SoakServer(host, port, {"supervisor": process.pid, **_children(process.pid)})
-        except BaseException:
-            process.kill()
-            raise
-        process.terminate()
-        code = process.wait(_ENDING)
+        except TemporaryError as error:
+            raise TemporaryError(f"{error}: {_last_words(process, said)}") from error
+        finally:
+            process.terminate()
+            try:
+                code = process.wait(_ENDING)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
         if code != 0:
-            raise TemporaryError(f"the server ended with {code}: {said.read_text()[-2000:]}")
+            raise TemporaryError(f"the server ended with {code}: {_last_words(process, said)}")
+
+
+def _last_words(process: subprocess.Popen[bytes], said: Path) -> str:
+    """What it wrote at its end, which may be a moment away."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST_WORDS)
+    return said.read_text()[-2000:]
 
 
 def _address(process: subprocess.Popen[bytes], said: Path) -> tuple[str, int]:
     deadline = time.monotonic() + _STARTING
     while (found := _URL.search(said.read_text())) is None:
         if process.poll() is not None or time.monotonic() > deadline:
-            raise TemporaryError(f"the server did not come up: {said.read_text()[-2000:]}")
+            raise TemporaryError("the server did not come up")
         time.sleep(0.05)
     return found[1], int(found[2])
 

@@ -45,10 +45,10 @@ class Traffic:
     _first: dict[int, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, until: float) -> None:
-        """Ask until that time (monotonic), and wait for the last answers."""
+    def run(self, until: float, over: threading.Event) -> None:
+        """Ask until that time (monotonic) or until it is over, and wait for the last answers."""
         threads = [
-            threading.Thread(target=self._client, args=(number, until))
+            threading.Thread(target=self._client, args=(number, until, over))
             for number in range(self.clients)
         ]
         for thread in threads:
@@ -56,12 +56,12 @@ class Traffic:
         for thread in threads:
             thread.join()
 
-    def _client(self, number: int, until: float) -> None:
+    def _client(self, number: int, until: float, over: threading.Event) -> None:
         draw = random.Random(f"{self.seed} {number}")
         kinds = list(_KINDS.items())
         while True:
-            time.sleep(draw.expovariate(self.rate / self.clients))
-            if time.monotonic() >= until:
+            pause = draw.expovariate(self.rate / self.clients)
+            if over.wait(min(pause, until - time.monotonic())) or time.monotonic() >= until:
                 return
             name, ask = draw.choice(kinds)
             try:

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from nacelle_bench.soak_server import SoakServer
@@ -23,32 +24,42 @@ _METRICS = {
 
 @dataclass
 class Watch:
-    """Samples at even times; seconds count from the first."""
+    """Samples at even times; seconds count from the first.
+
+    missed: looks at which the server gave no figures: a core answers between two steps only.
+    over: set when there is no more to see, at the latest when one of its processes has ended.
+    """
 
     server: SoakServer
     period: float
+    missed: int = 0
     samples: list[Sample] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Take samples until `stop`."""
-        while not self._stop.wait(self.period):
-            self.samples.append(self.look())
+        """Take samples until it is over."""
+        while not self.over.wait(self.period):
+            try:
+                sample = self.look()
+            except OSError:
+                self.over.set()
+                return
+            if sample is None:
+                self.missed += 1
+            else:
+                self.samples.append(sample)
 
-    def stop(self) -> None:
-        """Take no more."""
-        self._stop.set()
-
-    def look(self) -> Sample:
-        """One sample; memory in MiB."""
+    def look(self) -> Sample | None:
+        """One sample, memory in MiB; None where the server gives no figures in time."""
         sample = {"seconds": round(time.monotonic() - self._began, 2)}
         for name, process in self.server.processes.items():
             folder = Path(f"/proc/{process}")
             sample[f"{name}_mib"] = round(_status(folder, "VmRSS") / 1024, 2)
             sample[f"{name}_threads"] = _status(folder, "Threads")
             sample[f"{name}_sockets"] = _sockets(folder)
-        return sample | _metrics(self.server)
+        told = _metrics(self.server)
+        return None if told is None else sample | told
 
 
 def _status(folder: Path, field_name: str) -> float:
@@ -69,11 +80,18 @@ def _sockets(folder: Path) -> int:
     return count
 
 
-def _metrics(server: SoakServer) -> Sample:
+def _metrics(server: SoakServer) -> Sample | None:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=_TIMEOUT)
-    connection.request("GET", "/metrics", headers={"Connection": "close"})
-    text = connection.getresponse().read().decode()
-    connection.close()
+    try:
+        connection.request("GET", "/metrics", headers={"Connection": "close"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except TimeoutError:
+        return None
+    finally:
+        connection.close()
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return None
     found = {}
     for column, name in _METRICS.items():
         value = re.search(rf"^{name}{{[^}}]*}} (\S+)$", text, re.MULTILINE)

@@ -1,8 +1,10 @@
 """The soak: a real server under mixed clients, and what is said of its memory."""
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from nacelle_bench import soak, soak_server  # noqa: E402
 from nacelle_bench.plots import write_charts  # noqa: E402
 from nacelle_bench.soak_slope import slope  # noqa: E402
 from nacelle_bench.soak_traffic import _KINDS  # noqa: E402
-from nacelle_engine.errors import InvalidRequest  # noqa: E402
+from nacelle_engine.errors import InvalidRequest, TemporaryError  # noqa: E402
 
 
 def settings(bundle, **fields):
@@ -66,12 +68,43 @@ def test_so_short_a_soak_is_refused(tmp_path):
         soak.bench_soak(settings(tmp_path, seconds=9))
 
 
-@pytest.mark.slow
-def test_a_server_is_driven_watched_and_left_as_it_was(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(monkeypatch):
+    """Soaks start the tiny server."""
     monkeypatch.setattr(soak_server, "SERVE", (sys.executable, str(TINY / "tiny_serve.py")))
     path = [str(TINY), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.setattr(soak, "_SAMPLES", 40)
+
+
+@pytest.mark.slow
+def test_a_server_whose_core_dies_ends_the_soak(tmp_path, tiny, monkeypatch):
+    servers, start = [], soak_server.serving
+
+    @contextlib.contextmanager
+    def kept(*given):
+        with start(*given) as server:
+            servers.append(server)
+            yield server
+
+    monkeypatch.setattr(soak, "serving", kept)
+    bundle = seal(tmp_path / "bundle")
+    real = soak.Traffic.run
+
+    def run(self, until, over):
+        if self.seed == 0:
+            os.kill(servers[0].processes["core"], signal.SIGKILL)
+        real(self, until, over)
+
+    monkeypatch.setattr(soak.Traffic, "run", run)
+    with pytest.raises(TemporaryError) as ended:
+        soak.bench_soak(settings(bundle, seconds=600.0))
+    assert str(ended.value).startswith("a process of the server ended under its load: ")
+    assert "the core process was ended by SIGKILL" in str(ended.value)
+
+
+@pytest.mark.slow
+def test_a_server_is_driven_watched_and_left_as_it_was(tmp_path, tiny):
     out = tmp_path / "out" / "soak.json"
     out.parent.mkdir()
     table = soak.bench_soak(settings(seal(tmp_path / "bundle"), out=out))
