@@ -21,3 +21,13 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "gpu":
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the longest walk is."""
+    parser.addoption(
+        "--walk-requests",
+        type=int,
+        default=1_000,
+        help="requests of the walk over a float32 engine (test_long_walk.py)",
+    )

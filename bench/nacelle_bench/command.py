@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from nacelle_bench import attention_command, fusion_command, serve_command, speculation_command
+from nacelle_bench import (
+    attention_command,
+    fusion_command,
+    serve_command,
+    soak_command,
+    speculation_command,
+)
 from nacelle_bench.model_shapes import SHAPES
 from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.arch import Architecture
@@ -75,6 +81,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speculation_command.configure(
         kinds.add_parser("speculation", help="answers of real text with drafted tokens and without")
     )
+    soak_command.configure(
+        kinds.add_parser("soak", help="a server under mixed traffic: what grows, what is left")
+    )
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
@@ -121,6 +130,10 @@ def run(arguments: argparse.Namespace) -> int:
         from nacelle_bench.speculation import bench_speculation
 
         result = bench_speculation(arguments)
+    elif arguments.benchmark == "soak":
+        from nacelle_bench.soak import bench_soak
+
+        result = bench_soak(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     elif arguments.benchmark == "fusion":

@@ -8,6 +8,7 @@ from typing import Final
 from nacelle_bench.fusion_plots import fusion_chart
 from nacelle_bench.records import EngineRun, KernelRun, PeerRun, Records, Row, read_records
 from nacelle_bench.serve_plots import serve_charts
+from nacelle_bench.soak_plots import soak_chart
 from nacelle_bench.svg import Chart, Series, draw
 from nacelle_engine.errors import InvalidRequest, NacelleError
 
@@ -32,6 +33,8 @@ def charts(records: Records) -> dict[str, Chart]:
         made[f"layer-products{_number(number)}.svg"] = _layer_products(run)
     for number, fusion in enumerate(records.fusion):
         made[f"fusion{_number(number)}.svg"] = fusion_chart(fusion)
+    for number, soak in enumerate(records.soaks):
+        made[f"soak{_number(number)}.svg"] = soak_chart(soak)
     return made
 
 

@@ -68,7 +68,14 @@ class SpeculationRun:
     rows: tuple[Row, ...]
 
 
-Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SpeculationRun
+class SoakRun:
+    """`nacelle bench soak --out`: what a server held as time went on, and in what surroundings."""
+
+    note: str
+    samples: tuple[Row, ...]
+
+
+Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SpeculationRun | SoakRun
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,14 @@ class Records:
     serving: tuple[ServeRun, ...] = ()
     fusion: tuple[FusionRun, ...] = ()
     speculation: tuple[SpeculationRun, ...] = ()
+    soaks: tuple[SoakRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
     """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder with benchmark files")
-    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun, SpeculationRun)
+    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun, SpeculationRun, SoakRun)
     made: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for path in sorted(folder.glob("*.json")):
         run = _read(path)
@@ -123,6 +131,10 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
             return FusionRun(data["gpu"], tuple(data["rows"]))
         case "speculation":
             return SpeculationRun(name, data["speculation"], tuple(data["rows"]))
+        case "soak":
+            minutes, requests = data["seconds"] / 60, sum(data["requests"].values())
+            note = f"{requests:,} requests of {data['clients']} clients in {minutes:g} minutes."
+            return SoakRun(note, tuple(data["samples"]))
         case "engine":
             return EngineRun(
                 name,
@@ -132,5 +144,5 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            known = "engine, peer, kernels, serve, fusion, speculation"
+            known = "engine, peer, kernels, serve, fusion, speculation, soak"
             raise ValueError(f"kind {other!r} is unknown; known are {known}")

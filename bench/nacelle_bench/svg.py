@@ -1,4 +1,4 @@
-"""A chart of lines as one SVG file: log2 across, linear from 0 upwards, light and dark."""
+"""A chart of lines as one SVG file: log2 or linear across, linear upwards, light and dark."""
 
 import math
 from dataclasses import dataclass
@@ -39,25 +39,31 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over one pair of axes; `note` says where the figures come from."""
+    """Lines over one pair of axes; `note` says where the figures come from.
+
+    linear: across from 0 on, instead of by powers of two.
+    """
 
     title: str
     across: str
     upwards: str
     series: tuple[Series, ...]
     note: str = ""
+    linear: bool = False
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where a point lies in the picture."""
+    """Where a point lies in the picture; low and high are log2 of the ends unless it is linear."""
 
     low: float
     high: float
     top: float
+    linear: bool = False
 
     def x(self, value: float) -> float:
-        share = (math.log2(value) - self.low) / (self.high - self.low)
+        place = value if self.linear else math.log2(value)
+        share = (place - self.low) / (self.high - self.low)
         return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
@@ -71,7 +77,7 @@ def draw(chart: Chart) -> str:
         raise ValueError(f"chart {chart.title!r} has no points")
     if any(not (x > 0 and 0 <= y < math.inf) for x, y in points):
         raise ValueError(f"chart {chart.title!r} has a point that is not above 0")
-    scale = _scale(points)
+    scale = _scale(points, linear=chart.linear)
     note = _wrapped(chart.note)
     height = _PLOT_HEIGHT + _LEGEND_ROW * len(chart.series) + _NOTE_ROW * len(note) + 16
     parts = [
@@ -104,11 +110,14 @@ def powers_of_two(low: float, high: float) -> tuple[int, ...]:
     return tuple(2**exponent for exponent in exponents if exponent >= 0)
 
 
-def _scale(points: list[Point]) -> _Scale:
+def _scale(points: list[Point], *, linear: bool) -> _Scale:
+    top = max(round_steps(max(y for _, y in points))[-1], 1e-9)
+    if linear:
+        return _Scale(0, round_steps(max(x for x, _ in points))[-1], top, linear=True)
     low, high = (math.log2(end) for end in (min(x for x, _ in points), max(x for x, _ in points)))
     if low == high:
         low, high = low - 1, high + 1
-    return _Scale(low, high, max(round_steps(max(y for _, y in points))[-1], 1e-9))
+    return _Scale(low, high, top)
 
 
 def _axes(chart: Chart, scale: _Scale, points: list[Point]) -> list[str]:
@@ -121,10 +130,11 @@ def _axes(chart: Chart, scale: _Scale, points: list[Point]) -> list[str]:
             f'<text class="soft" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
             f"{value:,g}</text>"
         )
-    for tick in powers_of_two(min(x for x, _ in points), max(x for x, _ in points)):
+    least, most = min(x for x, _ in points), max(x for x, _ in points)
+    for tick in round_steps(most) if chart.linear else powers_of_two(least, most):
         parts.append(
             f'<text class="soft" x="{scale.x(tick):.1f}" y="{bottom + 20}" '
-            f'text-anchor="middle">{tick:,}</text>'
+            f'text-anchor="middle">{tick:,g}</text>'
         )
     parts.append(f'<text class="soft" x="16" y="46">{escape(chart.upwards)}</text>')
     parts.append(

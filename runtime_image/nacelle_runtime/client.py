@@ -42,7 +42,10 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True)
 class Generation:
-    """A request as a frontend asks for it: prompt ids, and how the answer is drawn and ends."""
+    """A request as a frontend asks for it: prompt ids, and how the answer is drawn and ends.
+
+    traced: the core tells when it ran.
+    """
 
     prompt: list[int]
     sampling: Sampling
@@ -51,6 +54,7 @@ class Generation:
     prompt_logprobs: int | None = None
     salt: str = ""
     grammar: str | None = None
+    traced: bool = False
 
 
 class Answer:
@@ -145,6 +149,7 @@ class CoreClient:
                 salt=g.salt,
                 arrived=time.monotonic(),
                 grammar=g.grammar,
+                traced=g.traced,
             )
         )
         return answer

@@ -1,12 +1,13 @@
 """The core's loop: take in what has arrived; launch a step, end one; hand out what came of it."""
 
+import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from nacelle_runtime.batch import Produced
 from nacelle_runtime.connections import Connections
-from nacelle_runtime.pipeline import Pipeline
+from nacelle_runtime.pipeline import Ended, Pipeline
 from nacelle_runtime.request import Refusal, RefusalCode, Request
+from nacelle_runtime.request_times import RequestTimes
 from nacelle_runtime.runner import InFlight
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.stats import CoreStats
@@ -29,6 +30,7 @@ class Loop:
     stats: CoreStats
     ready: Ready
     compiling: Compiling
+    times: RequestTimes = field(default_factory=RequestTimes)
 
     @property
     def scheduler(self) -> Scheduler:
@@ -43,10 +45,12 @@ class Loop:
 
     def step(self) -> None:
         """Go on with the engine's steps, when there is anything to run."""
+        scheduled = time.monotonic()
         ended = self.pipeline.advance()
+        self.times.scheduled(scheduled)
         if ended is not None:
             self.stats.stepped(ended)
-            self._hand_out(ended.produced)
+            self._hand_out(ended)
 
     def receive(self) -> None:
         """Take in messages and changes of connections; sleeps when there is nothing to run."""
@@ -101,6 +105,8 @@ class Loop:
         refusal = self.scheduler.submit(request)
         if refusal is None:
             self.stats.submitted(request)
+            if message.traced:
+                self.times.submitted(request)
         else:
             self._refuse(connection, message.number, refusal)
 
@@ -113,14 +119,14 @@ class Loop:
         self.compiling.cancel(requests)
         self.scheduler.cancel(requests)
         self.stats.cancelled(requests)
+        self.times.cancelled(requests)
 
-    def _hand_out(self, produced: list[Produced]) -> None:
+    def _hand_out(self, ended: Ended) -> None:
         """One message for each connection."""
         outputs: dict[int, list[Output]] = defaultdict(list)
-        for item in produced:
+        for item in ended.produced:
             connection, number = item.request
-            outputs[connection].append(
-                Output(number, item.token, item.finish, item.logprob, item.prompt_logprobs)
-            )
+            told = (item.logprob, item.prompt_logprobs, self.times.told(item, ended.now))
+            outputs[connection].append(Output(number, item.token, item.finish, *told))
         for connection, items in outputs.items():
             self.connections.send(connection, Outputs(items, []))

@@ -1,6 +1,6 @@
 """The core's figures in Prometheus' text format; docs/runtime.md lists the names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,23 +16,24 @@ from nacelle_runtime.figures import Figure, figures
 from nacelle_runtime.wire import Histogram, Ready, Stats
 
 
-def exposition(stats: Stats, ready: Ready, model: str) -> bytes:
-    """All metrics; `model` is the name that clients know."""
+def exposition(stats: Stats, ready: Ready, model: str, ours: Iterable[Figure] = ()) -> bytes:
+    """All metrics; `model` is the name that clients know, `ours` are the frontend's own figures."""
     registry = CollectorRegistry()
-    registry.register(_Snapshot(stats, ready, model))
+    registry.register(_Snapshot(stats, ready, model, tuple(ours)))
     return generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, stats: Stats, ready: Ready, model: str) -> None:
+    def __init__(self, stats: Stats, ready: Ready, model: str, ours: tuple[Figure, ...]) -> None:
         self._stats = stats
         self._ready = ready
         self._labels = {"model": model}
+        self._ours = ours
 
     def collect(self) -> Iterator[Metric]:
         s = self._stats
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for figure in figures(s, self._ready, self._labels["model"]):
+        for figure in (*figures(s, self._ready, self._labels["model"]), *self._ours):
             family = families.setdefault(figure.name, _family(figure))
             family.add_metric(list(figure.labels.values()), figure.value)
         yield from families.values()

@@ -40,6 +40,7 @@ class FrontendSettings(msgspec.Struct, frozen=True):
     step_deadline_seconds: float = 120.0
     api_keys_file: str | None = None
     access_log: bool = False
+    traces: bool = False
     log_format: str = "text"
     termination_log: str | None = None
 

@@ -18,7 +18,7 @@ _LENGTH = struct.Struct(">I")
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """A request; `number` is the frontend's own, `arrived` the machine's monotonic clock in s.
 
-    `grammar` is what the answer must be (structured/grammar.py).
+    `grammar` is what the answer must be (structured/grammar.py); who is `traced` is told Times.
     """
 
     number: int
@@ -30,6 +30,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag=0):
     salt: str
     arrived: float
     grammar: str | None = None
+    traced: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -42,10 +43,22 @@ class AskStats(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """A wish for Stats."""
 
 
+class Times(msgspec.Struct, frozen=True, array_like=True):
+    """When a request came, since when steps run it, when the step of this token ended.
+
+    The machine's monotonic clock, in s.
+    """
+
+    arrived: float
+    begun: float
+    now: float
+
+
 class Output(msgspec.Struct, frozen=True, array_like=True):
     """One token of a request's answer; finish is "stop", "length" or, while it goes on, None.
 
-    The log-probabilities of the prompt, from its second token on, come with the first token.
+    The log-probabilities of the prompt, from its second token on, come with the first token; where
+    the request is traced, times come with the first and the last.
     """
 
     number: int
@@ -53,6 +66,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     finish: str | None
     logprob: Logprob | None = None
     prompt_logprobs: list[Logprob] | None = None
+    times: Times | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True):

@@ -4,96 +4,19 @@ import random
 
 import families
 import pytest
-from cpu_kernels import kernels, library_of
-from eager_program import eager_program
+from float32_engine import EOS, Core, kernels, library_of, opened, program
 
-from nacelle_engine.arch import cpu_flags, cpu_level
-from nacelle_engine.limits import Limits
-from nacelle_engine.precision import ComputeType, Quantization, QuantizationAlgorithm
-from nacelle_engine.program.signature import KERNELS
-from nacelle_engine.recipe import Recipe
 from nacelle_runtime.kv_blocks import BlockPool
-from nacelle_runtime.pipeline import Pipeline
-from nacelle_runtime.prefix_cache import PrefixCache
 from nacelle_runtime.request import Ending, Request, Sampling
 from nacelle_runtime.runner import Runner
-from nacelle_runtime.scheduler.bounds import Bounds, Policy
-from nacelle_runtime.scheduler.scheduler import Scheduler
+from nacelle_runtime.scheduler.bounds import Policy
 from nacelle_runtime.speculation.draft_engine import DraftEngine
 from nacelle_runtime.speculation.payoff import Costs
 from nacelle_runtime.speculation.prompt_lookup import PromptLookup
 from nacelle_runtime.speculation.speculation import Speculation
 
-__all__ = ["kernels", "library_of"]
+__all__ = ["kernels", "library_of", "opened", "program"]
 pytestmark = pytest.mark.slow
-FLOAT32 = Quantization(algorithm=QuantizationAlgorithm.NONE, compute_type=ComputeType.FLOAT32)
-LIMITS = Limits(max_batch_size=8, max_input_len=200, max_seq_len=256, max_num_tokens=256)
-# Ends an answer now and then, by chance.
-EOS = 2
-
-
-@pytest.fixture
-def opened(kernels, tmp_path, monkeypatch):
-    """Opens an engine of a tiny model of that family."""
-
-    def open_one(name):
-        root = tmp_path / name / str(len(list(tmp_path.iterdir())))
-        root.mkdir(parents=True)
-        _, model, rank = families.converted(name, FLOAT32, root)
-        (rank / KERNELS).symlink_to(kernels)
-        recipe = Recipe(architecture=cpu_level(cpu_flags()), quantization=FLOAT32, limits=LIMITS)
-        return eager_program(monkeypatch, rank, model.spec, recipe)
-
-    return open_one
-
-
-@pytest.fixture
-def program(opened):
-    return opened("llama")
-
-
-class Core:
-    """A scheduler and a runner over the program, with a cache of their own."""
-
-    def __init__(self, program, blocks, caching, depth=1, speculation=None, **bounds):
-        program.allocate_kv(blocks)
-        values = {
-            "requests": 6,
-            "tokens": 64,
-            "prefill_tokens": 40,
-            "input_len": 200,
-            "sequence_len": 256,
-            "vocabulary": families.VOCAB,
-            "queue": 100,
-        }
-        pool = BlockPool(blocks)
-        prefixes = PrefixCache(pool, "k", 32) if caching else None
-        self.scheduler = Scheduler(Bounds(**(values | bounds)), pool, prefixes, speculation)
-        runner = Runner(program.run, groups=1, tokens_per_block=32)
-        self.pipeline = Pipeline(self.scheduler, runner, depth)
-        self.answers, self.prompts = {}, {}
-
-    def step(self):
-        ended = self.pipeline.advance()
-        for item in ended.produced if ended else ():
-            self.answers.setdefault(item.request[1], []).append((item.token, item.logprob))
-            if item.prompt_logprobs is not None:
-                self.prompts[item.request[1]] = item.prompt_logprobs
-        self.scheduler.check()
-
-    def run(self, requests, walk):
-        """All of them, arriving at random; gives the answers."""
-        for request in requests:
-            assert self.scheduler.submit(request) is None
-            for _ in range(walk.randrange(12)):
-                self.step()
-        self.finish()
-        return self.answers
-
-    def finish(self):
-        while not self.scheduler.idle:
-            self.step()
-        assert self.scheduler.pool.available == self.scheduler.pool.total
 
 
 def requests(seed, count):

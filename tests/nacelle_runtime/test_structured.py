@@ -26,7 +26,7 @@ from nacelle_runtime.scheduler.refusals import refusal
 from nacelle_runtime.scheduler.scheduler import Scheduler
 from nacelle_runtime.structured.compiler import Compiler
 from nacelle_runtime.structured.grammar import GrammarRefused, from_lark, from_regex, from_schema
-from nacelle_runtime.structured.mask import unpack
+from nacelle_runtime.structured.mask import mask, unpack
 
 # The special token "</s>" and one that ends an answer too.
 END, OTHER_END = 257, 258
@@ -101,6 +101,20 @@ def test_the_ids_that_end_are_allowed_only_where_the_grammar_accepts(compiler):
     assert set(allowed(one).nonzero()[:, 0].tolist()) == {END, OTHER_END, *ids("b")}
     one.advance(*ids("b"))
     assert set(allowed(one).nonzero()[:, 0].tolist()) == {END, OTHER_END}
+
+
+@pytest.mark.parametrize("vocabulary", [260, 287, 288, 289])
+def test_rows_that_are_complete_and_rows_that_go_on_share_a_step(tmp_path, vocabulary):
+    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
+    compiler = Compiler(tmp_path, vocabulary, (END,))
+    over, on = (matcher(compiler, from_regex("ab")) for _ in range(2))
+    for token in ids("ab"):
+        over.advance(token)
+    draws = [Draw(GREEDY, 0, frozenset(), matcher=one) for one in (over, on)]
+    logits = torch.zeros(2, vocabulary)
+    mask(logits, draws)
+    left = [row.isfinite().nonzero().flatten().tolist() for row in logits]
+    assert left == [[END], ids("a")]
 
 
 def test_a_second_answer_starts_at_the_beginning(compiler):

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from nacelle_runtime.commands.traces import configure_traces
 from nacelle_runtime.logs import LogFormat
 
 
@@ -36,6 +37,7 @@ def configure_frontend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-format", choices=[form.value for form in LogFormat], default=LogFormat.TEXT.value
     )
+    configure_traces(parser)
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:

@@ -17,6 +17,7 @@ from nacelle_runtime import logs
 from nacelle_runtime.commands.engine_flags import at_least, configure_engine
 from nacelle_runtime.commands.frontend_flags import configure_frontend
 from nacelle_runtime.commands.speculation_flags import TOKENS, check_speculation
+from nacelle_runtime.commands.traces import traces_wanted
 from nacelle_runtime.logs import LogFormat
 from nacelle_runtime.machine import usable_processors
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
@@ -156,6 +157,7 @@ def _frontend_settings(
         step_deadline_seconds=arguments.step_deadline_seconds,
         api_keys_file=str(keys) if keys else None,
         access_log=arguments.access_log,
+        traces=traces_wanted(arguments.traces),
         log_format=arguments.log_format,
         termination_log=log,
     )

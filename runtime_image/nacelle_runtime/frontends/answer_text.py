@@ -8,7 +8,7 @@ from nacelle_runtime.frontends.detokenizer import Detokenizer
 from nacelle_runtime.frontends.stop_strings import StopStrings
 from nacelle_runtime.frontends.tool_calls import CallPart, Reader, Said
 from nacelle_runtime.request import Logprob
-from nacelle_runtime.wire import Output
+from nacelle_runtime.wire import Output, Times
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Piece:
 
 
 class AnswerText:
-    """Turns the tokens of one answer into text; a reader tells calls of tools apart from it."""
+    """Turns the tokens of one answer into text; a reader tells calls of tools apart from it.
+
+    `times` has what the core tells of a traced request: with its first token, and with its last.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class AnswerText:
         self._tokens = 0
         self._told: list[tuple[int, Logprob]] = []
         self.prompt_logprobs: list[Logprob] | None = None
+        self.times: list[Times] = []
 
     def add(self, outputs: Sequence[Output]) -> Piece:
         """The piece that some tokens give."""
@@ -48,6 +52,8 @@ class AnswerText:
         for output in outputs:
             self._tokens += 1
             self.prompt_logprobs = self.prompt_logprobs or output.prompt_logprobs
+            if output.times is not None:
+                self.times.append(output.times)
             # The id that ends an answer is not part of its text.
             if output.finish != "stop":
                 shown += self._stops.add(self._detokenizer.add(output.token))

@@ -34,7 +34,8 @@ class Answering:
         """The bits of the ids that may come next; those that end, where the grammar accepts."""
         library = self._library
         stopped = library.is_stopped()
-        bits = bytearray(self._size if stopped else library.compute_bitmask())
+        # The library's bits have a word more where the vocabulary fills its last one.
+        bits = bytearray(self._size if stopped else library.compute_bitmask()[: self._size])
         # Within its limits or not, a step needs an id: a failed grammar's answer is cut by it.
         ends = stopped or library.is_error() or library.is_accepting()
         for token in self._ends:

@@ -31,13 +31,13 @@ def from_schema(schema: Mapping[str, Any]) -> str:
 
     A keyword of JSON schema that the library does not keep to is refused; others mean nothing.
     """
-    _check_depth(schema)
-    text = json.dumps(schema)
-    _check_length(text)
-    # A schema may ask the library for options, `lenient` among them: they are not the client's.
-    options: Any = {"lenient": False, "whitespace_flexible": False}
-    options |= {"item_separator": ", ", "key_separator": ": "}
-    return _checked(LLMatcher.grammar_from_json_schema(text, overrides=options))
+    return _checked(_of_schema(schema))
+
+
+def from_calls(frame: str, schema: Mapping[str, Any]) -> str:
+    """The grammar of texts that hold JSON: `frame`, in Lark's form, has @calls where it stands."""
+    (calls,) = json.loads(_of_schema(schema))["grammars"]
+    return _checked(json.dumps({"grammars": [{"lark_grammar": frame}, calls | {"name": "calls"}]}))
 
 
 def from_regex(pattern: str) -> str:
@@ -50,6 +50,16 @@ def from_lark(text: str) -> str:
     """The grammar of a text in Lark's form, as far as the library has it; `start` is its root."""
     _check_length(text)
     return _checked(LLMatcher.grammar_from_lark(text))
+
+
+def _of_schema(schema: Mapping[str, Any]) -> str:
+    _check_depth(schema)
+    text = json.dumps(schema)
+    _check_length(text)
+    # A schema may ask the library for options, `lenient` among them: they are not the client's.
+    options: Any = {"lenient": False, "whitespace_flexible": False}
+    options |= {"item_separator": ", ", "key_separator": ": "}
+    return LLMatcher.grammar_from_json_schema(text, overrides=options)
 
 
 def _check_length(text: str) -> None:

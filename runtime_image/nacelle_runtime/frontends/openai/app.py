@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 
 from nacelle_runtime.client import CoreLost, RequestRefused
+from nacelle_runtime.figures import Figure
 from nacelle_runtime.frontends.openai.document import document
 from nacelle_runtime.frontends.openai.errors import ApiError, json_response, refused
 from nacelle_runtime.frontends.openai.frontend import Frontend
@@ -19,6 +20,7 @@ from nacelle_runtime.frontends.openai.generate import respond
 from nacelle_runtime.frontends.openai.gone import ClientGone
 from nacelle_runtime.frontends.openai.prompts import chat_generation, completion_generation
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest, parse
+from nacelle_runtime.frontends.openai.story import story_of
 from nacelle_runtime.metrics import exposition
 
 # How long /metrics waits for the core: far longer than a step (s).
@@ -104,35 +106,46 @@ def _add_health(app: FastAPI, frontend: Frontend) -> None:
                 stats = await frontend.core.stats()
         except TimeoutError as error:
             raise ApiError(503, "the core gives no figures", code="core_busy") from error
-        ready = frontend.core.ready.result()
-        return Response(exposition(stats, ready, frontend.model.name), media_type="text/plain")
+        ready, name = frontend.core.ready.result(), frontend.model.name
+        tasks = Figure(
+            "nacelle_frontend_tasks",
+            "Tasks of the frontend's event loop",
+            len(asyncio.all_tasks()),
+            labels={"model": name},
+        )
+        ours = (tasks, *(frontend.traces.figures(name) if frontend.traces else ()))
+        return Response(exposition(stats, ready, name, ours), media_type="text/plain")
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error leaves in OpenAI's form."""
+    """Every error leaves in OpenAI's form, and its request's story tells of it."""
+
+    def answer(request: Request, error: ApiError) -> Response:
+        return story_of(request.scope).ended_by(error).response()
 
     @app.exception_handler(ApiError)
-    async def api_error(_request: Request, error: ApiError) -> Response:
-        return error.response()
+    async def api_error(request: Request, error: ApiError) -> Response:
+        return answer(request, error)
 
     @app.exception_handler(RequestRefused)
-    async def not_taken(_request: Request, error: RequestRefused) -> Response:
-        return refused(error.code, str(error)).response()
+    async def not_taken(request: Request, error: RequestRefused) -> Response:
+        return answer(request, refused(error.code, str(error)))
 
     @app.exception_handler(CoreLost)
-    async def core_lost(_request: Request, error: CoreLost) -> Response:
-        return ApiError(503, str(error), code="core_lost").response()
+    async def core_lost(request: Request, error: CoreLost) -> Response:
+        return answer(request, ApiError(503, str(error), code="core_lost"))
 
     @app.exception_handler(ClientGone)
     @app.exception_handler(ClientDisconnect)
-    async def gone(_request: Request, _error: Exception) -> Response:
+    async def gone(request: Request, _error: Exception) -> Response:
+        story_of(request.scope).ended_by(ApiError(_CLIENT_GONE, "", code="client_gone"))
         return Response(status_code=_CLIENT_GONE)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_request: Request, error: HTTPException) -> Response:
-        return ApiError(error.status_code, str(error.detail)).response()
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        return answer(request, ApiError(error.status_code, str(error.detail)))
 
     @app.exception_handler(Exception)
-    async def own_bug(_request: Request, error: Exception) -> Response:
+    async def own_bug(request: Request, error: Exception) -> Response:
         logging.getLogger("nacelle").error("a request failed", exc_info=error)
-        return ApiError(500, "the server failed on this request").response()
+        return answer(request, ApiError(500, "the server failed on this request"))

@@ -9,6 +9,7 @@ from nacelle_runtime.client import CoreClient
 from nacelle_runtime.frontends.openai.api_keys import ApiKeys
 from nacelle_runtime.frontends.openai.errors import ApiError
 from nacelle_runtime.frontends.openai.prompts import Model
+from nacelle_runtime.frontends.openai.story import Traces
 from nacelle_runtime.frontends.watchdog import Watchdog
 from nacelle_runtime.wire import Ready
 
@@ -24,7 +25,10 @@ class ClientBounds:
 
 @dataclass(frozen=True)
 class Frontend:
-    """One frontend process; `draining` turns new requests away while running ones finish."""
+    """One frontend process; `draining` turns new requests away while running ones finish.
+
+    traces: where its requests become spans; None: nowhere.
+    """
 
     model: Model
     core: CoreClient
@@ -32,6 +36,7 @@ class Frontend:
     watchdog: Watchdog
     bounds: ClientBounds
     started: int
+    traces: Traces | None = None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     def serving(self) -> Ready:

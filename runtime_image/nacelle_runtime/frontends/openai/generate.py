@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from nacelle_runtime.frontends.openai.frontend import Frontend
 from nacelle_runtime.frontends.openai.gone import EventStream, unless_gone
 from nacelle_runtime.frontends.openai.logprobs import prompt_logprobs
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
-from nacelle_runtime.frontends.openai.story import story_of
+from nacelle_runtime.frontends.openai.story import Story, story_of
 from nacelle_runtime.frontends.tool_calls import Reader
 from nacelle_runtime.frontends.tool_forms.forced import Forced
 from nacelle_runtime.frontends.tool_forms.table import form_of
@@ -45,6 +46,7 @@ async def respond(
     )
     story = story_of(request.scope)
     story.prompt_tokens = len(generation.prompt)
+    generation = replace(generation, traced=story.traced)
     reading = _reading(parsed, tokenizer.tool_template)
 
     def text() -> AnswerText:
@@ -53,6 +55,8 @@ async def respond(
     with ExitStack() as stack:
         choices = Choices(frontend.core, generation, parsed.n or 1, text)
         stack.callback(choices.close)
+        if story.trace is not None:
+            story.trace.asked(parsed, choices.texts, shape.full_id)
         if not parsed.stream:
             whole = _whole(choices, story.follow(choices.pieces()), shape, generation)
             return json_response(await unless_gone(whole, request.receive))
@@ -60,7 +64,8 @@ async def respond(
         # Nothing is sent before the first piece: until then an error can still be a status.
         first = await unless_gone(_first(rest), request.receive)
         patience = frontend.bounds.read_seconds
-        return EventStream(_events(shape, first, rest), patience, stack.pop_all().close)
+        events = _events(story, shape, first, rest)
+        return EventStream(events, patience, stack.pop_all().close)
     raise AssertionError("an ExitStack passes errors on")
 
 
@@ -96,15 +101,17 @@ async def _first(rest: _Pieces) -> tuple[int, Piece]:
     return await anext(rest)
 
 
-async def _events(shape: Shape, first: tuple[int, Piece], rest: _Pieces) -> AsyncIterator[bytes]:
+async def _events(
+    story: Story, shape: Shape, first: tuple[int, Piece], rest: _Pieces
+) -> AsyncIterator[bytes]:
     """The stream's events; when an answer cannot go on, the last one says so."""
     try:
         async for body in shape.events(_chain(first, rest)):
             yield body
     except CoreLost as error:
-        yield event(ApiError(503, str(error), code="core_lost").body())
+        yield event(story.ended_by(ApiError(503, str(error), code="core_lost")).body())
     except RequestRefused as error:
-        yield event(refused(error.code, str(error)).body())
+        yield event(story.ended_by(refused(error.code, str(error))).body())
 
 
 async def _chain(first: tuple[int, Piece], rest: _Pieces) -> _Pieces:

@@ -22,7 +22,7 @@ from nacelle_runtime.frontends.openai.app import make_app
 from nacelle_runtime.frontends.openai.connection import Connection, keep_deadlines
 from nacelle_runtime.frontends.openai.frontend import ClientBounds, Frontend
 from nacelle_runtime.frontends.openai.prompts import Model
-from nacelle_runtime.frontends.openai.story import Stories
+from nacelle_runtime.frontends.openai.story import Stories, Traces
 from nacelle_runtime.frontends.tokenizer import Tokenizer
 from nacelle_runtime.frontends.watchdog import Watchdog, watch
 from nacelle_runtime.settings import FrontendSettings
@@ -58,7 +58,7 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
     connection = loop.create_task(core.run(settings.core_socket))
     frontend = _frontend(settings, core)
     config = uvicorn.Config(
-        Stories(make_app(frontend), told=settings.access_log),
+        Stories(make_app(frontend), told=settings.access_log, traces=frontend.traces),
         http=Connection,
         lifespan="off",
         log_config=None,
@@ -85,6 +85,8 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    if frontend.traces is not None:
+        await asyncio.to_thread(frontend.traces.close)
 
 
 async def _drain(frontend: Frontend, server: uvicorn.Server, seconds: float) -> None:
@@ -112,7 +114,15 @@ def _frontend(settings: FrontendSettings, core: CoreClient) -> Frontend:
             settings.max_body_bytes, settings.receive_seconds, settings.read_seconds
         ),
         started=int(time.time()),
+        traces=_traces() if settings.traces else None,
     )
+
+
+def _traces() -> Traces:
+    """Imported where they are wanted only: the SDK's import takes a third of a second."""
+    from nacelle_runtime.frontends.openai.tracing import Tracing
+
+    return Tracing()
 
 
 if __name__ == "__main__":

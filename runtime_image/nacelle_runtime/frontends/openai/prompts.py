@@ -10,9 +10,10 @@ from nacelle_runtime.frontends.openai.errors import ApiError
 from nacelle_runtime.frontends.openai.formats import check_beside_grammar, constrained
 from nacelle_runtime.frontends.openai.messages import plain
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
-from nacelle_runtime.frontends.openai.tool_grammar import calling
+from nacelle_runtime.frontends.openai.tool_grammar import calling, choosing
 from nacelle_runtime.frontends.representable import representable
 from nacelle_runtime.frontends.tokenizer import Tokenizer
+from nacelle_runtime.frontends.tool_forms.table import form_of
 from nacelle_runtime.request import Ending, Sampling
 from nacelle_runtime.wire import Ready
 
@@ -61,6 +62,9 @@ async def chat_generation(request: ChatRequest, model: Model, core: Ready) -> Ge
         # The calls come back with the next request: the template must take them.
         several = offer.several and template.takes_several_calls
         return await calling(generation, replace(offer, several=several))
+    if offer is not None and offer.strict:
+        check_beside_grammar(request)
+        return await choosing(generation, offer, form_of(template), model.name)
     return await constrained(generation, request)
 
 

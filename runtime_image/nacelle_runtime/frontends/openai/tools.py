@@ -20,7 +20,10 @@ _NO_PARAMETERS: dict[str, Any] = {
 
 
 class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A function; `parameters` is the JSON schema of its arguments, an object."""
+    """A function; `parameters` is the JSON schema of its arguments, an object.
+
+    strict: calls that the model makes of its own accord are held to it too; forced ones always are.
+    """
 
     name: Name
     description: str | None = None
@@ -74,6 +77,11 @@ class Offer:
     def forced(self) -> bool:
         """True when the answer is a call and nothing else."""
         return self.mode != "auto"
+
+    @property
+    def strict(self) -> bool:
+        """True when arguments are to fit their schema though the model may choose."""
+        return any(function.strict for function in self.callable.values())
 
     @property
     def names(self) -> frozenset[str]:

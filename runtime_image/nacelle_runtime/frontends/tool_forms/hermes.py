@@ -5,6 +5,7 @@ text <tool_call>{"name": NAME, "arguments": OBJECT}</tool_call> <tool_call>...</
 
 import re
 from collections.abc import Set
+from typing import ClassVar
 
 from nacelle_runtime.frontends.stop_strings import StopStrings
 from nacelle_runtime.frontends.tool_calls import Said, begun
@@ -12,7 +13,6 @@ from nacelle_runtime.frontends.tool_forms.written import written
 
 _BEGIN = "<tool_call>"
 _END = "</tool_call>"
-_KEY = "arguments"
 
 
 class Hermes:
@@ -21,6 +21,16 @@ class Hermes:
     A call is given when it is whole. What is no call of a function in `names` stays text, markers
     and all. Where not `several`, the first call counts and the others are left out.
     """
+
+    ARGUMENTS: ClassVar[str] = "arguments"
+    # Any text; from the marker on it must be a call.
+    FRAME: ClassVar[str] = rf"""
+start: call* TEXT
+call: begin SPACE @calls SPACE "{_END}"
+begin[lazy]: TEXT "{_BEGIN}"
+TEXT: /(?s:.*)/
+SPACE: /[ \n\r\t]{{0,4}}/
+"""
 
     def __init__(self, names: Set[str], *, several: bool) -> None:
         self._names = names
@@ -34,7 +44,7 @@ class Hermes:
     def fits(rendered: str) -> bool:
         """Whether a rendered call of `probe` has this form."""
         found = re.findall(f"{_BEGIN}(.*?){_END}", rendered, re.DOTALL)
-        calls = [written(text, _KEY) for text in found]
+        calls = [written(text, Hermes.ARGUMENTS) for text in found]
         return any(call is not None and call.name == "probe" for call in calls)
 
     def add(self, text: str) -> Said:
@@ -75,7 +85,7 @@ class Hermes:
         return Said(shown)
 
     def _call(self, body: str, *, closed: bool = True) -> Said:
-        call = written(body, _KEY)
+        call = written(body, self.ARGUMENTS)
         if call is None or call.name not in self._names:
             space, self._space = self._space, ""
             return Said(space + _BEGIN + body + (_END if closed else ""))

@@ -5,11 +5,11 @@
 
 import re
 from collections.abc import Set
+from typing import ClassVar
 
 from nacelle_runtime.frontends.tool_calls import Said, begun
 from nacelle_runtime.frontends.tool_forms.written import written
 
-_KEY = "parameters"
 _PROBE = re.compile(r'\{[^{}]*"name": ?"probe"[^{}]*\{[^{}]*\}\s*\}')
 
 
@@ -18,6 +18,14 @@ class Llama:
 
     What is no call of a function in `names` stays text.
     """
+
+    ARGUMENTS: ClassVar[str] = "parameters"
+    # A text that begins with a brace must be a call; \x1c to \x1f are space to Python only.
+    FRAME: ClassVar[str] = r"""
+start: TEXT | SPACE @calls SPACE
+TEXT: /\s*([^\s{\x1c-\x1f](?s:.*))?/
+SPACE: /[ \n\r\t]{0,4}/
+"""
 
     def __init__(self, names: Set[str], *, several: bool) -> None:
         # The form has room for one call only.
@@ -30,7 +38,7 @@ class Llama:
     @staticmethod
     def fits(rendered: str) -> bool:
         """Whether a rendered call of `probe` has this form."""
-        return any(written(found, _KEY) for found in _PROBE.findall(rendered))
+        return any(written(found, Llama.ARGUMENTS) for found in _PROBE.findall(rendered))
 
     def add(self, text: str) -> Said:
         """The text, unless the answer may be a call."""
@@ -47,7 +55,7 @@ class Llama:
         """The call, or what was held back."""
         if self._plain:
             return Said()
-        call = written(self._held, _KEY)
+        call = written(self._held, self.ARGUMENTS)
         if call is None or call.name not in self._names:
             return Said(self._held)
         self._called = True

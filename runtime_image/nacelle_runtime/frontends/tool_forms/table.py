@@ -16,7 +16,14 @@ from nacelle_runtime.frontends.tool_forms.llama import Llama
 
 
 class Form(Protocol):
-    """A reader's class that knows its form in a prompt."""
+    """A reader's class that knows its form in a prompt, and holds calls to schemas.
+
+    ARGUMENTS is the key of a call's arguments; FRAME an answer's grammar in Lark's form, in which
+    @calls is a call's JSON.
+    """
+
+    ARGUMENTS: str
+    FRAME: str
 
     def __call__(self, names: Set[str], *, several: bool) -> Reader:
         """The reader of an answer."""
