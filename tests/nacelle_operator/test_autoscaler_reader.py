@@ -49,7 +49,7 @@ def reasons(server: Server, *known: Any, **spec: Any) -> set[str]:
         cache.put(HORIZONTAL_POD_AUTOSCALER, manifest)
     metrics = MetricsReader(urllib3.PoolManager(), time.monotonic)
     readers = Readers(AutoscalerReader(server), RouteReader(server), metrics)
-    planner = DeploymentPlanner(cache, readers, {})
+    planner = DeploymentPlanner(cache, readers, {}, {})
     plan = asyncio.run(planner(KEY, NOW))
     assert plan.status is not None
     return {condition["reason"] for condition in plan.status["conditions"]}

@@ -5,9 +5,12 @@ from guessing import FLAT, Told, told
 from scheduling import MAX_UTILIZATION, SIZE, STOP, make, request, step
 
 from nacelle_runtime.batch import Drawn
+from nacelle_runtime.figures import figures
 from nacelle_runtime.request import FinishReason
 from nacelle_runtime.speculation.payoff import Costs
 from nacelle_runtime.speculation.speculation import Speculation
+from nacelle_runtime.stats import CoreStats
+from nacelle_runtime.wire import Ready
 
 
 def answering(scheduler, *requests):
@@ -177,6 +180,25 @@ def test_a_request_cancelled_with_guesses_in_flight_leaves_nothing():
     assert scheduler.idle
     assert scheduler.pool.available == scheduler.pool.total
     assert (drafter.drafted, drafter.accepted) == (0, 0)
+
+
+def test_what_was_drafted_and_kept_is_told_and_what_is_synthetic():
+    scheduler = make(speculation=told({1: [8, 9, 10]}))
+    answering(scheduler, request(1, [5] * 3, max_tokens=9))
+    commit(scheduler, scheduled(scheduler), 8, 20, 10, 11)
+    stats = CoreStats().snapshot(scheduler)
+    for synthetic, label in ((None, "measured"), (0.7, "synthetic")):
+        ready = Ready("k", 40, 60, 100, 80, 1, 0.0, "", synthetic_acceptance=synthetic)
+        found = {
+            figure.name: figure.value
+            for figure in figures(stats, ready, "m")
+            if figure.labels.get("acceptance") == label
+        }
+        assert found == {
+            "nacelle_drafted_tokens_total": 3,
+            "nacelle_accepted_tokens_total": 1,
+            "nacelle_draft_acceptance_rate": 1 / 3,
+        }
 
 
 def test_nothing_is_drafted_where_every_token_of_a_step_costs_as_much_as_the_first():

@@ -189,6 +189,7 @@ def _manifest(pod: Pod) -> Manifest:
     if pod.pending:
         scheduled |= {"reason": "Unschedulable", "message": "0/1 nodes are available"}
     crashed = {
+        "name": "runtime",
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
         "lastState": {"terminated": end},
         "restartCount": pod.crashes,
