@@ -35,7 +35,8 @@ def write_model(shape: str, folder: Path, layers: int | None, seed: int) -> Tabl
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(seed)
     parts = list(_parts(config))
-    where, total = {}, 0
+    where: dict[str, str] = {}
+    total = 0
     for number, part in enumerate(parts):
         file = f"model-{number + 1:05}-of-{len(parts):05}.safetensors"
         tensors = {name: _drawn(size, generator).cpu() for name, size in part.items()}

@@ -53,7 +53,7 @@ def load(settings: CoreSettings, listener: socket.socket, began: float) -> Loop:
     manifest = bundle.manifest
     runner, depth = Runner.of(bundle, program), _depth(settings, program.device)
     served = Served(bundle, runner, requests, blocks, depth)
-    scheduler = _scheduler(settings, served, speculation(settings, served, draft))
+    scheduler = _scheduler(settings, served, program.device, speculation(settings, served, draft))
     pipeline = Pipeline(scheduler, runner, depth)
     _warm_up(pipeline, program.device)
     # What is there stays: a collection that looks through all of it would hold up a step.
@@ -114,7 +114,10 @@ def _blocks(
 
 
 def _scheduler(
-    settings: CoreSettings, served: Served, speculation: Speculation | None
+    settings: CoreSettings,
+    served: Served,
+    device: torch.device,
+    speculation: Speculation | None,
 ) -> Scheduler:
     manifest, limits = served.bundle.manifest, served.bundle.manifest.limits
     pool = BlockPool(served.blocks)
@@ -126,7 +129,7 @@ def _scheduler(
     bounds = Bounds(
         requests=served.requests,
         tokens=limits.max_num_tokens,
-        prefill_tokens=min(settings.chunked_prefill_tokens, limits.max_num_tokens),
+        prefill_tokens=min(settings.prompt_tokens(device.type), limits.max_num_tokens),
         input_len=min(limits.max_input_len, sequence_len - 1, whole),
         sequence_len=sequence_len,
         vocabulary=manifest.vocab_size,

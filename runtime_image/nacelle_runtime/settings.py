@@ -13,7 +13,7 @@ class CoreSettings(msgspec.Struct, frozen=True):
     max_batch_size: int | None = None
     scheduler_policy: str = "GUARANTEED_NO_EVICT"
     chunked_prefill: bool = True
-    chunked_prefill_tokens: int = 512
+    chunked_prefill_tokens: int | None = None
     kv_cache_free_memory_percent: int = 90
     kv_cache_blocks: int | None = None
     prefix_caching: bool = True
@@ -25,6 +25,13 @@ class CoreSettings(msgspec.Struct, frozen=True):
     synthetic_acceptance: float | None = None
     termination_log: str | None = None
     log_format: str = "text"
+
+    def prompt_tokens(self, device: str) -> int:
+        """Prompt tokens a step on a device of that type: running answers wait for them.
+
+        2,048 of an 8B model take 27 ms on an NVIDIA H200.
+        """
+        return self.chunked_prefill_tokens or (2048 if device == "cuda" else 512)
 
 
 class FrontendSettings(msgspec.Struct, frozen=True):

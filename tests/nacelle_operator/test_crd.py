@@ -226,6 +226,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"rollout": {"promote": "all"}}, "spec.rollout.promote"),
     (SERVE, {"rollout": {"revisionHistoryLimit": -1}}, "revisionHistoryLimit"),
     (SERVE, {"rollout": {"maxSurge": 0}}, "cannot both be 0"),
+    (
+        SERVE,
+        {"runtime": {"chunkedPrefill": False, "chunkedPrefillTokens": 512}},
+        "has no meaning if chunkedPrefill is false",
+    ),
     (SERVE, {"pod": {"labels": {"nacelle.dev/slot": "b"}}}, "set by Nacelle"),
     (SERVE, {"pod": {"env": [{"name": "HOME", "value": "/"}]}}, "are set by Nacelle"),
     (SERVE, {"pod": {"env": [{"name": "A", "value": "", "valueFrom": {}}]}}, "not both"),

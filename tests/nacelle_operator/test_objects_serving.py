@@ -98,6 +98,11 @@ def test_the_store_is_mounted_read_only_and_scratch_is_sized() -> None:
 
 ARGUMENTS = {
     "nothing asked for": ({}, {}, []),
+    "larger chunks": (
+        {"chunkedPrefillTokens": 8192},
+        {},
+        ["--chunked-prefill-tokens", "8192"],
+    ),
     "everything": (
         {
             "maxBatchSize": 8,
@@ -138,6 +143,7 @@ def test_arguments_are_the_runtimes_own(case: str) -> None:
     assert parsed.model_name == "smollm2"
     assert parsed.port == openai.get("port", 8000)
     assert parsed.no_prefix_caching is not runtime.get("prefixCaching", True)
+    assert parsed.chunked_prefill_tokens == runtime.get("chunkedPrefillTokens")
     assert parsed.no_chunked_prefill is not runtime.get("chunkedPrefill", True)
     assert parsed.scheduler_policy == runtime.get("schedulerPolicy", "GUARANTEED_NO_EVICT")
 

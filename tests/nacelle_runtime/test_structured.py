@@ -41,6 +41,21 @@ def compiler(tmp_path_factory):
     return Compiler(folder, VOCABULARY, (END, OTHER_END))
 
 
+def test_a_decoder_that_does_not_spell_tokens_is_refused(tmp_path):
+    spoiled = json.loads(TOKENIZER.to_str())
+    spelled = spoiled["decoder"]
+    assert spelled["type"] == "ByteLevel"
+    # transformers 5.17 wrote this for tokenizers that it took out of GGUF files.
+    spoiled["decoder"] = {
+        "type": "Sequence",
+        "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}, spelled],
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spoiled))
+    one = Compiler(tmp_path, VOCABULARY, (END,)).matcher(from_regex("a"))
+    with pytest.raises(GrammarRefused, match="does not say how its tokens are spelled"):
+        one.result(timeout=30)
+
+
 def matcher(compiler, grammar):
     return compiler.matcher(grammar).result(timeout=30)
 

@@ -137,6 +137,7 @@ def arguments(resource: InferenceDeployment, engine: Engine) -> list[str]:
         "--drain-seconds": _DRAIN_SECONDS,
         "--scheduler-policy": runtime.scheduler_policy,
         "--max-batch-size": runtime.max_batch_size,
+        "--chunked-prefill-tokens": runtime.chunked_prefill_tokens,
         "--queue-limit": runtime.queue_limit,
         "--kv-cache-free-memory-percent": runtime.kv_cache_free_memory_percent,
         "--api-keys-file": f"{_KEYS}/keys" if openai.api_keys_secret_ref else None,

@@ -36,8 +36,8 @@ def configure_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chunked-prefill-tokens",
         type=at_least(1),
-        default=512,
-        help="prompt tokens a step, so that long prompts do not hold up running answers",
+        help="prompt tokens a step, so that long prompts do not hold up running answers; more give "
+        "more tokens a second; default: 2048 on a GPU, 512 on a CPU",
     )
     parser.add_argument(
         "--queue-limit", type=at_least(1), default=256, help="requests that may wait; more get 429"

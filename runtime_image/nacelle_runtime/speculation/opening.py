@@ -84,5 +84,5 @@ def _drafter(settings: CoreSettings, served: Served, draft: Draft | None) -> Dra
     costs = Costs.measured(step_seconds(runner, min(served.requests, limits.max_num_tokens), size))
     pool = BlockPool(served.blocks)
     # A text that is caught up with holds up a step of the target: no longer than a prompt's share.
-    most = min(settings.chunked_prefill_tokens, limits.max_num_tokens)
+    most = min(settings.prompt_tokens(draft.program.device.type), limits.max_num_tokens)
     return DraftEngine(runner, pool, size, max(most, served.requests), costs)

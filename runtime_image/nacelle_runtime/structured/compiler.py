@@ -5,9 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from llguidance import LLMatcher, LLTokenizer
+from tokenizers import Tokenizer
 
 from nacelle_runtime.structured.grammar import LIMITS, GrammarRefused
 
+# What tokenizers spell in ways of their own: spaces, ends of lines.
+_TEXT = '{"name": "a b"}\n\t1'
 # Compiled grammars that are kept: about a megabyte each for a large vocabulary.
 _KEPT = 64
 
@@ -88,9 +91,20 @@ class Compiler:
         if not self._ends:
             raise GrammarRefused("the model has no id that ends an answer")
         try:
-            return LLTokenizer(str(self._file), n_vocab=self._vocabulary, eos_token=self._ends[0])
+            read = LLTokenizer(str(self._file), n_vocab=self._vocabulary, eos_token=self._ends[0])
         except (ValueError, OSError, RuntimeError) as error:
             raise GrammarRefused(f"the model's tokenizer cannot be used for it: {error}") from error
+        tokenizer = Tokenizer.from_file(str(self._file))
+        ids = tokenizer.encode(_TEXT, add_special_tokens=False).ids
+        # It guesses from the decoder how tokens are spelled, and its masks would follow the guess.
+        # A space that a tokenizer puts before a text is taken away by its decoder alone.
+        if read.decode_str(ids).lstrip() != tokenizer.decode(ids).lstrip():
+            raise GrammarRefused(
+                "no grammar can be kept to, for the decoder in the model's tokenizer.json does not "
+                "say how its tokens are spelled: save the tokenizer anew with a current "
+                "transformers, and build again"
+            )
+        return read
 
     def _answering(self, found: LLMatcher) -> Answering:
         return Answering(found.deep_copy(), self._ends, self._vocabulary)
