@@ -68,6 +68,7 @@ class SpeculationRun:
     rows: tuple[Row, ...]
 
 
+@dataclass(frozen=True)
 class SoakRun:
     """`nacelle bench soak --out`: what a server held as time went on, and in what surroundings."""
 

@@ -4,11 +4,13 @@ Imported only where traces are asked for: the SDK is loaded here. What a request
 is making its spans; sending them is a thread's work, with a bounded queue before it.
 """
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -19,6 +21,8 @@ from nacelle_engine.errors import InvalidRequest
 from nacelle_runtime.figures import Figure
 from nacelle_runtime.frontends.openai.request_span import OPERATIONS, RequestSpan
 
+# Spans that wait to be sent, by the specification of OTEL_BSP_MAX_QUEUE_SIZE.
+_SPANS = 2048
 # Seconds that the last spans get at a server's end.
 _LAST_WORDS = 3.0
 
@@ -97,9 +101,9 @@ class _Queue(BatchSpanProcessor):
     """The SDK's queue; beyond its bound new spans are dropped and counted, and nothing waits."""
 
     def __init__(self, exporter: _Counting) -> None:
-        super().__init__(exporter)
+        self._bound = int(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE) or _SPANS)
+        super().__init__(exporter, max_queue_size=self._bound)
         self._counting = exporter
-        self._bound = self._default_max_queue_size()
         self._put = self.dropped = 0
 
     def on_end(self, span: ReadableSpan) -> None:
