@@ -232,6 +232,7 @@ def run_job(environment, log):
     )
 
 
+@pytest.mark.slow
 def test_a_job_leaves_its_failure_for_the_operator(model, tmp_path):
     data = (model / "model.safetensors").read_bytes()
     (model / "model.safetensors").write_bytes(data[:-100])

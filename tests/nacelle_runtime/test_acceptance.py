@@ -44,6 +44,7 @@ def residual(p, drafted):
     return left / left.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SOME)
 @pytest.mark.parametrize("likely", [0, 1])
 def test_kept_tokens_and_the_ones_after_them_follow_the_formula(sampling, likely):

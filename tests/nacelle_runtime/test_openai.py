@@ -8,6 +8,7 @@ from serving import start_server
 from tiny_bundle import EOS
 from tiny_program import TinyProgram
 
+pytestmark = pytest.mark.slow
 MODEL = TinyProgram()
 PROMPT = [40, 41, 42]
 

@@ -7,6 +7,7 @@ import torch
 from tiny_bundle import EOS
 from tiny_program import TinyProgram
 
+pytestmark = pytest.mark.slow
 MODEL = TinyProgram()
 PROMPT = [40, 41, 42]
 LONG = [n % 94 for n in range(70)]

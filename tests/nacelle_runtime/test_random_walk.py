@@ -159,6 +159,7 @@ def test_short_walks_of_every_kind(
     Walk(seed, scheduler, depth).run(120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("policy", [GUARANTEED, MAX_UTILIZATION])
 @pytest.mark.parametrize(("caching", "chunked"), [(True, True), (True, False), (False, True)])
@@ -178,6 +179,7 @@ def test_thousands_of_requests_over_a_tiny_pool(policy, caching, chunked, depth)
         assert scheduler.pool.idle == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "depth", "right", "slope"),
     [

@@ -49,6 +49,7 @@ def greedy(number, prompt, count):
     return Request((0, number), prompt, Sampling(temperature=0), Ending(count))
 
 
+@pytest.mark.slow
 @DEPTHS
 @pytest.mark.parametrize("caching", [True, False])
 @pytest.mark.parametrize("seed", range(4))
@@ -89,6 +90,7 @@ def test_a_seed_gives_the_same_answer_alone_and_among_others(depth):
     assert len(set(run(others=0))) > 10
 
 
+@pytest.mark.slow
 @DEPTHS
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_sampled_answer_is_the_same_when_its_request_was_put_back(chunked, depth):

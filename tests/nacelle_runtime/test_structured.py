@@ -262,6 +262,7 @@ def test_an_answer_always_fits_its_schema(compiler, schema, seed):
     assert fits(json.loads(text(found[1])), schema)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
