@@ -1,6 +1,7 @@
 """The speed of answers with drafted tokens and without, over the same questions in one run."""
 
 import argparse
+import contextlib
 import socket
 import statistics
 import time
@@ -46,8 +47,13 @@ class _Side:
 
     def __init__(self, settings: CoreSettings) -> None:
         # Nobody connects; requests are handed to the scheduler.
-        listener, self._other = socket.socketpair()
-        self._loop: Loop = load(settings, listener, time.monotonic())
+        self._listener, other = socket.socketpair()
+        other.close()
+        self._loop: Loop = load(settings, self._listener, time.monotonic())
+
+    def close(self) -> None:
+        """Leave nothing open."""
+        self._listener.close()
 
     @property
     def words(self) -> str:
@@ -96,26 +102,33 @@ def bench_speculation(arguments: argparse.Namespace) -> Table:
     if arguments.draft_engine is not None:
         _checked(arguments.draft_engine)
     prompts = _prompts(bundle, arguments.tokens)
-    plain = _Side(_settings(arguments, bundle, prompts, Method.NONE))
-    drafting = _Side(_settings(arguments, bundle, prompts, Method(arguments.speculation)))
     manifest = bundle.manifest
     ending = Ending(arguments.tokens, frozenset(manifest.eos_token_ids))
     sampling = Sampling(temperature=arguments.temperature)
     rows = []
-    for kind, questions in prompts.items():
-        for streams in arguments.streams:
-            rounds = [
-                [side.run(questions, streams, sampling, ending) for side in (plain, drafting)]
-                for _ in range(arguments.rounds)
-            ]
-            rows.append(_row(kind, streams, rounds))
+    methods = (Method.NONE, Method(arguments.speculation))
+    with contextlib.ExitStack() as opened:
+        sides = [
+            opened.enter_context(
+                contextlib.closing(_Side(_settings(arguments, bundle, prompts, method)))
+            )
+            for method in methods
+        ]
+        words = sides[1].words
+        for kind, questions in prompts.items():
+            for streams in arguments.streams:
+                rounds = [
+                    [side.run(questions, streams, sampling, ending) for side in sides]
+                    for _ in range(arguments.rounds)
+                ]
+                rows.append(_row(kind, streams, rounds))
     facts = {
         "kind": "speculation",
         "model": manifest.provenance.model_name,
         "engine": manifest.key[:16],
         "compute_type": manifest.quantization.compute_type.value,
         "threads": _threads(arguments),
-        "speculation": drafting.words,
+        "speculation": words,
         "answer_tokens": arguments.tokens,
         "temperature": arguments.temperature,
         "rounds": arguments.rounds,
