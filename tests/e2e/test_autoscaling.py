@@ -1,11 +1,9 @@
 """An autoscaler on a real cluster: pods follow the CPU's use up and down, and nobody notices."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
+from contextlib import AbstractContextManager
 
 import pytest
+from clients import clients
 from resources import deployment, engine_build
 
 from nacelle_demo.kubectl import condition, is_true
@@ -20,26 +18,13 @@ DOWN_SECONDS = 240.0
 CLIENTS = 4
 
 
-@contextmanager
-def load(endpoint: Endpoint) -> Iterator[None]:
+def load(endpoint: Endpoint) -> AbstractContextManager[None]:
     """Clients that ask one question after another; one that is not answered is an error."""
-    stop = Event()
 
-    def client() -> int:
-        answers = 0
-        while not stop.is_set():
-            pieces = list(endpoint.ask("tiny", "Count to a hundred.", max_tokens=100))
-            assert pieces
-            answers += 1
-        return answers
+    def ask() -> None:
+        assert list(endpoint.ask("tiny", "Count to a hundred.", max_tokens=100))
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(client) for _ in range(CLIENTS)]
-        try:
-            yield
-        finally:
-            stop.set()
-        assert all(asking.result(timeout=60) for asking in clients)
+    return clients(CLIENTS, ask)
 
 
 def test_pods_follow_the_use_of_the_cpu(place, stack):

@@ -1,11 +1,9 @@
 """Rollouts on a real cluster, under clients that check every answer."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
+from contextlib import AbstractContextManager
 
 import pytest
+from clients import clients
 from resources import deployment, engine_build
 
 from nacelle_demo.kubectl import condition, is_true
@@ -28,12 +26,10 @@ def rolled(place):
     place.delete("enginebuild", "rolled")
 
 
-@contextmanager
-def checked(endpoint: Endpoint) -> Iterator[None]:
+def checked(endpoint: Endpoint) -> AbstractContextManager[None]:
     """Clients that ask the same question again and again: an answer that is not the first one, or
     none, is an error.
     """
-    stop = Event()
 
     def answer() -> str:
         return "".join(endpoint.ask("tiny", "Count to ten.", max_tokens=16))
@@ -41,20 +37,10 @@ def checked(endpoint: Endpoint) -> Iterator[None]:
     first = answer()
     assert first
 
-    def client() -> int:
-        answers = 0
-        while not stop.is_set():
-            assert answer() == first
-            answers += 1
-        return answers
+    def ask() -> None:
+        assert answer() == first
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(client) for _ in range(CLIENTS)]
-        try:
-            yield
-        finally:
-            stop.set()
-        assert all(asking.result(timeout=60) for asking in clients)
+    return clients(CLIENTS, ask)
 
 
 def edit(place, **spec):
