@@ -39,19 +39,24 @@ class Watch:
 
     def run(self) -> None:
         """Take samples until it is over."""
-        while not self.over.wait(self.period):
-            try:
+        try:
+            while not self.over.wait(self.period):
                 sample = self.look()
-            except OSError:
-                self.over.set()
-                return
-            if sample is None:
-                self.missed += 1
-            else:
-                self.samples.append(sample)
+                if sample is None:
+                    self.missed += 1
+                else:
+                    self.samples.append(sample)
+        except OSError:
+            pass  # a process has ended
+        finally:
+            # Whatever ended the looks, nobody drives a load that is not watched.
+            self.over.set()
 
     def look(self) -> Sample | None:
-        """One sample, memory in MiB; None where the server gives no figures in time."""
+        """One sample, memory in MiB; None where the server gives no figures in time.
+
+        OSError when one of its processes has ended.
+        """
         sample = {"seconds": round(time.monotonic() - self._began, 2)}
         for name, process in self.server.processes.items():
             folder = Path(f"/proc/{process}")
@@ -65,7 +70,8 @@ class Watch:
 def _status(folder: Path, field_name: str) -> float:
     found = re.search(rf"^{field_name}:\s+(\d+)", (folder / "status").read_text(), re.MULTILINE)
     if found is None:
-        raise ValueError(f"{folder}/status has no {field_name}")
+        # Of a process that has ended, and was not waited for yet, memory is not told.
+        raise ProcessLookupError(f"{folder}/status has no {field_name}")
     return float(found[1])
 
 
