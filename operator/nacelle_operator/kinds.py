@@ -43,6 +43,7 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 SERVICE = Kind("v1", "Service", "services")
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 HORIZONTAL_POD_AUTOSCALER = Kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"
 )
@@ -52,7 +53,8 @@ CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 
-# What users write, and what the operator makes for it (watched by the managed-by label).
+# What users write, and what comes of it: what the operator makes, the pods of that, and the
+# endpoints of its Services (watched by the managed-by label, which those two inherit).
 RESOURCES = (ENGINE_BUILD, ENGINE, INFERENCE_DEPLOYMENT)
 CHILDREN = (
     JOB,
@@ -60,6 +62,7 @@ CHILDREN = (
     DEPLOYMENT,
     CONTROLLER_REVISION,
     SERVICE,
+    ENDPOINT_SLICE,
     POD_DISRUPTION_BUDGET,
     HORIZONTAL_POD_AUTOSCALER,
 )

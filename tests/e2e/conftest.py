@@ -17,6 +17,7 @@ from nacelle_demo.kubectl import Kubectl, condition, is_true
 from nacelle_demo.settings import Settings, read_settings
 from nacelle_demo.stack import Stack, bring_up, publish_images
 from nacelle_demo.waiting import wait_for
+from nacelle_operator.objects import names
 
 BUILD_SECONDS = 600.0
 READY_SECONDS = 180.0
@@ -94,6 +95,12 @@ class Place:
             return wait_for(f"{kind} {name}: {what}", look, deadline=deadline)
         except Exception as error:
             raise AssertionError(f"{error}; its status: {seen.get('status')}") from error
+
+    def pods_of(self, kind: str, name: str) -> str:
+        """The pods of a resource, all and in full, for a failure's text."""
+        label = {"enginebuild": names.BUILD, "inferencedeployment": names.DEPLOYMENT}[kind]
+        selector = f"{label}={name}"
+        return self.kubectl.run("-n", self.namespace, "get", "pods", "-l", selector, "-o", "yaml")
 
     def until_ready(self, kind: str, name: str, deadline: float) -> dict[str, Any]:
         """The object once its Ready condition is true for its generation."""

@@ -66,7 +66,7 @@ def test_a_spoiled_model_fails_for_good_and_says_why(place, spoiled_builds, name
     text = json.dumps(target["conditions"])
     assert code in text
     assert named in text
-    assert target["attempts"] == 1
+    assert target["attempts"] == 1, place.pods_of("enginebuild", f"bad-{name}")
     place.delete("enginebuild", f"bad-{name}")
 
 

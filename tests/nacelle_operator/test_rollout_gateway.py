@@ -15,7 +15,7 @@ import gateway_api
 import pytest
 from control_plane import ControlPlane
 from pod_server import outside_address, pod_server, says
-from rollout_story import by_slot, run_all
+from rollout_story import run_all
 from serving_story import IMAGES, Story, engine, serve
 
 pytestmark = pytest.mark.slow
@@ -107,7 +107,7 @@ def serving_at(story: Story, status: dict[str, Any], **pods: int) -> None:
         for name, pod in story.pods().items():
             if not pod["spec"].get("nodeName"):
                 bind(story, name)
-        return not run_all(story, **status) and by_slot(story) == pods
+        return run_all(story, **status) == pods
 
     story.until(look)
 

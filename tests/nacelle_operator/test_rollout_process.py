@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def test_blue_green_switches_when_all_new_pods_are_ready(story: Story, start_operator: Any) -> None:
     green = {"scaleDownDelay": "3s"}
     begin(story, start_operator, 2, strategy="BlueGreen", blueGreen=green)
-    story.until(lambda: by_slot(story) == {"a": 2, "b": 2})
+    story.until(lambda: by_slot(story.pods()) == {"a": 2, "b": 2})
     one = next(
         n for n, p in story.pods().items() if p["metadata"]["labels"]["nacelle.dev/slot"] == "b"
     )
@@ -37,7 +37,7 @@ def test_blue_green_switches_when_all_new_pods_are_ready(story: Story, start_ope
     assert selected(story) == "a"
     run_all(story)
     story.until(lambda: selected(story) == "b")
-    story.until(lambda: by_slot(story) == {"b": 2})
+    story.until(lambda: by_slot(story.pods()) == {"b": 2})
     status = story.reaches("Serving")["status"]
     assert status["currentEngine"] == SECOND["engineRef"]["name"]
     assert [r["outcome"] for r in status["rollout"]["history"]] == ["Serving", "Replaced"]

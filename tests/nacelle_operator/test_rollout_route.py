@@ -44,6 +44,19 @@ def test_a_step_gets_its_weight_only_when_its_pods_are_ready() -> None:
         assert weights(made) == {"chat-a": 100, "chat-b": 0}
 
 
+def test_a_step_gets_its_weight_only_when_its_service_knows_its_pods() -> None:
+    """A Gateway answers 503 for a Service without endpoints, and pods are ready before those."""
+    made = world(ROUTED, lists_endpoints=False)
+    until(made, lambda: any(pod.ready and pod.engine == NEW for pod in made.fleet))
+    for _ in range(5):
+        made.round()
+        assert weights(made) == {"chat-a": 100, "chat-b": 0}
+        assert made.resource.status.rollout is not None
+        assert made.resource.status.rollout.step == 1
+    made.lists_endpoints = True
+    until(made, lambda: weights(made) == {"chat-a": 75, "chat-b": 25})
+
+
 ROUTE_CASES = [
     (
         lambda made: None,

@@ -332,6 +332,10 @@ def test_the_flag_comes_before_the_variable(flag, variables, wanted):
             "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318: give an http:// or https:// URL",
         ),
         (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_COMPRESSION": "brotli"},
+            "OTEL_EXPORTER_OTLP_COMPRESSION=brotli: say one of none, gzip, deflate",
+        ),
+        (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "sometimes"},
             "OTEL_TRACES_SAMPLER=sometimes: say one of always_on, always_off, "
             "parentbased_always_on, parentbased_always_off, traceidratio, parentbased_traceidratio",
@@ -358,7 +362,8 @@ def test_what_a_variable_cannot_ask_for_is_refused_by_name(variables, message):
 
 @pytest.mark.slow
 def test_what_the_sdk_itself_refuses_ends_the_server_with_its_words(tmp_path, monkeypatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "20")
     server = launch(seal(tmp_path / "bundle"), tmp_path, ("--traces", "otlp"))
     assert server.process.wait(120) == 65
     assert "InvalidRequest: traces: the OTEL_ variables cannot be used: " in (

@@ -18,17 +18,21 @@ def selected(story: Story) -> str | None:
     return slot
 
 
-def by_slot(story: Story) -> dict[str, int]:
-    slots = [pod["metadata"]["labels"]["nacelle.dev/slot"] for pod in story.pods().values()]
+def by_slot(pods: dict[str, dict[str, Any]]) -> dict[str, int]:
+    slots = [pod["metadata"]["labels"]["nacelle.dev/slot"] for pod in pods.values()]
     return {slot: slots.count(slot) for slot in sorted(set(slots))}
 
 
-def run_all(story: Story, **status: Any) -> int:
-    """Make every pod ready that is not, with this beside it; gives how many."""
-    waiting = [name for name, pod in story.pods().items() if not _is_ready(pod)]
+def run_all(story: Story, **status: Any) -> dict[str, int]:
+    """Make every pod ready that is not, with this beside it; the ready ones found, by slot.
+
+    Found at one look: a pod that comes after it is none of these.
+    """
+    pods = story.pods()
+    waiting = [name for name, pod in pods.items() if not _is_ready(pod)]
     for name in waiting:
         story.namespace.set_pod_status(name, {**running(True), **status})
-    return len(waiting)
+    return by_slot({name: pod for name, pod in pods.items() if name not in waiting})
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
@@ -38,7 +42,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 def rolled(story: Story, status: dict[str, Any] | None = None, **pods: int) -> None:
     """Wait until the slots have these pods, all of them made ready on the way."""
-    story.until(lambda: not run_all(story, **(status or {})) and by_slot(story) == pods)
+    story.until(lambda: run_all(story, **(status or {})) == pods)
 
 
 def edit_rollout(story: Story, **fields: Any) -> None:

@@ -55,6 +55,7 @@ class RolloutWorld(ServingCluster):
     room: int | None = None
     knows_routes: bool = True
     has_gateway: bool = True
+    lists_endpoints: bool = True
     tally: Tally | None = None
     fleet: list[Pod] = field(default_factory=list)
     made: int = 0
@@ -81,6 +82,8 @@ class RolloutWorld(ServingCluster):
     def controllers(self, seconds: int = 10) -> None:
         """The Deployment controller, the scheduler and the kubelets do one round of their work."""
         self.now += timedelta(seconds=seconds)
+        if self.lists_endpoints:
+            self._list_endpoints()
         for pod in self.fleet:
             running = [other for other in self.fleet if not other.pending]
             pod.pending = pod.pending and self.room is not None and len(running) >= self.room
@@ -110,6 +113,26 @@ class RolloutWorld(ServingCluster):
         service = self.objects.get(("Service", "chat"))
         wanted = service["spec"]["selector"].items() if service else ()
         return [pod for pod in self.fleet if pod.ready and service and wanted <= pod.labels.items()]
+
+    def _list_endpoints(self) -> None:
+        """The endpoints of the slots' Services: a round late."""
+        for place in [place for place in self.objects if place[0] == "EndpointSlice"]:
+            del self.objects[place]
+        for (kind, name), service in [*self.objects.items()]:
+            if kind == "Service" and name != "chat":
+                wanted = service["spec"]["selector"].items()
+                pods = [pod for pod in self.fleet if wanted <= pod.labels.items()]
+                labels = {**service["metadata"]["labels"], "kubernetes.io/service-name": name}
+                endpoints = [
+                    {"targetRef": {"name": pod.name}, "conditions": {"ready": pod.ready}}
+                    for pod in pods
+                ]
+                for family in ("ipv4", "ipv6"):
+                    meta = {"name": f"{name}-{family}", "labels": labels}
+                    self.objects["EndpointSlice", meta["name"]] = {
+                        "metadata": meta,
+                        "endpoints": endpoints,
+                    }
 
     def _deployments(self) -> list[Manifest]:
         return [m for (kind, _), m in sorted(self.objects.items()) if _is(kind)]

@@ -106,6 +106,22 @@ class Story:
         try:
             found: Manifest = self.until(look)
         except TimeoutError:
-            seen = self.namespace.get(API, "inferencedeployments", "chat")
-            raise AssertionError(json.dumps(seen and seen.get("status"), indent=1)) from None
+            raise AssertionError(self.seen()) from None
         return found
+
+    def seen(self) -> str:
+        """What has become of all that makes pods here, for a failure's text."""
+        kinds = {
+            API: ("inferencedeployments",),
+            "apps/v1": ("deployments", "replicasets"),
+            "v1": ("pods",),
+        }
+        lists = {plural: self.namespace.list(api, plural) for api in kinds for plural in kinds[api]}
+        return json.dumps(
+            {
+                f"{plural} {manifest['metadata']['name']}": manifest.get("status")
+                for plural, manifests in lists.items()
+                for manifest in manifests
+            },
+            indent=1,
+        )

@@ -28,14 +28,15 @@ def canary(case: Case, old: Slot) -> Course:
     ended = kept.step >= len(steps)
     if ended and not case.is_paused and case.is_full(case.wanted):
         kept = replace(kept, outcome=memory.SERVING, ended=timestamp(case.now))
+    weight = _weight(kept, steps) if case.answering(new) else 0
     if routed:
+        weight = weight if case.reachable(new) else 0
         size = case.wanted if ended else share(case.wanted, steps[kept.step].weight_percent, True)
         sizes, serving = {old: case.wanted, new: size}, frozenset({old})
     else:
         size = case.wanted if ended else share(case.wanted, steps[kept.step].weight_percent)
         rest = 0 if ended or steps[kept.step].weight_percent == 100 else 1
         sizes = {old: max(rest, case.wanted - size), new: size}
-    weight = _weight(kept, steps) if case.answering(new) else 0
     return Course(kept, sizes, serving, weight, waits, left, frozenset({old}))
 
 
@@ -58,7 +59,8 @@ def _steps_taken(
         if case.is_promoted(len(steps) + 1):
             kept = replace(kept, step=len(steps), reached="")
             break
-        full = case.is_full(share(case.wanted, step.weight_percent, routed))
+        size = share(case.wanted, step.weight_percent, routed)
+        full = case.is_full(size) and (not routed or case.reachable(case.aim.slot) >= size)
         if not kept.reached and not full:
             return kept, None, None
         barrier = case.barrier or metrics_are_unknown(case)

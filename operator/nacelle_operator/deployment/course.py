@@ -59,6 +59,11 @@ class Case:
         state = self.states.get(slot)
         return state.answering if state else 0
 
+    def reachable(self, slot: Slot) -> int:
+        """Pods that a route reaches by the slot's own Service: later than they are ready."""
+        state = self.states.get(slot)
+        return state.endpoints if state else 0
+
     def is_promoted(self, step: int) -> bool:
         """Whether somebody has let the aim pass this step, counted from 1."""
         number, _, upto = (self.resource.spec.rollout.promote or "").partition("/")

@@ -10,6 +10,7 @@ from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.kinds import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
+    ENDPOINT_SLICE,
     ENGINE,
     ENGINE_BUILD,
     HORIZONTAL_POD_AUTOSCALER,
@@ -40,6 +41,7 @@ class Reader(Protocol):
 class Observed:
     """A deployment's surroundings: what it refers to, its children, the operator's images.
 
+    `endpoints`: how many pods of each slot are ready behind the slot's own Service.
     `knows_routes`: whether the cluster has the Gateway API's HTTPRoute. `tally`: what the
     pods of the revision under way have counted, if it is asked for and can be read.
     """
@@ -51,6 +53,7 @@ class Observed:
     budget: KubernetesObject | None = None
     autoscaler: KubernetesObject | None = None
     slot_services: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
+    endpoints: Mapping[names.Slot, int] = field(default_factory=dict)
     route: KubernetesObject | None = None
     knows_routes: bool = True
     revisions: tuple[KubernetesObject, ...] = ()
@@ -81,6 +84,7 @@ def observe(
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
         autoscaler=_ours(reader, HORIZONTAL_POD_AUTOSCALER, resource),
         slot_services=_by_slot(name, reader.select(SERVICE, namespace, labels)),
+        endpoints=_endpoints(name, reader.select(ENDPOINT_SLICE, namespace, labels)),
         revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
         pods=reader.select(POD, namespace, labels),
         runtime_images=runtime_images,
@@ -93,6 +97,21 @@ def _by_slot(name: str, manifests: Iterable[dict[str, Any]]) -> dict[names.Slot,
     slots = {names.slot_name(name, slot): slot for slot in names.SLOTS}
     named = ((slots.get(m["metadata"]["name"]), m) for m in manifests)
     return {slot: manifest for slot, manifest in named if slot}
+
+
+def _endpoints(name: str, slices: Iterable[dict[str, Any]]) -> dict[names.Slot, int]:
+    """Ready pods by slot; a Service of two families of addresses lists each pod twice."""
+    slots = {names.slot_name(name, slot): slot for slot in names.SLOTS}
+    found: dict[names.Slot, set[str]] = {slot: set() for slot in names.SLOTS}
+    for part in slices:
+        slot = slots.get(part["metadata"]["labels"].get(names.SERVICE_NAME, ""))
+        if slot:
+            found[slot].update(
+                endpoint.get("targetRef", {}).get("name", "")
+                for endpoint in part.get("endpoints") or ()
+                if endpoint.get("conditions", {}).get("ready")
+            )
+    return {slot: len(pods) for slot, pods in found.items()}
 
 
 def _ours(reader: Reader, kind: Kind, resource: InferenceDeployment) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from nacelle_operator.objects.names import ENGINE, REVISION, Slot
 class SlotState:
     """One slot: the revision and number of pods it was told, and how many pods are how far.
 
+    `endpoints`: the pods that the slot's own Service sends requests to.
     `is_observed`: the figures are about what it was told last. `is_stuck`: they have not moved
     within the deadline.
     """
@@ -23,6 +24,7 @@ class SlotState:
     exist: int = 0
     ready: int = 0
     updated: int = 0
+    endpoints: int = 0
     is_observed: bool = False
     is_stuck: bool = False
 
@@ -40,13 +42,13 @@ class SlotState:
 def slot_states(observed: Observed, history: History) -> dict[Slot, SlotState]:
     """The slots that have a Deployment."""
     return {
-        slot: _state(slot, manifest, history)
+        slot: _state(slot, manifest, history, observed.endpoints.get(slot, 0))
         for slot, manifest in observed.deployments.items()
         if not manifest["metadata"].get("deletionTimestamp")
     }
 
 
-def _state(slot: Slot, manifest: Mapping[str, Any], history: History) -> SlotState:
+def _state(slot: Slot, manifest: Mapping[str, Any], history: History, endpoints: int) -> SlotState:
     meta, spec = manifest["metadata"], manifest["spec"]
     status: Mapping[str, Any] = manifest.get("status") or {}
     observed = status.get("observedGeneration", 0) >= meta.get("generation", 0)
@@ -57,6 +59,7 @@ def _state(slot: Slot, manifest: Mapping[str, Any], history: History) -> SlotSta
         exist=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
         updated=status.get("updatedReplicas", 0) if observed else 0,
+        endpoints=endpoints,
         is_observed=observed,
         is_stuck=observed
         and any(

@@ -20,6 +20,7 @@ _SAMPLERS = (
     *_RATIOS,
 )
 _PROTOCOL = "http/protobuf"
+_COMPRESSIONS = ("none", "gzip", "deflate")
 _NUMBERS = (
     *("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
     *("OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
@@ -62,6 +63,9 @@ def _wrong(environment: Mapping[str, str]) -> Iterator[str]:
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         if name in given and not _is_url(given[name]):
             yield f"{name}={given[name]}: give an http:// or https:// URL"
+    for name in ("OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"):
+        if given.get(name, _COMPRESSIONS[0]).strip().lower() not in _COMPRESSIONS:
+            yield f"{name}={given[name]}: say one of {', '.join(_COMPRESSIONS)}"
     sampler = given.get("OTEL_TRACES_SAMPLER", _SAMPLERS[0]).lower()
     if sampler not in _SAMPLERS:
         yield f"OTEL_TRACES_SAMPLER={sampler}: say one of {', '.join(_SAMPLERS)}"
