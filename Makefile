@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test unit slow e2e verify generate format lint types lock images cluster cluster-down
 
+# Where it is set, each of the tests' many processes would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -20,6 +23,9 @@ IN_IMAGES := -c requirements/dev.txt
 NO_TRITON := --no-emit-package triton
 # Two processes, which take each other's tests when their own are done.
 IN_TWO := -n 2 --dist worksteal
+# Folders that need not be searched are not imported either.
+ON_CLUSTER := tests/e2e tests/nacelle_cluster tests/nacelle_images
+NO_CLUSTER := tests --ignore=tests/e2e
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets
@@ -37,13 +43,13 @@ test: verify ## everything: verify, then the slow tests beside the end-to-end te
 	@$(MAKE) -s -j2 --output-sync=target slow e2e
 
 unit: $(READY) ## unit tests, under a minute
-	@$(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow" $(NO_CLUSTER)
 
 slow: $(READY) ## tests that take longer: real engines, interpreted kernels, a real API server
-	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e"
+	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e" $(NO_CLUSTER)
 
 e2e: $(READY) ## tests on a real cluster
-	@$(BIN)/pytest -q -m e2e
+	@$(BIN)/pytest -q -m e2e $(ON_CLUSTER)
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

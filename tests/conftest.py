@@ -1,12 +1,24 @@
 """What every test runs under: Triton interprets, and compilers keep what they made."""
 
+import gc
+import logging
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# Timing is no test's pass or fail; a failure prints what it takes to see it again.
+settings.register_profile(
+    "nacelle",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
+    print_blob=True,
+)
+settings.load_profile("nacelle")
 # Triton reads it when it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
 # Two test processes share the cores: threads that wait must sleep. torch reads it when imported.
@@ -14,6 +26,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Subprocesses of tests compile too: they find the keeping g++ of support/bin on the PATH.
 os.environ["NACELLE_TEST_PYTHON"] = sys.executable
 os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A failure shows warnings, not the thousands of lines that torch says to itself.
+
+    Not by pytest's log_level: that goes through all loggers, six times a test.
+    """
+    session.config.pluginmanager.get_plugin("logging-plugin").report_handler.setLevel(
+        logging.WARNING
+    )
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
@@ -31,3 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1_000,
         help="requests of the walk over a float32 engine (test_long_walk.py)",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays for good: the collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -42,6 +42,7 @@ def test_what_python_leaves_behind_changes_no_tag(checkout):
     assert tags(checkout) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "operator_changes", "runtime_changes"),
     [
@@ -68,6 +69,7 @@ def test_another_base_gives_other_tags(checkout):
     assert one[1] != other[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", (*IMAGES, *ON_DEMAND), ids=lambda spec: spec.name)
 def test_the_wheel_of_an_image_holds_its_packages_and_no_others(spec, tmp_path):
     context = write_context(spec, CHECKOUT, tmp_path / "context")

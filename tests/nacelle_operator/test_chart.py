@@ -1,5 +1,6 @@
 """The chart: what helm renders, what its schema refuses, and rights that match what is written."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -24,11 +25,17 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def render(*flags: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """What an installation applies, by kind and name."""
+@functools.cache
+def template(*flags: str) -> str:
+    """What an installation applies, as text."""
     done = helm("template", "nacelle", str(CHART), "-n", "sys", "--kube-version", "1.36", *flags)
     assert done.returncode == 0, done.stderr
-    manifests = [m for m in yaml.safe_load_all(done.stdout) if m]
+    return done.stdout
+
+
+def render(*flags: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """What an installation applies, by kind and name."""
+    manifests = [m for m in yaml.load_all(template(*flags), yaml.CSafeLoader) if m]
     return {(m["kind"], m["metadata"]["name"]): m for m in manifests}
 
 

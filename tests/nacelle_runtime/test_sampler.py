@@ -50,6 +50,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", [7, 60])
 @pytest.mark.parametrize("sampling", CUTS)
 def test_the_drawn_tokens_follow_the_formula(sampling, vocabulary, monkeypatch):
@@ -59,6 +60,7 @@ def test_the_drawn_tokens_follow_the_formula(sampling, vocabulary, monkeypatch):
     check_distribution(drawn(logits, sampling), expected(logits, sampling))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", [Sampling(top_p=0.7), Sampling(8.0, top_k=1100, top_p=0.9)])
 def test_so_do_those_of_a_vocabulary_larger_than_the_candidates(sampling):
     logits = torch.randn(1200, generator=torch.Generator().manual_seed(3)) * 3
