@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import urllib3
-
 from nacelle_operator.autoscaler_reader import AutoscalerReader
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import ObjectCache
@@ -24,7 +22,7 @@ from nacelle_operator.health import HealthServer
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
-from nacelle_operator.metrics_reader import MetricsReader
+from nacelle_operator.metrics_reader import MetricsReader, pool_of_pods
 from nacelle_operator.progress_reader import ProgressReader
 from nacelle_operator.queue import KeyQueue
 from nacelle_operator.reconcile import Planner, Reconciler
@@ -130,7 +128,7 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     readers = Readers(
         AutoscalerReader(cluster),
         RouteReader(cluster),
-        MetricsReader(urllib3.PoolManager(), time.monotonic),
+        MetricsReader(pool_of_pods(), time.monotonic),
     )
     return {
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),

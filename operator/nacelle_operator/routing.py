@@ -36,10 +36,11 @@ def engines_of_build(build: Manifest) -> set[str]:
 
 def engines_of_deployment(deployment: Manifest) -> set[str]:
     """The Engines that a deployment names, serves, rolls out or may roll back to."""
-    named = deployment.get("spec", {}).get("engine", {}).get("engineRef", {}).get("name")
-    status = deployment.get("status", {})
+    spec, status = deployment.get("spec", {}), deployment.get("status", {})
+    speculative = spec.get("runtime", {}).get("speculative", {})
+    refs = (spec.get("engine", {}).get("engineRef", {}), speculative.get("draftEngineRef", {}))
     used = (status.get(field) for field in ("currentEngine", "targetEngine", "previousEngine"))
-    return {name for name in (named, *used) if name}
+    return {name for name in (*(ref.get("name") for ref in refs), *used) if name}
 
 
 def _parents(cache: ObjectCache, child: Manifest) -> Iterator[Key]:

@@ -116,6 +116,34 @@ def test_a_deployment_waits_for_its_engine_and_follows_an_edit(place):
     assert engine["spec"]["limits"]["maxBatchSize"] == 2
 
 
+def test_an_engine_drafts_for_another_and_changes_no_answer(place, stack):
+    endpoint = Endpoint(stack.cluster.kubeconfig, place.namespace, "tiny")
+    before = place.get("inferencedeployment", "tiny")["status"]
+    undrafted = _completion(endpoint)
+    ref = {"name": before["currentEngine"]}
+    drafting = {"method": "DraftEngine", "tokens": 2, "draftEngineRef": ref}
+    place.apply(deployment("tiny", "tiny", runtime={"speculative": drafting}))
+    place.until(
+        "inferencedeployment",
+        "tiny",
+        "pods that draft",
+        lambda d: (
+            is_true(d, "Ready")
+            and d["status"]["rollout"]["revision"] > before["rollout"]["revision"]
+        ),
+        READY_SECONDS,
+    )
+    assert _completion(endpoint) == undrafted
+    pods = f"nacelle.dev/draft-engine={ref['name']}"
+    log = place.kubectl.run("-n", place.namespace, "logs", "-l", pods, "--tail=-1")
+    assert f"drafts    draft, at most 2 tokens, by engine {ref['name'].removeprefix('eng-')}" in log
+
+
+def _completion(endpoint):
+    asked = {"model": "tiny", "prompt": [5, 6, 7], "max_tokens": 32, "ignore_eos": True}
+    return json.loads(endpoint.open("/v1/completions", asked).data)["choices"]
+
+
 def test_a_deleted_resource_takes_everything_with_it(place):
     if place.get("inferencedeployment", "tiny") is None:
         place.apply(engine_build("tiny", "tiny"), deployment("tiny", "tiny"))

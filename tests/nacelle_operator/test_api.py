@@ -112,9 +112,7 @@ ONE_VALUE = {
     "ModelSource.oci",
     "ModelSource.s3",
     "Autoscaling.provider",
-    "Runtime.speculative",
     "OpenAIFrontend.enabled",
-    "OpenAIFrontend.tls_secret_ref",
 }
 
 

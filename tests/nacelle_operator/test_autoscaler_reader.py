@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Any
 
-import urllib3
 from serving_cases import NOW, deployment
 
 from nacelle_operator.autoscaler_reader import AutoscalerReader
@@ -12,7 +11,7 @@ from nacelle_operator.cache import ObjectCache
 from nacelle_operator.deployment.planner import DeploymentPlanner, Readers
 from nacelle_operator.errors import NotFound
 from nacelle_operator.kinds import HORIZONTAL_POD_AUTOSCALER, INFERENCE_DEPLOYMENT, Kind
-from nacelle_operator.metrics_reader import MetricsReader
+from nacelle_operator.metrics_reader import MetricsReader, pool_of_pods
 from nacelle_operator.objects.metadata import serving_metadata
 from nacelle_operator.queue import Key
 from nacelle_operator.route_reader import RouteReader
@@ -47,7 +46,7 @@ def reasons(server: Server, *known: Any, **spec: Any) -> set[str]:
     cache.put(INFERENCE_DEPLOYMENT, raw)
     for manifest in known:
         cache.put(HORIZONTAL_POD_AUTOSCALER, manifest)
-    metrics = MetricsReader(urllib3.PoolManager(), time.monotonic)
+    metrics = MetricsReader(pool_of_pods(), time.monotonic)
     readers = Readers(AutoscalerReader(server), RouteReader(server), metrics)
     planner = DeploymentPlanner(cache, readers, {}, {})
     plan = asyncio.run(planner(KEY, NOW))

@@ -67,6 +67,7 @@ HUB = {"repo": "a/b", "revision": "0" * 40}
 CLAIM = {"claimName": "models"}
 REF = {"name": "m", "target": "cpu"}
 SECRET = {"name": "keys", "key": "list"}
+TLS = {"tlsSecretRef": {"name": "certificate"}}
 CPU = {"architecture": "x86-64-v3"}
 HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
 
@@ -82,6 +83,10 @@ def routed(**route: Any) -> dict[str, Any]:
 
 def scaled(*metrics: dict[str, Any]) -> dict[str, Any]:
     return {"autoscaling": {"maxReplicas": 2, "metrics": list(metrics)}}
+
+
+def drafting(**speculative: Any) -> dict[str, Any]:
+    return {"runtime": {"speculative": speculative}}
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -194,7 +199,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, scaled({"type": "Memory"}), 'Unsupported value: "Memory"'),
     (SERVE, scaled({"type": "KVUtilization", "averagePercent": 101}), "averagePercent"),
     (SERVE, scaled({"type": "CPU"}, {"type": "CPU"}), "Duplicate value"),
-    (SERVE, {"runtime": {"speculative": {"method": "ngram"}}}, "speculative is not built yet"),
+    (SERVE, drafting(method="ngram"), 'Unsupported value: "ngram"'),
+    (SERVE, drafting(method="PromptLookup", tokens=17), "spec.runtime.speculative.tokens"),
+    (SERVE, drafting(method="DraftEngine"), "method DraftEngine needs draftEngineRef"),
+    (
+        SERVE,
+        drafting(method="PromptLookup", draftEngineRef={"name": "eng-1"}),
+        "draftEngineRef has a meaning with method DraftEngine only: leave it out",
+    ),
     (SERVE, {"frontends": {"triton": {"enabled": True, "httpPort": 8000}}}, "must differ"),
     (SERVE, {"frontends": {"triton": {"enabled": True, "metricsPort": 8001}}}, "must differ"),
     (SERVE, {"frontends": {"triton": {"grpcPort": 80}}}, "spec.frontends.triton.grpcPort"),
@@ -204,7 +216,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "frontends.openai.apiKeysSecretRef does not guard frontends.triton",
     ),
     (SERVE, {"frontends": {"openai": {"enabled": False}}}, "openai.enabled cannot be false"),
-    (SERVE, {"frontends": {"openai": {"tlsSecretRef": {"name": "t"}}}}, "tlsSecretRef is not"),
+    (
+        SERVE,
+        {"frontends": {"triton": {"enabled": True}, "openai": TLS}},
+        "frontends.openai.tlsSecretRef does not encrypt frontends.triton",
+    ),
+    (
+        SERVE,
+        {"frontends": {"openai": TLS}, "rollout": routed()},
+        "rollout.canary.route sends plain HTTP to pods",
+    ),
     (SERVE, {"frontends": {"openai": {"port": 80}}}, "spec.frontends.openai.port"),
     (SERVE, {"rollout": {"strategy": "Canary"}}, "Canary needs rollout.canary.steps"),
     (SERVE, {"rollout": {"strategy": "Recreate"}}, 'Unsupported value: "Recreate"'),
@@ -245,7 +266,10 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),
     (BUILD, {"quantization": {"algorithm": "FP8", "kvCache": "FP8"}, "targets": [HOPPER]}),
     (SERVE, {"pod": {"resources": {"requests": {"cpu": 2, "memory": "4Gi"}}}}),
+    (SERVE, drafting(method="PromptLookup")),
+    (SERVE, drafting(method="DraftEngine", tokens=2, draftEngineRef={"name": "eng-1"})),
     (SERVE, {"frontends": {"triton": {"enabled": True}}}),
+    (SERVE, {"frontends": {"openai": TLS}, "rollout": {"strategy": "BlueGreen"}}),
     (SERVE, {"frontends": {"openai": {"port": 8001, "apiKeysSecretRef": SECRET}}}),
     (SERVE, {"replicas": 9, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}}),
     (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),

@@ -11,7 +11,8 @@ from nacelle_engine.abi import ABI
 from nacelle_engine.errors import CorruptBundle, TargetMismatch
 from nacelle_engine.result import Failure, Result
 from nacelle_operator.deployment import reasons
-from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate
+from nacelle_operator.deployment.candidate import Candidate
+from nacelle_operator.deployment.checks import RENDER, WANTED
 from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.pod_checks import pod_finding
 
@@ -176,6 +177,77 @@ RENDER_CASES = {
 def test_rendering(case: str) -> None:
     changes, expected = RENDER_CASES[case]
     assert first_finding(RENDER, replace(FINE, **changes)) == expected
+
+
+SMALL = "eng-" + "3" * 16
+DRAFTED = deployment(
+    runtime={"speculative": {"method": "DraftEngine", "draftEngineRef": {"name": SMALL}}}
+)
+DRAFTS = f"spec.runtime.speculative.draftEngineRef: Engine {SMALL}"
+
+
+def small(ready: Any = None, **spec: Any) -> Any:
+    return engine("3" * 64, ready, **spec)
+
+
+def unfit(message: str) -> Finding:
+    return Finding(reasons.DRAFT_ENGINE_UNFIT, f"{DRAFTS} {message}", stalled=True)
+
+
+DRAFT_CASES = {
+    "all is well": ({"draft": small()}, None),
+    "drafts from the text": (
+        {"resource": deployment(runtime={"speculative": {"method": "PromptLookup"}})},
+        None,
+    ),
+    "none of that name": ({}, Finding(reasons.ENGINE_NOT_FOUND, f"{DRAFTS} does not exist")),
+    "going": (
+        {"draft": going()},
+        Finding(reasons.ENGINE_NOT_FOUND, f"{DRAFTS} is being deleted"),
+    ),
+    "damaged": (
+        {"draft": small([condition("Stalled", "True", "CorruptBundle", "w does not match")])},
+        Finding(
+            reasons.ENGINE_REFUSED,
+            f"{DRAFTS} cannot be served: CorruptBundle: w does not match",
+            stalled=True,
+        ),
+    ),
+    "being checked": (
+        {"draft": small([condition("Ready", "False", "Verifying", "a Job reads it")])},
+        Finding(reasons.ENGINE_NOT_VERIFIED, f"{DRAFTS} is not ready: a Job reads it"),
+    ),
+    "in another claim": (
+        {"draft": small(store={"persistentVolumeClaim": {"claimName": "other"}})},
+        unfit(f"lies in claim other and Engine {ENGINE} in engines: build or import it there"),
+    ),
+    "of another architecture": (
+        {"draft": small(architecture="sm_90")},
+        unfit(
+            f"is for sm_90 and Engine {ENGINE} for x86-64-v3: build it for the same architecture"
+        ),
+    ),
+    "of another runtime": (
+        {"draft": small(abi="old")},
+        unfit(f"needs runtime old and Engine {ENGINE} {ABI}: rebuild it with the same builder"),
+    ),
+    "of another product": (
+        {
+            "engine": engine(architecture="sm_90"),
+            "draft": small(architecture="sm_90", gpuProduct="NVIDIA-H200"),
+        },
+        unfit(
+            f"is for NVIDIA-H200 and Engine {ENGINE} for any GPU of its architecture: build it for "
+            "the same GPU"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DRAFT_CASES)
+def test_an_engine_that_drafts(case: str) -> None:
+    changes, expected = DRAFT_CASES[case]
+    assert first_finding(RENDER, replace(FINE, **{"resource": DRAFTED, **changes})) == expected
 
 
 def ended(

@@ -158,6 +158,22 @@ def test_an_engine_whose_runtime_has_left_the_chart_runs_on_and_is_not_rolled_ou
     assert made.restarts == 0
 
 
+def test_pods_follow_the_engine_that_drafts_and_stay_while_it_is_missing() -> None:
+    made = at_rest(deployment())
+    drafting = {"method": "DraftEngine", "draftEngineRef": {"name": NEW_ENGINE}}
+    made.resource = edited(made.resource, runtime={"speculative": drafting})
+    before = template_of(made)
+    made.settle(LATER)
+    assert ready(made) == ("False", reasons.ENGINE_NOT_FOUND)
+    assert is_true(made.resource.status.conditions, "Available")
+    assert template_of(made) == before
+    made.engines[NEW_ENGINE] = engine(NEW)
+    made.settle(LATER)
+    assert ready(made) == ("True", reasons.SERVING)
+    assert template_of(made)["metadata"]["labels"]["nacelle.dev/draft-engine"] == NEW_ENGINE
+    assert made.restarts == 1
+
+
 def test_a_new_engine_that_is_refused_leaves_the_old_pods() -> None:
     made = at_rest(deployment(replicas=2))
     made.engines[NEW_ENGINE] = engine(NEW)

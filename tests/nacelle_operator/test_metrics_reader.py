@@ -1,17 +1,20 @@
 """Pods' metrics: what the runtime writes is what is read, and nothing hangs or floods."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 import urllib3
+from certificates import make_certificate
 from pod_server import Answer, pod_server, says
 
 from nacelle_operator import metrics_reader
-from nacelle_operator.metrics_reader import MetricsReader, Source, tally_of
+from nacelle_operator.metrics_reader import MetricsReader, Source, pool_of_pods, tally_of
 from nacelle_operator.objects.tally import Tally
 from nacelle_runtime.metrics import exposition
 from nacelle_runtime.wire import Histogram, Ready, Stats
@@ -36,7 +39,7 @@ def pod(answer: Answer) -> Iterator[tuple[Source, list[str]]]:
 
 
 def read(*sources: Source, reader: MetricsReader | None = None) -> Tally | None:
-    with urllib3.PoolManager() as pool:
+    with pool_of_pods() as pool:
         return asyncio.run((reader or MetricsReader(pool, lambda: 0.0)).read(sources))
 
 
@@ -48,6 +51,16 @@ def test_pods_are_summed() -> None:
     with pod(says(written(**FINISHED))) as (one, asked), pod(says(written(stop=5))) as (other, _):
         assert read(one, other._replace(uid="v")) == Tally(105, 20, 160, 17000)
         assert asked == ["/metrics"]
+
+
+def test_a_pod_that_speaks_tls_is_read(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    with pod_server(says(written(stop=5)), tls=context) as server:
+        source = Source("u", server.address, server.port, "https")
+        assert read(source) == Tally(5, 0, 80, 8500)
+        assert read(source._replace(scheme="http")) is None
 
 
 @pytest.mark.parametrize(

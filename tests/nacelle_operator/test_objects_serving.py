@@ -7,6 +7,7 @@ import pytest
 from serving_cases import IMAGES, TRITONS, deployment, engine
 
 from nacelle_engine.abi import ABI
+from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.objects.controller_revision import (
     Revision,
@@ -17,16 +18,19 @@ from nacelle_operator.objects.pod_affinity import pod_affinity
 from nacelle_operator.objects.pod_disruption_budget import pod_disruption_budget
 from nacelle_operator.objects.service import service
 from nacelle_operator.objects.serving_deployment import serving_deployment
-from nacelle_operator.objects.serving_pod import Served, arguments, pod_template
+from nacelle_operator.objects.serving_pod import Served, pod_template
 from nacelle_runtime.commands import serve
 
 TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def template(resource: InferenceDeployment | None = None, **engine_spec: Any) -> dict[str, Any]:
+def template(
+    resource: InferenceDeployment | None = None, draft: Engine | None = None, **engine_spec: Any
+) -> dict[str, Any]:
     resource = resource or deployment()
     triton = TRITONS[ABI] if resource.spec.frontends.triton.enabled else None
-    return pod_template(resource, Served(engine(**engine_spec), IMAGES[ABI], "a", 1, triton))
+    served = Served(engine(**engine_spec), IMAGES[ABI], "a", 1, triton, draft)
+    return pod_template(resource, served)
 
 
 def container(made: dict[str, Any]) -> dict[str, Any]:
@@ -129,11 +133,42 @@ ARGUMENTS = {
 }
 
 
+SMALL = engine("3" * 64, bytes=1 << 30)
+DRAFTING = {
+    "from the text": ({"method": "PromptLookup"}, ("prompt-lookup", None, None), None),
+    "by an engine": (
+        {"method": "DraftEngine", "tokens": 2, "draftEngineRef": {"name": SMALL.metadata.name}},
+        ("draft", 2, "/store/engines/" + "3" * 64),
+        SMALL,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DRAFTING)
+def test_drafting_is_asked_for_in_the_runtimes_words(case: str) -> None:
+    speculative, (method, tokens, bundle), draft = DRAFTING[case]
+    made = template(deployment(runtime={"speculative": speculative}), draft)
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    serve.configure(parser)
+    parsed = parser.parse_args(container(made)["args"][1:])
+    assert (parsed.speculation, parsed.speculative_tokens) == (method, tokens)
+    assert (parsed.draft_engine and str(parsed.draft_engine)) == bundle
+    assert made["metadata"]["labels"].get("nacelle.dev/draft-engine") == (
+        draft.metadata.name if draft else None
+    )
+
+
+def test_an_engine_that_drafts_is_read_into_memory_too() -> None:
+    made = container(template(draft=engine("3" * 64, bytes=7 << 30), bytes=1 << 30))
+    assert made["resources"]["limits"]["memory"] == "34Gi"
+    assert made["startupProbe"]["failureThreshold"] == 120 + (8 << 30) // (20 << 20)
+
+
 @pytest.mark.parametrize("case", ARGUMENTS)
 def test_arguments_are_the_runtimes_own(case: str) -> None:
     runtime, openai, more = ARGUMENTS[case]
     resource = deployment(runtime=runtime, frontends={"openai": openai})
-    made = arguments(resource, engine())
+    made = container(template(resource))["args"]
     assert made[0] == "serve"
     assert made[-len(more) :] == more or not more
     parser = argparse.ArgumentParser(exit_on_error=False)
@@ -153,6 +188,28 @@ def test_api_keys_come_from_the_secret() -> None:
     made = template(deployment(frontends={"openai": openai}))
     volume = next(v for v in made["spec"]["volumes"] if v["name"] == "api-keys")
     assert volume["secret"] == {"secretName": "secret", "items": [{"key": "list", "path": "keys"}]}
+
+
+def test_tls_is_spoken_with_the_secrets_certificate() -> None:
+    resource = deployment(frontends={"openai": {"tlsSecretRef": {"name": "certificate"}}})
+    made = template(resource)
+    volume = next(v for v in made["spec"]["volumes"] if v["name"] == "tls")
+    assert volume["secret"] == {
+        "secretName": "certificate",
+        "items": [{"key": name, "path": name} for name in ("tls.crt", "tls.key")],
+    }
+    serving = container(made)
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    serve.configure(parser)
+    parsed = parser.parse_args(serving["args"][1:])
+    (mount,) = (m for m in serving["volumeMounts"] if m["name"] == "tls")
+    assert [str(parsed.tls_certificate), str(parsed.tls_key)] == [
+        f"{mount['mountPath']}/tls.crt",
+        f"{mount['mountPath']}/tls.key",
+    ]
+    probes = (serving[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness"))
+    assert [probe["scheme"] for probe in probes] == ["HTTPS"] * 3
+    assert "scheme" not in container(template())["readinessProbe"]["httpGet"]
 
 
 def test_time_to_drain_lies_within_the_grace_period() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -27,7 +28,9 @@ class _Server(ThreadingTCPServer):
 
 
 @contextlib.contextmanager
-def pod_server(answer: Answer, address: str = "127.0.0.1") -> Iterator[PodServer]:
+def pod_server(
+    answer: Answer, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[PodServer]:
     """A server that answers every GET so."""
     asked: list[str] = []
 
@@ -41,6 +44,8 @@ def pod_server(answer: Answer, address: str = "127.0.0.1") -> Iterator[PodServer
             """Say nothing."""
 
     server = _Server((address, 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -56,6 +56,15 @@ class EngineSource(ApiModel):
 class InferenceDeploymentSpec(ApiModel):
     """What is served, by how many replicas, and how."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.rollout) || !has(self.rollout.canary) || !has(self.rollout.canary.route) || "
+            "!has(self.frontends) || !has(self.frontends.openai.tlsSecretRef)",
+            "rollout.canary.route sends plain HTTP to pods: end TLS at the Gateway, and leave "
+            "frontends.openai.tlsSecretRef out",
+        ),
+    )
+
     engine: EngineSource
     """The engine to serve."""
 

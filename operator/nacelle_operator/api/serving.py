@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from nacelle_operator.api.placement import KeyRef, Resources
-from nacelle_operator.api.schema import ApiModel, Foreign, Name, Rule, not_built
+from nacelle_operator.api.schema import ApiModel, Name, Rule
+from nacelle_operator.api.speculation import Speculative
 
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -16,7 +17,6 @@ class Runtime(ApiModel):
     """Settings of the serving process."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        not_built("speculative", "leave it out"),
         Rule(
             "!has(self.chunkedPrefillTokens) || !has(self.chunkedPrefill) || self.chunkedPrefill",
             "runtime.chunkedPrefillTokens has no meaning if chunkedPrefill is false: leave it out",
@@ -48,8 +48,8 @@ class Runtime(ApiModel):
     """Prompt tokens in a step, at most; more give more tokens a second, and running answers wait
     longer for a step. Left out: 2,048 on a GPU, 512 on a CPU."""
 
-    speculative: Foreign | None = None
-    """Not built yet: refused."""
+    speculative: Speculative | None = None
+    """Draft tokens and verify them beside decoding; left out: none are."""
 
     image: Image | None = None
     """The runtime's image; left out: the operator's image of the engine's ABI."""
@@ -71,7 +71,6 @@ class OpenAIFrontend(ApiModel):
             "frontends.openai.enabled cannot be false: the pods' health and metrics answer on its "
             "port, with a Triton server too",
         ),
-        not_built("tlsSecretRef", "end TLS in an Ingress or Gateway"),
     )
 
     enabled: bool = True
@@ -84,7 +83,13 @@ class OpenAIFrontend(ApiModel):
     """The Secret key that lists the API keys, one a line; left out: every request is served."""
 
     tls_secret_ref: SecretRef | None = None
-    """Not built yet: refused."""
+    """A Secret of type kubernetes.io/tls, whose certificate is served, renewed ones too; left out:
+    plain HTTP, for a Gateway, an Ingress or a mesh to end TLS before it."""
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """How it is spoken to."""
+        return "https" if self.tls_secret_ref else "http"
 
 
 _TRITON: Final = "self.triton.enabled"
@@ -123,6 +128,11 @@ class Frontends(ApiModel):
             f"!{_TRITON} || ({_DISTINCT})",
             "frontends: openai.port, triton.httpPort, triton.grpcPort and triton.metricsPort must "
             "differ: they are ports of one pod",
+        ),
+        Rule(
+            f"!{_TRITON} || !has(self.openai.tlsSecretRef)",
+            "frontends.openai.tlsSecretRef does not encrypt frontends.triton: serve Triton's "
+            "clients by an InferenceDeployment of their own",
         ),
         Rule(
             f"!{_TRITON} || !has(self.openai.apiKeysSecretRef)",

@@ -1,29 +1,12 @@
 """May this engine be served? An ordered list of checks: the first that finds something wins."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from nacelle_operator.api.engine import Engine
-from nacelle_operator.api.engine_build import EngineBuild
-from nacelle_operator.api.engine_build_status import TargetStatus
-from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import READY, STALLED, find, is_true
 from nacelle_operator.deployment import reasons
+from nacelle_operator.deployment.candidate import Candidate
+from nacelle_operator.deployment.draft_checks import DRAFT
 from nacelle_operator.deployment.finding import Finding
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An engine that is wanted, as far as it is there."""
-
-    resource: InferenceDeployment
-    build: EngineBuild | None
-    target: TargetStatus | None
-    engine_name: str
-    engine: Engine | None
-    runtime_images: Mapping[str, str]
-    triton_images: Mapping[str, str]
-
 
 Check = Callable[[Candidate], Finding | None]
 
@@ -175,5 +158,6 @@ RENDER: tuple[Check, ...] = (
     limit_is_exceeded,
     image_is_missing,
     triton_image_is_missing,
+    *DRAFT,
 )
 """Before a pod template is rendered for an engine."""

@@ -102,9 +102,9 @@ def _measured(resource: InferenceDeployment, observed: Observed) -> list[Source]
     newest = History.read(observed.revisions).newest
     if newest is None or newest.memory.outcome != memory.ROLLING_OUT:
         return []
-    port = resource.spec.frontends.openai.port
+    openai = resource.spec.frontends.openai
     return [
-        Source(pod["metadata"]["uid"], pod["status"]["podIP"], port)
+        Source(pod["metadata"]["uid"], pod["status"]["podIP"], openai.port, openai.scheme)
         for pod in ready_pods(revision_pods(observed.pods, newest))
         if pod["status"].get("podIP")
     ]

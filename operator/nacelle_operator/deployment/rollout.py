@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
-from nacelle_operator.deployment.checks import RENDER, WANTED, Candidate
+from nacelle_operator.deployment.candidate import Candidate
+from nacelle_operator.deployment.checks import RENDER, WANTED
 from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.history import History
 from nacelle_operator.deployment.observe import Observed
@@ -57,7 +58,7 @@ def decide_rollout(
     kept = Rollout(candidate.engine_name, current, False, finding, slot, stable)
     if engine is None:
         return kept
-    wanted = fingerprint(resource, engine)
+    wanted = fingerprint(resource, engine, candidate.draft)
     if current and current.fingerprint == wanted and current is newest:
         return kept
     if _is_given_up(resource, newest, wanted) and stable:
@@ -92,6 +93,7 @@ def _render(
         slot=slot,
         number=_last_number(observed) + 1,
         triton_image=_triton_image(serving.resource, observed, engine),
+        draft=serving.draft,
     )
     return Revision(
         number=served.number,

@@ -75,8 +75,8 @@ def deployment_status(
 
 
 def _url(resource: InferenceDeployment) -> str:
-    port = resource.spec.frontends.openai.port
-    return url(resource.metadata.name, resource.metadata.namespace, port)
+    meta, openai = resource.metadata, resource.spec.frontends.openai
+    return url(openai.scheme, meta.name, meta.namespace, openai.port)
 
 
 def _selector(resource: InferenceDeployment, rollout: Rollout, move: Move | None) -> str:

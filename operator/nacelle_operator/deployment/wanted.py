@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
-from nacelle_operator.deployment.checks import Candidate
+from nacelle_operator.deployment.candidate import Candidate
 from nacelle_operator.deployment.observe import Observed
 
 # What may change while a rollout goes on and says nothing of how it is judged.
@@ -21,7 +22,7 @@ def wanted_engine(resource: InferenceDeployment, observed: Observed) -> Candidat
         wanted = source.build_ref.target
         target = next((t for t in build.status.targets if t.name == wanted), None)
         name = target.engine_ref.name if target and target.engine_ref else ""
-    return Candidate(
+    found = Candidate(
         resource=resource,
         build=build,
         target=target,
@@ -30,9 +31,10 @@ def wanted_engine(resource: InferenceDeployment, observed: Observed) -> Candidat
         runtime_images=observed.runtime_images,
         triton_images=observed.triton_images,
     )
+    return replace(found, draft=observed.engines.get(found.draft_name or ""))
 
 
-def fingerprint(resource: InferenceDeployment, engine: Engine) -> str:
+def fingerprint(resource: InferenceDeployment, engine: Engine, draft: Engine | None) -> str:
     """SHA-256, 64 hex digits, of all that pods are rendered from, defaults left out.
 
     So neither replicas, nor the rollout's pace, nor a field that a newer API adds with a default
@@ -40,12 +42,8 @@ def fingerprint(resource: InferenceDeployment, engine: Engine) -> str:
     """
     spec = resource.spec
     settings = {
-        "engine": [
-            engine.metadata.name,
-            engine.spec.digest,
-            engine.spec.path,
-            engine.spec.store.persistent_volume_claim.claim_name,
-        ],
+        "engine": _identity(engine),
+        **({"draft": _identity(draft)} if draft else {}),
         **{
             name: part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
             for name, part in (
@@ -56,6 +54,11 @@ def fingerprint(resource: InferenceDeployment, engine: Engine) -> str:
         },
     }
     return _digest(settings)
+
+
+def _identity(engine: Engine) -> list[str]:
+    claim = engine.spec.store.persistent_volume_claim.claim_name
+    return [engine.metadata.name, engine.spec.digest, engine.spec.path, claim]
 
 
 def terms(resource: InferenceDeployment) -> str:

@@ -12,6 +12,7 @@ APP: Final = "app.kubernetes.io/name"
 BUILD: Final = "nacelle.dev/engine-build"
 TARGET: Final = "nacelle.dev/target"
 ENGINE: Final = "nacelle.dev/engine"
+DRAFT_ENGINE: Final = "nacelle.dev/draft-engine"
 DEPLOYMENT: Final = "nacelle.dev/inference-deployment"
 SLOT: Final = "nacelle.dev/slot"
 REVISION: Final = "nacelle.dev/revision"
@@ -82,9 +83,9 @@ def revision_name(deployment: str, number: int) -> str:
     return f"{deployment}-{number}"
 
 
-def url(service: str, namespace: str, port: int) -> str:
+def url(scheme: str, service: str, namespace: str, port: int) -> str:
     """Where clients in the cluster reach a Service."""
-    return f"http://{service}.{namespace}.svc:{port}"
+    return f"{scheme}://{service}.{namespace}.svc:{port}"
 
 
 def managed_labels(part: str) -> dict[str, str]:

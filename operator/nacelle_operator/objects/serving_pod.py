@@ -7,12 +7,21 @@ from typing import Any, Final
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.objects.metadata import serving_labels
-from nacelle_operator.objects.names import ENGINE, OPENAI_PORT, REVISION, RUNTIME, SLOT, Slot
+from nacelle_operator.objects.names import (
+    DRAFT_ENGINE,
+    ENGINE,
+    OPENAI_PORT,
+    REVISION,
+    RUNTIME,
+    SLOT,
+    Slot,
+)
 from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION
 from nacelle_operator.objects.pod_affinity import pod_affinity
 from nacelle_operator.objects.security import container_security, pod_security
+from nacelle_operator.objects.serving_arguments import arguments
+from nacelle_operator.objects.serving_secrets import secret_mounts, secret_volumes
 from nacelle_operator.objects.triton_server import (
-    CORE_SOCKET,
     Sidecar,
     core_mount,
     models_container,
@@ -22,7 +31,6 @@ from nacelle_operator.objects.triton_server import (
 
 _STORE: Final = "/store"
 _STORE_MOUNT: Final = {"name": "store", "mountPath": _STORE, "readOnly": True}
-_KEYS: Final = "/etc/nacelle/api-keys"
 _SCRATCH: Final = "/tmp"
 # Endpoints are withdrawn while the pod still answers; then running answers get time to finish.
 _WITHDRAW_SECONDS: Final = 5
@@ -42,6 +50,12 @@ class Served:
     slot: Slot
     number: int
     triton_image: str | None = None
+    draft: Engine | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The bundles' size."""
+        return self.engine.spec.bytes + (self.draft.spec.bytes if self.draft else 0)
 
 
 def pod_template(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
@@ -52,6 +66,7 @@ def pod_template(resource: InferenceDeployment, served: Served) -> dict[str, Any
         SLOT: served.slot,
         ENGINE: served.engine.metadata.name,
         REVISION: str(served.number),
+        **({DRAFT_ENGINE: served.draft.metadata.name} if served.draft else {}),
     }
     metadata: dict[str, Any] = {"labels": {**pod.labels, **ours}}
     if pod.annotations:
@@ -96,9 +111,9 @@ def _triton(resource: InferenceDeployment, served: Served) -> Sidecar | None:
         frontend=resource.spec.frontends.triton,
         image=served.triton_image,
         runtime_image=served.image,
-        bundle=f"{_STORE}/{served.engine.spec.path}",
+        bundle=_bundle(served.engine),
         store=dict(_STORE_MOUNT),
-        start_seconds=_patience(served.engine),
+        start_seconds=_patience(served),
         withdraw_seconds=_WITHDRAW_SECONDS,
         drain_seconds=_DRAIN_SECONDS,
     )
@@ -108,60 +123,45 @@ def _container(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
     mounts = [dict(_STORE_MOUNT), {"name": "tmp", "mountPath": _SCRATCH}]
     if resource.spec.frontends.triton.enabled:
         mounts.append(core_mount())
-    if resource.spec.frontends.openai.api_keys_secret_ref:
-        mounts.append({"name": "api-keys", "mountPath": _KEYS, "readOnly": True})
+    mounts += secret_mounts(resource.spec.frontends.openai)
     return {
         "name": RUNTIME,
         "image": served.image,
         "command": ["nacelle"],
-        "args": arguments(resource, served.engine),
+        "args": _arguments(resource, served),
         "env": [{"name": "HOME", "value": _SCRATCH}, *(v.plain() for v in resource.spec.pod.env)],
         "ports": [{"name": OPENAI_PORT, "containerPort": resource.spec.frontends.openai.port}],
-        "resources": _resources(resource, served.engine),
+        "resources": _resources(resource, served),
         "securityContext": container_security(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "lifecycle": {"preStop": {"sleep": {"seconds": _WITHDRAW_SECONDS}}},
         "volumeMounts": mounts,
-        **_probes(served.engine),
+        **_probes(resource, served),
     }
 
 
-def arguments(resource: InferenceDeployment, engine: Engine) -> list[str]:
-    """What `nacelle` is called with; what the spec leaves out is left to the runtime."""
-    runtime, openai = resource.spec.runtime, resource.spec.frontends.openai
-    flags = {
-        "--model-name": engine.spec.model_name,
-        "--host": "0.0.0.0",
-        "--port": openai.port,
-        "--drain-seconds": _DRAIN_SECONDS,
-        "--scheduler-policy": runtime.scheduler_policy,
-        "--max-batch-size": runtime.max_batch_size,
-        "--chunked-prefill-tokens": runtime.chunked_prefill_tokens,
-        "--queue-limit": runtime.queue_limit,
-        "--kv-cache-free-memory-percent": runtime.kv_cache_free_memory_percent,
-        "--api-keys-file": f"{_KEYS}/keys" if openai.api_keys_secret_ref else None,
-        "--core-socket": CORE_SOCKET if resource.spec.frontends.triton.enabled else None,
-    }
-    given = [text for flag, value in flags.items() if value is not None for text in (flag, value)]
-    if not runtime.prefix_caching:
-        given.append("--no-prefix-caching")
-    if not runtime.chunked_prefill:
-        given.append("--no-chunked-prefill")
-    return ["serve", f"{_STORE}/{engine.spec.path}", *map(str, given)]
+def _arguments(resource: InferenceDeployment, served: Served) -> list[str]:
+    return arguments(
+        resource,
+        bundle=_bundle(served.engine),
+        draft=_bundle(served.draft) if served.draft else None,
+        model=served.engine.spec.model_name,
+        drain_seconds=_DRAIN_SECONDS,
+    )
+
+
+def _bundle(engine: Engine) -> str:
+    return f"{_STORE}/{engine.spec.path}"
 
 
 def _volumes(resource: InferenceDeployment, engine: Engine) -> list[dict[str, Any]]:
     claim = engine.spec.store.persistent_volume_claim.claim_name
-    volumes: list[dict[str, Any]] = [
+    return [
         {"name": "store", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
+        *secret_volumes(resource.spec.frontends.openai),
     ]
-    keys = resource.spec.frontends.openai.api_keys_secret_ref
-    if keys:
-        item = {"key": keys.key, "path": "keys"}
-        volumes.append({"name": "api-keys", "secret": {"secretName": keys.name, "items": [item]}})
-    return volumes
 
 
 def _tolerations(resource: InferenceDeployment, engine: Engine) -> list[dict[str, Any]]:
@@ -170,45 +170,48 @@ def _tolerations(resource: InferenceDeployment, engine: Engine) -> list[dict[str
     return wished if engine.spec.architecture.is_cpu else [*wished, dict(GPU_TOLERATION)]
 
 
-def _resources(resource: InferenceDeployment, engine: Engine) -> Mapping[str, Any]:
+def _resources(resource: InferenceDeployment, served: Served) -> Mapping[str, Any]:
     """The user's, or what follows from the engine; a GPU engine has its GPU in any case."""
     asked = resource.spec.pod.resources
-    given = asked.plain() if asked else _default_resources(engine)
-    if engine.spec.architecture.is_cpu:
+    given = asked.plain() if asked else _default_resources(served)
+    if served.engine.spec.architecture.is_cpu:
         return given
     return {**given, "limits": {GPU: "1", **given.get("limits", {})}}
 
 
-def _default_resources(engine: Engine) -> dict[str, Any]:
+def _default_resources(served: Served) -> dict[str, Any]:
     """On a CPU: weights as float32 at the worst (4 bytes for one), and 2 GiB more. On a GPU the
     weights only pass through the host: 8 GiB, and the weights' pages once more.
 
     The limit equals the request, since the KV cache takes a share of what the limit leaves.
     """
-    if engine.spec.architecture.is_cpu:
-        memory, cpu = f"{2 + -(-4 * engine.spec.bytes // _GIB)}Gi", "500m"
+    if served.engine.spec.architecture.is_cpu:
+        memory, cpu = f"{2 + -(-4 * served.bytes // _GIB)}Gi", "500m"
     else:
-        memory, cpu = f"{8 + -(-engine.spec.bytes // _GIB)}Gi", "2"
+        memory, cpu = f"{8 + -(-served.bytes // _GIB)}Gi", "2"
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
-def _patience(engine: Engine) -> int:
+def _patience(served: Served) -> int:
     """Seconds that a start may take: as many as the store needs."""
-    return 120 + engine.spec.bytes // _READ_BYTES_PER_SECOND
+    return 120 + served.bytes // _READ_BYTES_PER_SECOND
 
 
-def _probes(engine: Engine) -> dict[str, Any]:
+def _probes(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
     """Ready within a second of being so."""
+    scheme = resource.spec.frontends.openai.scheme
     return {
-        "startupProbe": _probe("/health/ready", period=1, failures=_patience(engine)),
-        "readinessProbe": _probe("/health/ready", period=5, failures=2),
-        "livenessProbe": _probe("/health/live", period=10, failures=6),
+        "startupProbe": _probe(scheme, "/health/ready", period=1, failures=_patience(served)),
+        "readinessProbe": _probe(scheme, "/health/ready", period=5, failures=2),
+        "livenessProbe": _probe(scheme, "/health/live", period=10, failures=6),
     }
 
 
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+def _probe(scheme: str, path: str, *, period: int, failures: int) -> dict[str, Any]:
+    # Said only where it is not the default, so that pods made before this field stay as they are.
+    over = {"scheme": "HTTPS"} if scheme == "https" else {}
     return {
-        "httpGet": {"path": path, "port": OPENAI_PORT},
+        "httpGet": {"path": path, "port": OPENAI_PORT, **over},
         "periodSeconds": period,
         "failureThreshold": failures,
         "timeoutSeconds": 5,

@@ -14,6 +14,12 @@ def configure_frontend(parser: argparse.ArgumentParser) -> None:
         "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
     )
     parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
+    parser.add_argument(
+        "--tls-certificate",
+        type=Path,
+        help="serve https: the certificate and its chain, PEM; read again when it changes",
+    )
+    parser.add_argument("--tls-key", type=Path, help="the certificate's key, PEM")
     parser.add_argument("--max-body-bytes", type=positive(int), default=8 << 20)
     parser.add_argument(
         "--receive-seconds",

@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         host, port = listener.getsockname()[:2]
         with tempfile.TemporaryDirectory(prefix="nacelle-") as folder:
             frontend = _frontend_settings(arguments, bundle, _core_socket(arguments, folder), log)
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            scheme = "https" if frontend.tls_certificate else "http"
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
             def say_ready(ready: Ready) -> None:
                 seconds = time.monotonic() - began
@@ -146,6 +147,9 @@ def _frontend_settings(
     arguments: argparse.Namespace, bundle: Bundle, core_socket: Path, log: str | None
 ) -> FrontendSettings:
     keys = arguments.api_keys_file
+    certificate, key = arguments.tls_certificate, arguments.tls_key
+    if (certificate is None) != (key is None):
+        raise InvalidRequest("--tls-certificate and --tls-key: give both or neither")
     return FrontendSettings(
         bundle=str(arguments.bundle),
         model_name=arguments.model_name or bundle.manifest.provenance.model_name,
@@ -156,6 +160,8 @@ def _frontend_settings(
         read_seconds=arguments.read_seconds,
         step_deadline_seconds=arguments.step_deadline_seconds,
         api_keys_file=str(keys) if keys else None,
+        tls_certificate=str(certificate) if certificate else None,
+        tls_key=str(key) if key else None,
         access_log=arguments.access_log,
         traces=traces_wanted(arguments.traces),
         log_format=arguments.log_format,

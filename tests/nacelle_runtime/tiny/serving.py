@@ -30,13 +30,17 @@ class Server:
                 stderr=stderr,
             )
 
-    def wait_until_ready(self):
+    def wait_for_url(self):
+        """Where it is ready, as it says."""
         deadline = time.monotonic() + DEADLINE
         while not (found := re.search(r'(?:URL +|"url": ")(\S+)/v1', self.errors.read_text())):
             assert self.process.poll() is None, self.errors.read_text()
             assert time.monotonic() < deadline, self.errors.read_text()
             time.sleep(0.02)
-        self.url = found[1]
+        return found[1]
+
+    def wait_until_ready(self):
+        self.url = self.wait_for_url()
         self.http = httpx.Client(base_url=self.url, timeout=DEADLINE)
         self.until(lambda: self.http.get("/health/ready").status_code == 200)
         return self

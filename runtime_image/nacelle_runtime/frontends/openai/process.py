@@ -23,6 +23,7 @@ from nacelle_runtime.frontends.openai.connection import Connection, keep_deadlin
 from nacelle_runtime.frontends.openai.frontend import ClientBounds, Frontend
 from nacelle_runtime.frontends.openai.prompts import Model
 from nacelle_runtime.frontends.openai.story import Stories, Traces
+from nacelle_runtime.frontends.openai.tls import Tls
 from nacelle_runtime.frontends.tokenizer import Tokenizer
 from nacelle_runtime.frontends.watchdog import Watchdog, watch
 from nacelle_runtime.settings import FrontendSettings
@@ -57,6 +58,7 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
     core = CoreClient()
     connection = loop.create_task(core.run(settings.core_socket))
     frontend = _frontend(settings, core)
+    tls = _tls(settings)
     config = uvicorn.Config(
         Stories(make_app(frontend), told=settings.access_log, traces=frontend.traces),
         http=Connection,
@@ -66,6 +68,7 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
         access_log=False,
         timeout_graceful_shutdown=5,
         server_header=False,
+        ssl_context_factory=(lambda *_: tls.context) if tls else None,
     )
     server = _Server(config)
     loop.add_signal_handler(signal.SIGTERM, frontend.draining.set)
@@ -81,6 +84,8 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
             )
         ),
     ]
+    if tls:
+        tasks.append(loop.create_task(tls.keep_fresh()))
     await server.serve(sockets=[listener])
     for task in tasks:
         task.cancel()
@@ -116,6 +121,12 @@ def _frontend(settings: FrontendSettings, core: CoreClient) -> Frontend:
         started=int(time.time()),
         traces=_traces() if settings.traces else None,
     )
+
+
+def _tls(settings: FrontendSettings) -> Tls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Tls(Path(settings.tls_certificate), Path(settings.tls_key))
 
 
 def _traces() -> Traces:
