@@ -256,6 +256,8 @@ SPECS = st.fixed_dictionaries(
                 {"maxReplicas": 2, "metrics": [{"type": "QueuedRequests"}]},
             ]
         ),
+        "network": st.sampled_from([{}, {"policy": "Restricted"}]),
+        "monitoring": st.sampled_from([{}, {"podMonitor": {"labels": {"release": "p"}}}]),
     },
 )
 BUILDS = st.sampled_from([None, build(None), build(OLD), build(NEW)])
@@ -287,5 +289,11 @@ def test_from_anywhere_it_comes_to_rest(worlds: list[Any], lost: st.DataObject) 
         assert (told is not None) == (made.resource.spec.autoscaling is not None)
         if told is None or told.reason == reasons.AUTOSCALER_NAME_TAKEN:
             assert ("HorizontalPodAutoscaler", "chat") not in made.objects
+        asked = made.resource.spec
+        assert (("NetworkPolicy", "chat") in made.objects) == (
+            asked.network.policy == "Restricted" and bool(live)
+        )
+        monitored = ("PodMonitor", "chat") in made.objects
+        assert monitored == (asked.monitoring.pod_monitor is not None and bool(live))
         if is_true(found, "Ready") and made.resource.spec.replicas:
             assert made.resource.status.current_engine == made.resource.status.target_engine
