@@ -290,10 +290,13 @@ def test_from_anywhere_it_comes_to_rest(worlds: list[Any], lost: st.DataObject) 
         if told is None or told.reason == reasons.AUTOSCALER_NAME_TAKEN:
             assert ("HorizontalPodAutoscaler", "chat") not in made.objects
         asked = made.resource.spec
-        assert (("NetworkPolicy", "chat") in made.objects) == (
-            asked.network.policy == "Restricted" and bool(live)
-        )
-        monitored = ("PodMonitor", "chat") in made.objects
-        assert monitored == (asked.monitoring.pod_monitor is not None and bool(live))
+        for kind, type_, wanted in (
+            ("NetworkPolicy", "NetworkRestricted", asked.network.policy == "Restricted"),
+            ("PodMonitor", "Monitoring", asked.monitoring.pod_monitor is not None),
+        ):
+            assert (find(found, type_) is not None) == wanted
+            assert ((kind, "chat") in made.objects) == is_true(found, type_)
+            if wanted and is_true(found, "Ready"):
+                assert (kind, "chat") in made.objects
         if is_true(found, "Ready") and made.resource.spec.replicas:
             assert made.resource.status.current_engine == made.resource.status.target_engine
