@@ -10,6 +10,8 @@ from nacelle_operator.api.condition import Condition
 READY = "Ready"
 AVAILABLE = "Available"
 AUTOSCALING = "Autoscaling"
+NETWORK_RESTRICTED = "NetworkRestricted"
+MONITORING = "Monitoring"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 

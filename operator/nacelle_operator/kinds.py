@@ -47,8 +47,10 @@ ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 HORIZONTAL_POD_AUTOSCALER = Kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"
 )
-# Not watched: a cluster may not know it.
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+# Not watched: a cluster may not know them.
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
@@ -65,10 +67,11 @@ CHILDREN = (
     ENDPOINT_SLICE,
     POD_DISRUPTION_BUDGET,
     HORIZONTAL_POD_AUTOSCALER,
+    NETWORK_POLICY,
 )
 _BY_TYPE = {
     (kind.api_version, kind.name): kind
-    for kind in (*RESOURCES, *CHILDREN, HTTP_ROUTE, CLAIM, EVENT)
+    for kind in (*RESOURCES, *CHILDREN, HTTP_ROUTE, POD_MONITOR, CLAIM, EVENT)
 }
 
 

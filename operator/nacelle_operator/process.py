@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from nacelle_operator.autoscaler_reader import AutoscalerReader
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.claim_reader import ClaimReader
@@ -23,11 +22,12 @@ from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, K
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
 from nacelle_operator.metrics_reader import MetricsReader, pool_of_pods
+from nacelle_operator.name_reader import NameReader
 from nacelle_operator.progress_reader import ProgressReader
 from nacelle_operator.queue import KeyQueue
 from nacelle_operator.reconcile import Planner, Reconciler
-from nacelle_operator.route_reader import RouteReader
 from nacelle_operator.settings import Settings
+from nacelle_operator.unwatched_reader import UnwatchedReader
 from nacelle_operator.watch import Watch
 
 LEASE_NAME = "nacelle-operator"
@@ -126,8 +126,8 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
     readers = Readers(
-        AutoscalerReader(cluster),
-        RouteReader(cluster),
+        NameReader(cluster),
+        UnwatchedReader(cluster),
         MetricsReader(pool_of_pods(), time.monotonic),
     )
     return {

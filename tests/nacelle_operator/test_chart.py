@@ -117,7 +117,8 @@ def test_rights_are_those_of_the_kinds_that_are_handled() -> None:
     seen, written = {"get", "list", "watch"}, {"create", "patch", "delete"}
     wanted = {(kind.group, kind.plural): seen | written for kind in kinds.CHILDREN}
     wanted["", "pods"] = wanted[kinds.ENDPOINT_SLICE.group, kinds.ENDPOINT_SLICE.plural] = seen
-    wanted[kinds.HTTP_ROUTE.group, kinds.HTTP_ROUTE.plural] = {"get", "list"} | written
+    for kind in (kinds.HTTP_ROUTE, kinds.POD_MONITOR):
+        wanted[kind.group, kind.plural] = {"get", "list"} | written
     for kind in kinds.RESOURCES:
         wanted[kind.group, kind.plural] = seen
         wanted[kind.group, f"{kind.plural}/status"] = {"patch"}

@@ -90,6 +90,16 @@ def drafting(**speculative: Any) -> dict[str, Any]:
     return {"runtime": {"speculative": speculative}}
 
 
+def traced(endpoint: str, *egress: dict[str, Any], variable: str = "ENDPOINT") -> dict[str, Any]:
+    """Restricted pods that export traces."""
+    env = [{"name": f"OTEL_EXPORTER_OTLP_{variable}", "value": endpoint}]
+    return {"pod": {"env": env}, "network": {"policy": "Restricted", "egress": list(egress)}}
+
+
+def monitored(**labels: str) -> dict[str, Any]:
+    return {"monitoring": {"podMonitor": {"labels": labels}}}
+
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
     (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
@@ -257,6 +267,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"pod": {"env": [{"name": "HOME", "value": "/"}]}}, "are set by Nacelle"),
     (SERVE, {"pod": {"env": [{"name": "A", "value": "", "valueFrom": {}}]}}, "not both"),
     (SERVE, {"pod": {"resources": {"limits": {"memory": "much"}}}}, "limits.memory"),
+    (SERVE, {"network": {"policy": "Closed"}}, 'Unsupported value: "Closed"'),
+    (SERVE, {"network": {"egress": [{}]}}, "network.egress has a meaning with policy Restricted"),
+    (SERVE, {"network": {"policy": "Restricted", "egress": [{}] * 17}}, "spec.network.egress"),
+    (SERVE, traced("http://collector.telemetry.svc:4318"), "allow the way to the collector in"),
+    (SERVE, traced("https://localhost.example.com"), "allow the way to the collector in"),
+    (SERVE, traced("http://c:4318", variable="TRACES_ENDPOINT"), "would hold back the traces"),
+    (SERVE, monitored(**{"nacelle.dev/slot": "b"}), "monitoring.podMonitor.labels: keys below"),
+    (SERVE, monitored(release="a b"), "spec.monitoring.podMonitor.labels.release"),
+    (SERVE, {"monitoring": {"serviceMonitor": {}}}, 'unknown field "spec.monitoring.serviceMon'),
     (SERVE, {"pod": {"securityContext": {"privileged": True}}}, 'unknown field "spec.pod.sec'),
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
@@ -282,6 +301,14 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (SERVE, {"rollout": {"strategy": "BlueGreen", "blueGreen": {"pause": "1m"}, "promote": "2"}}),
     (SERVE, {"rollout": {"strategy": "Canary", "canary": canary(5, 5, 100), "promote": "12/3"}}),
     (SERVE, {"rollout": routed(hostnames=["chat.example.com", "*.example.com"])}),
+    (SERVE, {"network": {"policy": "Open"}}),
+    (SERVE, {"network": {"policy": "Restricted"}}),
+    (SERVE, {**traced("http://collector:4318"), "network": {}}),
+    (SERVE, traced("http://collector:4318", {"ports": [{"port": 4318}]})),
+    (SERVE, traced("http://localhost:4318")),
+    (SERVE, traced("http://[::1]:4318/v1/traces", variable="TRACES_ENDPOINT")),
+    (SERVE, {"monitoring": {"podMonitor": {}}}),
+    (SERVE, monitored(release="kube-prometheus-stack")),
 ]
 
 

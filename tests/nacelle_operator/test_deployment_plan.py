@@ -256,6 +256,8 @@ SPECS = st.fixed_dictionaries(
                 {"maxReplicas": 2, "metrics": [{"type": "QueuedRequests"}]},
             ]
         ),
+        "network": st.sampled_from([{}, {"policy": "Restricted"}]),
+        "monitoring": st.sampled_from([{}, {"podMonitor": {"labels": {"release": "p"}}}]),
     },
 )
 BUILDS = st.sampled_from([None, build(None), build(OLD), build(NEW)])
@@ -287,5 +289,14 @@ def test_from_anywhere_it_comes_to_rest(worlds: list[Any], lost: st.DataObject) 
         assert (told is not None) == (made.resource.spec.autoscaling is not None)
         if told is None or told.reason == reasons.AUTOSCALER_NAME_TAKEN:
             assert ("HorizontalPodAutoscaler", "chat") not in made.objects
+        asked = made.resource.spec
+        for kind, type_, wanted in (
+            ("NetworkPolicy", "NetworkRestricted", asked.network.policy == "Restricted"),
+            ("PodMonitor", "Monitoring", asked.monitoring.pod_monitor is not None),
+        ):
+            assert (find(found, type_) is not None) == wanted
+            assert ((kind, "chat") in made.objects) == is_true(found, type_)
+            if wanted and is_true(found, "Ready"):
+                assert (kind, "chat") in made.objects
         if is_true(found, "Ready") and made.resource.spec.replicas:
             assert made.resource.status.current_engine == made.resource.status.target_engine

@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import foreign_kinds
 import gateway
-import gateway_api
 import pytest
 from control_plane import ControlPlane
 from pod_server import outside_address, pod_server, says
@@ -45,7 +45,7 @@ def gateway_port(
     # Without a node of its own no pod becomes an endpoint.
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
     control_plane.call("POST", "/api/v1/nodes", node)
-    with gateway_api.installed(control_plane, until, *KINDS):
+    with foreign_kinds.installed(control_plane, until, foreign_kinds.GATEWAY_API, *KINDS):
         log = tmp_path / "traefik.log"
         with gateway.running(control_plane.kubeconfig, log) as port:
             control_plane.call(

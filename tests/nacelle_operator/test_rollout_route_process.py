@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import gateway_api
+import foreign_kinds
 import pytest
 from control_plane import ControlPlane
 from rollout_story import GATE, ROUTED, SECOND, edit_rollout, rolled, selected
@@ -21,7 +21,7 @@ ROUTES = "gateway.networking.k8s.io/v1", "httproutes"
 @pytest.fixture
 def gateway_api_installed(control_plane: ControlPlane, until: Any) -> Iterator[None]:
     """The Gateway API's HTTPRoute, with no Gateway: the test speaks for it."""
-    with gateway_api.installed(control_plane, until, ROUTES[1]):
+    with foreign_kinds.installed(control_plane, until, foreign_kinds.GATEWAY_API, ROUTES[1]):
         yield
 
 

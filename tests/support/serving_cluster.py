@@ -1,7 +1,7 @@
 """A cluster in memory that carries out plans and plays the Deployment controller."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,7 @@ class ServingCluster:
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     pods: list[Manifest] = field(default_factory=list)
     restarts: int = 0
+    knows_pod_monitors: bool = True
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """The build alone is read by its name."""
@@ -48,8 +49,13 @@ class ServingCluster:
         return tuple(o for o in found if labels.items() <= o["metadata"]["labels"].items())
 
     def observe(self) -> Observed:
-        """What a plan is decided on."""
-        return observe(self.resource, self, self.images, TRITONS)
+        """What a plan is decided on, with the PodMonitor, which is read live."""
+        monitor = self.objects.get(("PodMonitor", "chat")) if self.knows_pod_monitors else None
+        return replace(
+            observe(self.resource, self, self.images, TRITONS),
+            pod_monitor=monitor,
+            knows_pod_monitors=self.knows_pod_monitors,
+        )
 
     def reconcile(self, now: datetime, render: Renderer = pod_template) -> Plan:
         """One plan, carried out."""
@@ -61,8 +67,9 @@ class ServingCluster:
             self._apply(dict(manifest))
         for deletion in made.deletes:
             del self.objects[deletion.kind, deletion.name]
-        raw = self.resource.model_dump(mode="json", by_alias=True)
-        self.resource = InferenceDeployment.parse({**raw, "status": dict(made.status or {})})
+        if made.status is not None:
+            raw = self.resource.model_dump(mode="json", by_alias=True)
+            self.resource = InferenceDeployment.parse({**raw, "status": dict(made.status)})
         return made
 
     def roll(self) -> None:

@@ -11,7 +11,8 @@ class Condition(ApiModel):
     """One aspect of a resource's state: whether it holds, since when, and why."""
 
     type: Annotated[str, Field(max_length=64)]
-    """What it is about: Ready, Available, Autoscaling, Reconciling, Stalled."""
+    """What it is about: Ready, Available, Autoscaling, NetworkRestricted, Monitoring, Reconciling,
+    Stalled."""
 
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""

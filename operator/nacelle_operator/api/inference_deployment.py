@@ -7,6 +7,8 @@ from pydantic import Field
 from nacelle_operator.api.autoscaling import Autoscaling
 from nacelle_operator.api.condition import Conditions
 from nacelle_operator.api.engine_build_status import EngineRef
+from nacelle_operator.api.monitoring import Monitoring
+from nacelle_operator.api.network import TRACES_CAN_LEAVE, Network
 from nacelle_operator.api.pod import PodOverrides
 from nacelle_operator.api.rollout import Rollout
 from nacelle_operator.api.rollout_status import RolloutStatus
@@ -63,6 +65,7 @@ class InferenceDeploymentSpec(ApiModel):
             "rollout.canary.route sends plain HTTP to pods: end TLS at the Gateway, and leave "
             "frontends.openai.tlsSecretRef out",
         ),
+        TRACES_CAN_LEAVE,
     )
 
     engine: EngineSource
@@ -87,6 +90,12 @@ class InferenceDeploymentSpec(ApiModel):
     pod: PodOverrides = PodOverrides()
     """What is added to the serving pods."""
 
+    network: Network = Network()
+    """Whom the serving pods can be reached by, and whom they can reach."""
+
+    monitoring: Monitoring = Monitoring()
+    """Who is told to read the pods' metrics."""
+
 
 class InferenceDeploymentStatus(ApiModel):
     """What is served and how well."""
@@ -96,8 +105,10 @@ class InferenceDeploymentStatus(ApiModel):
 
     conditions: Conditions = ()
     """Ready: the wanted engine is served by all replicas. Available: some engine is served.
-    Autoscaling: the autoscaler does its work; only while spec.autoscaling is set. Reconciling,
-    Stalled: only while true."""
+    Autoscaling: the autoscaler does its work; only while spec.autoscaling is set.
+    NetworkRestricted: the NetworkPolicy is in place; only while spec.network.policy is Restricted.
+    Monitoring: the PodMonitor is in place; only while spec.monitoring.podMonitor is set.
+    Reconciling, Stalled: only while true."""
 
     replicas: Annotated[int, Field(ge=0)] = 0
     """Pods that exist."""

@@ -9,7 +9,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from nacelle_operator.api.placement import KeyRef, NodeSelector, Resources, Tolerations
-from nacelle_operator.api.schema import ApiModel, Foreign, LabelKey, Labels, Name, Rule
+from nacelle_operator.api.schema import (
+    ApiModel,
+    Foreign,
+    LabelKey,
+    Labels,
+    Name,
+    Rule,
+    no_keys_of_ours,
+)
 
 
 class EnvSource(ApiModel):
@@ -53,21 +61,12 @@ class EnvVariable(ApiModel):
     """Where its value is read from."""
 
 
-_OURS = "key.startsWith('nacelle.dev/') || key.startsWith('app.kubernetes.io/')"
-
-
 class PodOverrides(ApiModel):
     """What is added to the serving pods."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"!has(self.labels) || !self.labels.exists(key, {_OURS})",
-            "pod.labels: keys below nacelle.dev/ and app.kubernetes.io/ are set by Nacelle",
-        ),
-        Rule(
-            f"!has(self.annotations) || !self.annotations.exists(key, {_OURS})",
-            "pod.annotations: keys below nacelle.dev/ and app.kubernetes.io/ are set by Nacelle",
-        ),
+        no_keys_of_ours("labels", "pod.labels"),
+        no_keys_of_ours("annotations", "pod.annotations"),
     )
 
     labels: Labels = {}

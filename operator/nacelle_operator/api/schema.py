@@ -37,6 +37,15 @@ def immutable(field: str, *, optional: bool = False) -> Rule:
     return Rule(same, f"{field} cannot change: delete the resource and create another")
 
 
+def no_keys_of_ours(field: str, path: str) -> Rule:
+    """The rule that keeps users off the labels or annotations that are set by Nacelle."""
+    ours = "key.startsWith('nacelle.dev/') || key.startsWith('app.kubernetes.io/')"
+    return Rule(
+        f"!has(self.{field}) || !self.{field}.exists(key, {ours})",
+        f"{path}: keys below nacelle.dev/ and app.kubernetes.io/ are set by Nacelle",
+    )
+
+
 class WithRules:
     """An annotation that adds rules to a field whose type is the engine's own contract."""
 

@@ -13,6 +13,7 @@ from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import AUTOSCALING, Verdict
 from nacelle_operator.deployment import reasons
+from nacelle_operator.deployment.decision import Decision, let_go, written
 from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.pod_checks import ready_pods
@@ -28,16 +29,6 @@ _ADAPTERS = {
     "FailedGetContainerResourceMetric": "the cluster's metrics-server gives CPU",
     "FailedGetPodsMetric": "an adapter for custom.metrics.k8s.io gives metrics of pods",
 }
-
-
-@dataclass(frozen=True)
-class Decision:
-    """An autoscaler to create, to apply or to delete, and what is told of it."""
-
-    create: KubernetesObject | None = None
-    apply: KubernetesObject | None = None
-    delete: KubernetesObject | None = None
-    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ def decide_autoscaling(
     """The autoscaler as it is wanted; one that is refused is left as it was."""
     wish, present = resource.spec.autoscaling, observed.autoscaler
     if wish is None:
-        return Decision(delete=present if present and is_controlled_by(resource, present) else None)
+        return let_go(resource, present)
     case = Case(
         resource=resource,
         wish=wish,
@@ -81,11 +72,7 @@ def decide_autoscaling(
     if refusal or case.engine is None:
         return Decision(verdict=verdict)
     made = horizontal_pod_autoscaler(resource, wish, case.engine.spec.architecture)
-    if present is None:
-        return Decision(create=made, verdict=verdict)
-    # With its uid it is this very object or none: never another that has taken its name.
-    made["metadata"]["uid"] = present["metadata"]["uid"]
-    return Decision(apply=made, verdict=verdict)
+    return written(made, present, verdict)
 
 
 def name_is_taken(case: Case) -> Finding | None:

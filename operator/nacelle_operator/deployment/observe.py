@@ -14,6 +14,7 @@ from nacelle_operator.kinds import (
     ENGINE,
     ENGINE_BUILD,
     HORIZONTAL_POD_AUTOSCALER,
+    NETWORK_POLICY,
     POD,
     POD_DISRUPTION_BUDGET,
     SERVICE,
@@ -42,8 +43,9 @@ class Observed:
     """A deployment's surroundings: what it refers to, its children, the operator's images.
 
     `endpoints`: how many pods of each slot are ready behind the slot's own Service.
-    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute. `tally`: what the
-    pods of the revision under way have counted, if it is asked for and can be read.
+    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute, `knows_pod_monitors` the
+    Prometheus Operator's PodMonitor. `tally`: what the pods of the revision under way have
+    counted, if it is asked for and can be read.
     """
 
     build: EngineBuild | None = None
@@ -56,6 +58,9 @@ class Observed:
     endpoints: Mapping[names.Slot, int] = field(default_factory=dict)
     route: KubernetesObject | None = None
     knows_routes: bool = True
+    network_policy: KubernetesObject | None = None
+    pod_monitor: KubernetesObject | None = None
+    knows_pod_monitors: bool = True
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
     tally: Tally | None = None
@@ -83,6 +88,7 @@ def observe(
         service=_ours(reader, SERVICE, resource),
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
         autoscaler=_ours(reader, HORIZONTAL_POD_AUTOSCALER, resource),
+        network_policy=_ours(reader, NETWORK_POLICY, resource),
         slot_services=_by_slot(name, reader.select(SERVICE, namespace, labels)),
         endpoints=_endpoints(name, reader.select(ENDPOINT_SLICE, namespace, labels)),
         revisions=reader.select(CONTROLLER_REVISION, namespace, labels),

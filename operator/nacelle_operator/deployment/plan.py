@@ -8,10 +8,11 @@ from nacelle_operator.api.inference_deployment import (
     InferenceDeployment,
     InferenceDeploymentStatus,
 )
-from nacelle_operator.conditions import AUTOSCALING, READY, STALLED, find, is_true
+from nacelle_operator.conditions import READY, STALLED, find, is_true
 from nacelle_operator.deployment import reasons
-from nacelle_operator.deployment.autoscaling import Decision, decide_autoscaling
+from nacelle_operator.deployment.beside import TOLD, Beside, decide_beside
 from nacelle_operator.deployment.kept_revisions import kept_revisions
+from nacelle_operator.deployment.monitoring import may_be_there
 from nacelle_operator.deployment.move import Move, next_move
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.rollout import Renderer, Rollout, decide_rollout
@@ -26,9 +27,9 @@ from nacelle_operator.plan import Deletion, Event, KubernetesObject, Plan
 
 # Changes bring the next look by their events; this is for one that was missed.
 _LOOK_AGAIN_SECONDS = 60.0
-# Neither a route nor metrics tell of a change.
+# Neither metrics nor what is not watched tell of a change.
 _METRICS_SECONDS = 10.0
-_ROUTE_SECONDS = 5.0
+_UNWATCHED_SECONDS = 5.0
 _OF_ROUTES = (
     reasons.ROUTE_PENDING,
     reasons.ROUTE_NOT_ACCEPTED,
@@ -46,28 +47,34 @@ def plan(
     """The objects that serve the resource, what is to go, and the status."""
     rollout = decide_rollout(resource, observed, render)
     move = next_move(resource, observed, rollout, now)
-    autoscaling = decide_autoscaling(resource, observed, rollout)
+    beside = decide_beside(resource, observed, rollout, is_serving=move is not None)
+    guard = beside.network.create
+    if guard and not observed.deployments:
+        # Before the first pod; all else follows at the look that its event brings.
+        return Plan(creates=(guard,), requeue_seconds=_UNWATCHED_SECONDS)
     traffic = decide_traffic(resource, observed, move)
-    status = deployment_status(resource, observed, (rollout, move), autoscaling.verdict, now)
+    status = deployment_status(resource, observed, (rollout, move), beside.verdicts, now)
     return Plan(
-        objects=tuple(_objects(resource, move, traffic, autoscaling)),
+        objects=tuple(_objects(resource, observed, move, (traffic, beside))),
         # Created, never applied, while it is not known: a stranger of that name stays as it is.
-        creates=tuple(made for made in (traffic.create, autoscaling.create) if made),
-        deletes=tuple(_deletes(resource, observed, move, (traffic, autoscaling))),
+        creates=(*([traffic.create] if traffic.create else []), *beside.creates),
+        deletes=tuple(_deletes(resource, observed, move, (traffic, beside))),
         status=status.plain(),
-        requeue_seconds=_requeue(status, move),
+        requeue_seconds=_requeue(status, move, beside),
         events=tuple(_events(resource, rollout, status)),
     )
 
 
-def _requeue(status: InferenceDeploymentStatus, move: Move | None) -> float | None:
+def _requeue(status: InferenceDeploymentStatus, move: Move | None, beside: Beside) -> float | None:
     """When to look again though nothing has changed; not at all when all is as it is wanted."""
-    judged = (find(status.conditions, type_) for type_ in (READY, AUTOSCALING))
+    if beside.monitoring.delete:
+        return _UNWATCHED_SECONDS
+    judged = (find(status.conditions, type_) for type_ in (READY, *TOLD))
     if all(condition.status == "True" for condition in judged if condition):
         return None
     ready = find(status.conditions, READY)
     if ready and ready.reason in _OF_ROUTES:
-        return _ROUTE_SECONDS
+        return _UNWATCHED_SECONDS
     left = move.course.look_again if move else None
     seconds = [_LOOK_AGAIN_SECONDS, *([left.total_seconds()] if left else [])]
     if move and move.is_under_way and move.case.resource.spec.rollout.checks:
@@ -76,35 +83,46 @@ def _requeue(status: InferenceDeploymentStatus, move: Move | None) -> float | No
 
 
 def _objects(
-    resource: InferenceDeployment, move: Move | None, traffic: Traffic, autoscaling: Decision
+    resource: InferenceDeployment,
+    observed: Observed,
+    move: Move | None,
+    decisions: tuple[Traffic, Beside],
 ) -> Iterator[KubernetesObject]:
     """In the order in which they are applied: a template is kept before any pod has it."""
+    traffic, beside = decisions
     if move is None:
         return
     for revision in move.written:
         yield controller_revision(resource, revision)
+    if beside.network.apply:
+        yield beside.network.apply
     for sized in move.deployments:
         yield serving_deployment(
             resource, sized.revision, replicas=sized.replicas, paused=sized.paused
         )
-    yield service(resource, next(iter(move.selected)) if len(move.selected) == 1 else None)
+    yield service(
+        resource,
+        next(iter(move.selected)) if len(move.selected) == 1 else None,
+        may_be_monitored=may_be_there(resource, observed),
+    )
     yield from traffic.services
     if traffic.apply:
         yield traffic.apply
     budget = pod_disruption_budget(resource)
     if budget:
         yield budget
-    if autoscaling.apply:
-        yield autoscaling.apply
+    for decision in (beside.autoscaling, beside.monitoring):
+        if decision.apply:
+            yield decision.apply
 
 
 def _deletes(
     resource: InferenceDeployment,
     observed: Observed,
     move: Move | None,
-    decisions: tuple[Traffic, Decision],
+    decisions: tuple[Traffic, Beside],
 ) -> Iterator[Deletion]:
-    traffic, autoscaling = decisions
+    traffic, beside = decisions
     for manifest in traffic.deletes:
         yield _deletion(manifest)
     if move:
@@ -114,8 +132,8 @@ def _deletes(
                 yield _deletion(manifest)
     if observed.budget and pod_disruption_budget(resource) is None:
         yield _deletion(observed.budget)
-    if autoscaling.delete:
-        yield _deletion(autoscaling.delete)
+    for manifest in beside.deletes:
+        yield _deletion(manifest)
     kept = {revision.number for revision in kept_revisions(resource, observed, move)}
     for manifest in observed.revisions:
         if manifest["revision"] not in kept:
@@ -145,9 +163,10 @@ def _events(
     if ready:
         stalled = is_true(status.conditions, STALLED)
         yield Event("Warning" if stalled else "Normal", ready.reason, ready.message)
-    autoscaling = _changed(resource, status, AUTOSCALING)
-    if autoscaling and autoscaling.status == "False":
-        yield Event("Warning", autoscaling.reason, autoscaling.message)
+    for type_ in TOLD:
+        told = _changed(resource, status, type_)
+        if told and told.status == "False":
+            yield Event("Warning", told.reason, told.message)
 
 
 def _changed(

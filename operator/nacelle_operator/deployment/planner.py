@@ -9,25 +9,34 @@ from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.deployment.failure import revision_pods
 from nacelle_operator.deployment.history import History
+from nacelle_operator.deployment.monitoring import is_remembered, wanted_monitor
+from nacelle_operator.deployment.network import wants_policy
 from nacelle_operator.deployment.observe import Observed, observe
 from nacelle_operator.deployment.plan import plan
 from nacelle_operator.deployment.pod_checks import ready_pods
 from nacelle_operator.deployment.route import wanted_route
-from nacelle_operator.kinds import HTTP_ROUTE, INFERENCE_DEPLOYMENT
+from nacelle_operator.kinds import (
+    HORIZONTAL_POD_AUTOSCALER,
+    HTTP_ROUTE,
+    INFERENCE_DEPLOYMENT,
+    NETWORK_POLICY,
+    POD_MONITOR,
+    Kind,
+)
 from nacelle_operator.metrics_reader import Source
 from nacelle_operator.objects import memory
 from nacelle_operator.objects.tally import Tally
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
-from nacelle_operator.route_reader import RouteSeen
+from nacelle_operator.unwatched_reader import Seen
 
 
-class Autoscalers(Protocol):
-    """Where an autoscaler is looked up that the cache does not know."""
+class Names(Protocol):
+    """Where an object is looked up that the cache does not know."""
 
-    async def read(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """The autoscaler of that name, whoever made it."""
+    async def read(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        """The object of that kind and name, whoever made it."""
 
 
 class MetricsOf(Protocol):
@@ -37,19 +46,19 @@ class MetricsOf(Protocol):
         """The sum over pods; None when it is not known."""
 
 
-class Routes(Protocol):
-    """Where a route is looked up, which nobody watches."""
+class Unwatched(Protocol):
+    """Where an object is looked up that nobody watches."""
 
-    async def read(self, namespace: str, name: str) -> RouteSeen:
-        """The HTTPRoute of that name, whoever made it."""
+    async def read(self, kind: Kind, namespace: str, name: str) -> Seen:
+        """The object of that kind and name, whoever made it."""
 
 
 @dataclass(frozen=True)
 class Readers:
     """What is read live."""
 
-    autoscalers: Autoscalers
-    routes: Routes
+    names: Names
+    unwatched: Unwatched
     metrics: MetricsOf
 
 
@@ -76,25 +85,47 @@ class DeploymentPlanner:
             return Plan()
         resource = self._parser.parse(raw)
         observed = observe(resource, self._cache, self._runtime_images, self._triton_images)
-        if resource.spec.autoscaling and observed.autoscaler is None:
-            found = await self._readers.autoscalers.read(key.namespace, key.name)
-            observed = replace(observed, autoscaler=found)
-        if wanted_route(resource) or observed.slot_services:
-            observed = await self._with_route(key, observed)
+        observed = await self._with_names(key, resource, observed)
+        observed = await self._with_unwatched(key, resource, observed)
         if resource.spec.rollout.checks:
             tally = await self._readers.metrics.read(_measured(resource, observed))
             observed = replace(observed, tally=tally)
         return plan(resource, observed, now)
 
-    async def _with_route(self, key: Key, observed: Observed) -> Observed:
-        """The surroundings with the live route, which the cache takes in since no watch tells."""
-        seen = await self._readers.routes.read(key.namespace, key.name)
-        known = self._cache.get(HTTP_ROUTE, key.namespace, key.name)
-        if seen.route:
-            self._cache.put(HTTP_ROUTE, seen.route)
+    async def _with_names(
+        self, key: Key, resource: InferenceDeployment, observed: Observed
+    ) -> Observed:
+        """The surroundings with those that bear a wanted name, and no label to be watched by."""
+        read = self._readers.names.read
+        if resource.spec.autoscaling and observed.autoscaler is None:
+            found = await read(HORIZONTAL_POD_AUTOSCALER, key.namespace, key.name)
+            observed = replace(observed, autoscaler=found)
+        if wants_policy(resource) and observed.network_policy is None:
+            found = await read(NETWORK_POLICY, key.namespace, key.name)
+            observed = replace(observed, network_policy=found)
+        return observed
+
+    async def _with_unwatched(
+        self, key: Key, resource: InferenceDeployment, observed: Observed
+    ) -> Observed:
+        """The surroundings with the objects of kinds that a cluster may not know."""
+        if wanted_route(resource) or observed.slot_services:
+            seen = await self._look(HTTP_ROUTE, key)
+            observed = replace(observed, route=seen.found, knows_routes=seen.is_known)
+        if wanted_monitor(resource) or is_remembered(observed):
+            seen = await self._look(POD_MONITOR, key)
+            observed = replace(observed, pod_monitor=seen.found, knows_pod_monitors=seen.is_known)
+        return observed
+
+    async def _look(self, kind: Kind, key: Key) -> Seen:
+        """What is there now; the cache takes it in since no watch tells."""
+        seen = await self._readers.unwatched.read(kind, key.namespace, key.name)
+        known = self._cache.get(kind, key.namespace, key.name)
+        if seen.found:
+            self._cache.put(kind, seen.found)
         elif known:
-            self._cache.remove(HTTP_ROUTE, known)
-        return replace(observed, route=seen.route, knows_routes=seen.is_known)
+            self._cache.remove(kind, known)
+        return seen
 
 
 def _measured(resource: InferenceDeployment, observed: Observed) -> list[Source]:

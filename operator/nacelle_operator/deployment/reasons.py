@@ -97,6 +97,24 @@ METRIC_UNFIT: Final = "MetricUnfit"
 CPU_REQUEST_MISSING: Final = "CPURequestMissing"
 """Metric CPU is a share of a request that is not set."""
 
+# Of NetworkRestricted.
+NETWORK_POLICY_IN_PLACE: Final = "NetworkPolicyInPlace"
+"""The NetworkPolicy is there, as it is wanted."""
+NETWORK_POLICY_PENDING: Final = "NetworkPolicyPending"
+"""It is not there yet."""
+NETWORK_POLICY_NAME_TAKEN: Final = "NetworkPolicyNameTaken"
+"""A NetworkPolicy of that name belongs to somebody else; it is left alone."""
+
+# Of Monitoring.
+POD_MONITOR_IN_PLACE: Final = "PodMonitorInPlace"
+"""The PodMonitor is there, as it is wanted."""
+POD_MONITOR_PENDING: Final = "PodMonitorPending"
+"""It is not there yet."""
+POD_MONITOR_UNAVAILABLE: Final = "PodMonitorUnavailable"
+"""The cluster does not know the Prometheus Operator's PodMonitor."""
+POD_MONITOR_NAME_TAKEN: Final = "PodMonitorNameTaken"
+"""A PodMonitor of that name belongs to somebody else; it is left alone."""
+
 # Of events alone.
 ROLLOUT_STARTED: Final = "RolloutStarted"
 """A new revision goes live."""

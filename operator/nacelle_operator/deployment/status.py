@@ -46,10 +46,13 @@ def deployment_status(
     resource: InferenceDeployment,
     observed: Observed,
     decided: tuple[Rollout, Move | None],
-    autoscaling: Verdict | None,
+    beside: tuple[Verdict, ...],
     now: datetime,
 ) -> InferenceDeploymentStatus:
-    """The whole status, computed once; times of transitions are carried over."""
+    """The whole status, computed once; times of transitions are carried over.
+
+    `beside`: what is told of the objects beside the pods, which Ready does not depend on.
+    """
     before = resource.status
     rollout, move = decided
     progress = _progress(resource, move)
@@ -59,7 +62,7 @@ def deployment_status(
         observed_generation=resource.metadata.generation,
         conditions=carry(
             before.conditions,
-            _verdicts(observed, rollout, move, (progress, autoscaling)),
+            _verdicts(observed, rollout, move, (progress, beside)),
             generation=resource.metadata.generation,
             now=now,
         ),
@@ -142,9 +145,9 @@ def _verdicts(
     observed: Observed,
     rollout: Rollout,
     move: Move | None,
-    judged: tuple[Progress, Verdict | None],
+    judged: tuple[Progress, tuple[Verdict, ...]],
 ) -> Iterator[Verdict]:
-    progress, autoscaling = judged
+    progress, beside = judged
     pods = waiting_pods(move.case, observed.pods) if move else None
     finding = _finding(rollout, move, progress, pods)
     if finding is None:
@@ -152,8 +155,7 @@ def _verdicts(
     else:
         yield Verdict(READY, "False", finding.reason, finding.message)
     yield _available(progress, pods, has_engine=move is not None)
-    if autoscaling:
-        yield autoscaling
+    yield from beside
     if finding:
         kind = STALLED if finding.stalled else RECONCILING
         yield Verdict(kind, "True", finding.reason, finding.message)

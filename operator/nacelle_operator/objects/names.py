@@ -27,6 +27,7 @@ QUEUE_NAME: Final = "kueue.x-k8s.io/queue-name"
 GENERATION: Final = "nacelle.dev/generation"
 ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
+POD_MONITOR: Final = "nacelle.dev/pod-monitor"
 
 # Ports by their names in pods: a Service finds them by these, whatever their numbers.
 OPENAI_PORT: Final = "openai"

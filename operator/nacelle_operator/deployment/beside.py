@@ -1,0 +1,51 @@
+"""The objects beside the pods that a spec may ask for: what is done about each."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from nacelle_operator.api.inference_deployment import InferenceDeployment
+from nacelle_operator.conditions import AUTOSCALING, MONITORING, NETWORK_RESTRICTED, Verdict
+from nacelle_operator.deployment.autoscaling import decide_autoscaling
+from nacelle_operator.deployment.decision import Decision
+from nacelle_operator.deployment.monitoring import decide_monitoring
+from nacelle_operator.deployment.network import decide_network
+from nacelle_operator.deployment.observe import Observed
+from nacelle_operator.deployment.rollout import Rollout
+from nacelle_operator.plan import KubernetesObject
+
+TOLD: Final = (AUTOSCALING, NETWORK_RESTRICTED, MONITORING)
+"""The conditions that tell of them; Ready does not depend on them."""
+
+
+class Beside(NamedTuple):
+    """The decisions."""
+
+    autoscaling: Decision
+    network: Decision
+    monitoring: Decision
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What is told of those that are asked for."""
+        return tuple(decision.verdict for decision in self if decision.verdict)
+
+    @property
+    def creates(self) -> Iterator[KubernetesObject]:
+        """Those to create."""
+        return (decision.create for decision in self if decision.create)
+
+    @property
+    def deletes(self) -> Iterator[KubernetesObject]:
+        """Those to delete."""
+        return (decision.delete for decision in self if decision.delete)
+
+
+def decide_beside(
+    resource: InferenceDeployment, observed: Observed, rollout: Rollout, *, is_serving: bool
+) -> Beside:
+    """All of them; `is_serving`: whether there is, or has been, an engine to serve."""
+    return Beside(
+        decide_autoscaling(resource, observed, rollout),
+        decide_network(resource, observed, is_serving=is_serving),
+        decide_monitoring(resource, observed, is_serving=is_serving),
+    )
