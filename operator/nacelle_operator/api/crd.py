@@ -1,7 +1,7 @@
 """`python -m nacelle_operator.api.crd [ROOT]`: writes the CRDs from the models.
 
-Into crds/ for kubectl, and the same into the chart's templates, since Helm never upgrades what
-lies in a chart's own crds folder.
+Into crds/ for kubectl, the same for kustomize, whose bases hold their own files, and into the
+chart's templates, since Helm never upgrades what lies in a chart's own crds folder.
 """
 
 import sys
@@ -123,7 +123,7 @@ def render_template(resource: type[Resource]) -> str:
     manifest["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
     # The text of a CRD may hold braces that Helm would read as its own.
     text = _yaml(manifest).replace("{{", '{{ "{{" }}')
-    return f"{_HEADER}{{{{- if .Values.crds.enabled }}}}\n{text}{{{{- end }}}}\n"
+    return f"{{{{- if .Values.crds.enabled }}}}\n{_HEADER}{text}{{{{- end }}}}\n"
 
 
 def write(root: Path) -> None:
@@ -132,6 +132,7 @@ def write(root: Path) -> None:
         name = f"nacelle.dev_{resource.plural}.yaml"
         for folder, text in (
             (root / "crds", render(resource)),
+            (root / "deploy/kustomize/base/crds", render(resource)),
             (root / "charts/nacelle/templates/crds", render_template(resource)),
         ):
             folder.mkdir(parents=True, exist_ok=True)
