@@ -75,6 +75,11 @@ class Cluster:
             if not query["continue"]:
                 return Listing(items, int(page["metadata"]["resourceVersion"]))
 
+    def served(self, api_version: str) -> frozenset[str]:
+        """The plural names that the API server serves of a group and version; none: NotFound."""
+        answer = self._json(Request("GET", f"/apis/{api_version}"), READ_SECONDS)
+        return frozenset(resource["name"] for resource in answer["resources"])
+
     def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply: our fields become exactly these, whoever set them before."""
         return self._apply(manifest, None)
