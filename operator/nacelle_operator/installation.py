@@ -41,6 +41,9 @@ def definitions_problem(cluster: Cluster) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print what is well or what is not; 0 when all is."""
+    if len(arguments) != 1:
+        print("usage: python -m nacelle_operator.installation URL", file=sys.stderr)
+        return 2
     (url,) = arguments
     problems = [operator_problem(url), definitions_problem(connect(lambda: False))]
     for problem in filter(None, problems):

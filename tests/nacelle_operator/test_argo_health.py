@@ -11,6 +11,7 @@ from build_world import START, TOOLCHAIN, World, failure, published
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kstatus import kstatus
+from kubectl_tool import kubectl
 from lupa import lua51
 from rollout_edits import EDITS, STRATEGIES, edit
 from rollout_world import NAMES, rollout, serving
@@ -187,3 +188,16 @@ def test_rollouts_at_random(start: Any, broken: set[str], edits: list[Any]) -> N
         for _ in range(value if what == "rounds" else 2):
             world.round()
             looked_at()
+
+
+@pytest.mark.slow
+def test_kubectl_patches_the_scripts_into_argos_settings(
+    namespace: Any, control_plane: Any
+) -> None:
+    own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}}
+    namespace.create("configmaps", {**own, "data": {"url": "https://argo.example.com"}})
+    at = (f"--kubeconfig={control_plane.kubeconfig}", "-n", namespace.name)
+    patch = ("--type", "merge", "--patch-file", str(CONFIG))
+    kubectl(*at, "patch", "configmap", "argocd-cm", *patch)
+    found = namespace.get("v1", "configmaps", "argocd-cm")
+    assert found["data"] == {"url": "https://argo.example.com", **DATA}

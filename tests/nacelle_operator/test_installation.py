@@ -53,6 +53,11 @@ def test_nobody_at_the_address() -> None:
     )
 
 
+def test_it_takes_one_address(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err == "usage: python -m nacelle_operator.installation URL\n"
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_the_kinds_of_a_real_api_server(

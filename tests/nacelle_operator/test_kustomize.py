@@ -1,14 +1,12 @@
 """The kustomize base: what the chart renders, without Helm, built and applied by kubectl."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubectl_tool import kubectl
 
-from nacelle_cluster.parts import KUBE, PartStore
-from nacelle_cluster.settings import read_settings
 from nacelle_engine.abi import ABI
 from nacelle_operator.api.crd import RESOURCES, definition
 from nacelle_operator.settings import Settings
@@ -42,17 +40,6 @@ def test_every_definition_is_listed() -> None:
     for resource in RESOURCES:
         file = folder / f"nacelle.dev_{resource.plural}.yaml"
         assert yaml.safe_load(file.read_text()) == definition(resource)
-
-
-def kubectl(*arguments: str, stdin: str = "") -> str:
-    parts = PartStore(read_settings().home)
-    parts.ensure((KUBE,), print)
-    done = subprocess.run(
-        [str(parts.program(KUBE, "kubectl")), *arguments],
-        input=stdin, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
