@@ -352,7 +352,7 @@ def test_an_engine_cannot_become_another(namespace: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_fresh_resource_is_unseen_until_a_status_is_written(namespace: Any) -> None:
+def test_a_fresh_resource_is_unseen(namespace: Any) -> None:
     made = namespace.create(BUILD, changed(BUILD, {}))
     api = made["apiVersion"]
     assert namespace.get(api, BUILD, "m")["status"] == {"observedGeneration": -1}

@@ -64,7 +64,8 @@ class Snapshot(Frozen):
     @property
     def states(self) -> tuple[State, ...]:
         """Every resource's state."""
-        return tuple(each.state for each in (*self.builds, *self.deployments))
+        builds = (build.state for build in self.builds)
+        return (*builds, *(deployment.state for deployment in self.deployments))
 
     @property
     def is_at_rest(self) -> bool:
