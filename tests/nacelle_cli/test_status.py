@@ -146,6 +146,16 @@ def test_a_terminal_gets_bars() -> None:
     ]
 
 
+def test_a_failure_is_told_in_full_below_the_bar() -> None:
+    assert drawn(snapshot("ns", [failed()], []))[1:] == [
+        "  cpu x86-64-v3 " + "━" * 10 + "╸" + " " * 19 + " 35 % TensorMissing",
+        "  cpu: failed in convert: TensorMissing: model.norm.weight is absent",
+        "  cpu: to do: put a whole Hugging Face checkpoint where spec.model points, then change "
+        "any field of",
+        "  the spec, such as job.backoffLimit: it is tried again",
+    ]
+
+
 def test_brackets_in_a_message_are_text() -> None:
     assert (
         "convert: [bold]layer[/bold]"

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nacelle_cli.status.facts import Build, Phase, Snapshot, State
+from nacelle_cli.status.facts import Build, Phase, Snapshot, State, Target
 from nacelle_cli.status.lines import PHASES, advice, note, nothing, served
 
 _BAR = 30
@@ -30,11 +30,12 @@ def screen(snapshot: Snapshot) -> RenderableType:
 def _builds(snapshot: Snapshot) -> Iterator[RenderableType]:
     for build in snapshot.builds:
         yield _heading("EngineBuild", build.name, build.state)
-        yield Padding(bars(build), (0, 0, 0, 2))
+        yield _indented(_bars(build))
+        yield from (_indented(line) for target in build.targets for line in _sentences(target))
 
 
-def bars(build: Build) -> RenderableType:
-    """One bar a target, with what goes on beside it."""
+def _bars(build: Build) -> RenderableType:
+    """One bar a target, and a few words beside it."""
     table = Table.grid(padding=(0, 1))
     for _ in range(2):
         table.add_column(no_wrap=True)
@@ -50,19 +51,35 @@ def bars(build: Build) -> RenderableType:
             complete_style=style,
             finished_style=style,
         )
-        told = Text(note(target), style=style if target.state.phase == "Failed" else "")
-        table.add_row(target.name, target.architecture, bar, f"{target.percent} %", told)
-        if said := advice(target):
-            table.add_row("", "", "", "", Text(f"to do: {said}"))
+        said = Text(target.state.reason if _needs_room(target) else note(target), style=style)
+        table.add_row(target.name, target.architecture, bar, f"{target.percent} %", said)
     return table
+
+
+def _sentences(target: Target) -> Iterator[Text]:
+    """What is too long to stand beside a bar."""
+    if _needs_room(target):
+        style = _STYLES["Failed"] if target.state.phase == "Failed" else ""
+        yield Text(f"{target.name}: {note(target)}", style=style)
+    if said := advice(target):
+        yield Text(f"{target.name}: to do: {said}")
+
+
+def _needs_room(target: Target) -> bool:
+    works = target.state.phase == "UnderWay" and target.stage
+    return not works and target.state.phase != "Ready"
 
 
 def _deployments(snapshot: Snapshot) -> Iterator[RenderableType]:
     for deployment in snapshot.deployments:
         yield _heading("InferenceDeployment", deployment.name, deployment.state)
-        yield Padding(Text(served(deployment)), (0, 0, 0, 2))
+        yield _indented(Text(served(deployment)))
 
 
 def _heading(kind: str, name: str, state: State) -> Text:
     told = (f" {PHASES[state.phase]}", _STYLES[state.phase])
     return Text.assemble((f"{kind} {name}", "bold"), told, f" {state.reason}: {state.message}")
+
+
+def _indented(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, 2))
