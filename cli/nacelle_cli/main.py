@@ -22,8 +22,11 @@ COMMANDS = {
         "nacelle_runtime.commands.triton",
         "write the model repository of a Triton server beside serve",
     ),
+    "status": ("nacelle_cli.status.command", "show what a cluster builds and serves, live"),
     "bench": ("nacelle_bench.command", "measure an engine beside its ceiling and its peer"),
 }
+# What brings the libraries of a package's commands; benchmarks need two.
+_EXTRAS = {"nacelle_builder": "builder", "nacelle_runtime": "runtime", "nacelle_cli": "status"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,9 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        extra = {"nacelle_builder": "builder", "nacelle_runtime": "runtime"}.get(
-            module_name.split(".")[0], "builder,runtime"
-        )
+        extra = _EXTRAS.get(module_name.split(".")[0], "builder,runtime")
         print(
             f"nacelle {chosen.command}: {error.name} is not installed: "
             f"pip install 'nacelle[{extra}]'",

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import urllib3
+import yaml
 from kubernetes import client, config
 
 from nacelle_operator.errors import (
     Conflict,
+    NotConfigured,
     NotFound,
     NotLeader,
     OperatorError,
@@ -54,18 +56,29 @@ class Cluster:
         """One object, live; NotFound when there is none."""
         return self._json(Request("GET", kind.path(namespace, name)), timeout)
 
-    def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Listing:
+    def list(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        selector: str = "",
+        timeout: float = LIST_SECONDS,
+    ) -> Listing:
         """All objects of a kind that carry the labels, read page by page."""
         items: list[Manifest] = []
         query: dict[str, str | int] = {"limit": _PAGE}
         if selector:
             query["labelSelector"] = selector
         while True:
-            page = self._json(Request("GET", kind.path(namespace), query), LIST_SECONDS)
+            page = self._json(Request("GET", kind.path(namespace), query), timeout)
             items += page["items"]
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return Listing(items, int(page["metadata"]["resourceVersion"]))
+
+    def served(self, api_version: str) -> frozenset[str]:
+        """The plural names that the API server serves of a group and version; none: NotFound."""
+        answer = self._json(Request("GET", f"/apis/{api_version}"), READ_SECONDS)
+        return frozenset(resource["name"] for resource in answer["resources"])
 
     def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply: our fields become exactly these, whoever set them before."""
@@ -166,6 +179,27 @@ def connect(may_write: Callable[[], bool]) -> Cluster:
         config.load_kube_config(  # type: ignore[no-untyped-call]
             client_configuration=configuration
         )
+    return _door(configuration, may_write)
+
+
+def read_only() -> tuple[Cluster, str]:
+    """A door for a person, made from KUBECONFIG, which writes nothing; and the context's namespace.
+
+    NotConfigured when there is no kubeconfig, or none that can be read.
+    """
+    configuration = client.Configuration()
+    try:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+        _, context = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+    except (config.ConfigException, yaml.YAMLError, OSError) as error:
+        raise NotConfigured(" ".join(str(error).split())) from error
+    namespace: str = context["context"].get("namespace") or "default"
+    return _door(configuration, lambda: False), namespace
+
+
+def _door(configuration: client.Configuration, may_write: Callable[[], bool]) -> Cluster:
     configuration.retries = False  # the queue retries, with its own backoff
     configuration.connection_pool_maxsize = 32
     return Cluster(client.ApiClient(configuration), may_write)

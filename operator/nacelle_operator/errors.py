@@ -6,6 +6,7 @@ OperatorError
 |   |-- Throttled           429: the API server asks for patience, perhaps for how long
 |   `-- Conflict            409: the object changed, or is going, under our hands
 |-- NotFound                404: the object, its namespace or its kind does not exist
+|-- NotConfigured           no kubeconfig says which cluster is meant
 |-- Refused                 400, 401, 403, 422 ...: asking again as it is gives the same answer
 `-- NotLeader               this process may not write
 """
@@ -37,6 +38,10 @@ class Conflict(Retry):
 
 class NotFound(OperatorError):
     """The object, its namespace or its kind does not exist."""
+
+
+class NotConfigured(OperatorError):
+    """No kubeconfig says which cluster is meant, or it cannot be read."""
 
 
 class Refused(OperatorError):

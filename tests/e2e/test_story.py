@@ -9,6 +9,7 @@ from resources import deployment, engine_build
 from nacelle_demo.kubectl import is_true
 from nacelle_demo.question import Endpoint
 from nacelle_demo.settings import CHECKOUT
+from nacelle_demo.stack import OPERATOR_NAMESPACE, RELEASE
 
 pytestmark = pytest.mark.e2e
 BUILD_SECONDS = 600.0
@@ -23,6 +24,13 @@ def served(place):
     build = place.until_ready("enginebuild", "smollm2", BUILD_SECONDS)
     place.until_ready("inferencedeployment", "smollm2", READY_SECONDS)
     return build
+
+
+def test_helm_finds_the_installation_sound(stack):
+    said = stack.helm.run(
+        "test", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--timeout", "150s"
+    )  # fmt: skip
+    assert "Succeeded" in said and "Failed" not in said
 
 
 def test_the_service_streams_the_right_answer(place, served, stack):

@@ -3,73 +3,10 @@
 from datetime import timedelta
 from random import Random
 
-from build_world import World, failure, published
+from build_moves import BUILDS, active, finish, move
+from build_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-BUILDS = ("b", "c")
-SPECS = (
-    {},
-    {"limits": {"maxBatchSize": 8}},
-    {"suspend": True},
-    {"accuracy": {"samples": 8}},
-    {"targets": [{"name": "x", "architecture": "x86-64-v4"},
-                 {"name": "cpu", "architecture": "x86-64-v3"}]},
-)  # fmt: skip
-
-
-def active(world: World, job: str) -> bool:
-    return not world.jobs[job].get("status")
-
-
-def pod_of(world: World, job: str) -> str | None:
-    found = [
-        name
-        for name, pod in world.pods.items()
-        if name.startswith(job) and pod["status"]["phase"] == "Running"
-    ]
-    return found[0] if found else None
-
-
-def move(world: World, random: Random) -> None:
-    """One thing that happens outside the operator."""
-    world.now += timedelta(seconds=random.choice((1, 20)))
-    jobs = [job for job in world.jobs if active(world, job)]
-    match random.choice(("start", "publish", "publish", "fail", "lose", "edit", "delete", "drop")):
-        case "start" if jobs:
-            job = random.choice(jobs)
-            if pod_of(world, job) is None:
-                world.start_pod(job)
-        case "publish" if jobs:
-            job = random.choice(jobs)
-            if pod := pod_of(world, job):
-                # One engine a request: the label stands for it here.
-                key = world.jobs[job]["metadata"]["labels"]["nacelle.dev/request-key"] * 2
-                world.end_pod(pod, published(key))
-                world.finish_job(job, "Complete")
-        case "fail" if jobs:
-            job = random.choice(jobs)
-            if pod := pod_of(world, job):
-                world.end_pod(pod, failure("TensorMissing", "x is absent"), 65)
-                world.finish_job(job, "Failed")
-        case "lose" if world.pods:
-            del world.pods[random.choice(list(world.pods))]
-        case "drop" if world.jobs:
-            world.delete_job(random.choice(list(world.jobs)))
-        case "edit":
-            world.write_build(random.choice(BUILDS), random.choice(SPECS))
-        case "delete":
-            world.builds.pop(random.choice(BUILDS), None)
-
-
-def finish(world: World) -> None:
-    """The cluster does its work from now on: every Job gets a pod and every pod publishes."""
-    for job in list(world.jobs):
-        if active(world, job):
-            pod = pod_of(world, job) or world.start_pod(job)
-            key = world.jobs[job]["metadata"]["labels"]["nacelle.dev/request-key"] * 2
-            world.end_pod(pod, published(key))
-            world.finish_job(job, "Complete")
 
 
 @settings(deadline=None, max_examples=30)

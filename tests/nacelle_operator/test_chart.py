@@ -103,6 +103,29 @@ def test_the_operator_is_restricted() -> None:
     assert container["resources"]["limits"]["memory"]
 
 
+def test_helm_tests_with_the_operators_image_and_no_more_rights() -> None:
+    made = render("--set", "image.reference=r/op@x", "--set-json", 'nodeSelector={"a": "b"}')
+    pod, deployment = made["Pod", "nacelle-operator-test"], made["Deployment", "nacelle-operator"]
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "test"
+    tested = deployment["spec"]["template"]["spec"]
+    for same in ("securityContext", "serviceAccountName", "nodeSelector"):
+        assert pod["spec"][same] == tested[same]
+    (container,), (operator_container,) = pod["spec"]["containers"], tested["containers"]
+    for same in ("image", "securityContext"):
+        assert container[same] == operator_container[same]
+    assert container["command"] == ["python", "-m", "nacelle_operator.installation"]
+    assert container["args"] == ["http://nacelle-operator.sys:8080"]
+
+
+def test_the_service_finds_the_operators_pods_alone() -> None:
+    made = render()
+    selector = made["Service", "nacelle-operator"]["spec"]["selector"].items()
+    template = made["Deployment", "nacelle-operator"]["spec"]["template"]
+    assert selector <= template["metadata"]["labels"].items()
+    assert not selector <= made["Pod", "nacelle-operator-test"]["metadata"]["labels"].items()
+
+
 def allowed(rules: list[dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
     for rule in rules:

@@ -381,6 +381,17 @@ def test_an_engine_cannot_become_another(namespace: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_fresh_resource_is_unseen(namespace: Any) -> None:
+    made = namespace.create(BUILD, changed(BUILD, {}))
+    api = made["apiVersion"]
+    assert namespace.get(api, BUILD, "m")["status"] == {"observedGeneration": -1}
+    path = namespace.path(api, BUILD, "m") + "/status"
+    fields = {"status": {"observedGeneration": 1, "progressPercent": 5}}
+    namespace.plane.call("PATCH", path, fields, "application/merge-patch+json")
+    assert namespace.get(api, BUILD, "m")["status"] == fields["status"]
+
+
+@pytest.mark.slow
 def test_replicas_are_scaled_through_the_subresource(namespace: Any) -> None:
     made = namespace.create(SERVE, changed(SERVE, {}))
     assert made["spec"]["replicas"] == 1
