@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from control_plane import ControlPlane
+from rollout_story import a_node
 from serving_story import Story
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -176,3 +177,10 @@ def until() -> Callable[..., Any]:
 def story(namespace: Namespace, until: Callable[..., Any]) -> Story:
     """An InferenceDeployment's story in a fresh namespace."""
     return Story(namespace, until)
+
+
+@pytest.fixture
+def node(control_plane: ControlPlane) -> Iterator[str]:
+    """The name of a node, where pods become endpoints of their Services."""
+    with a_node(control_plane) as name:
+        yield name

@@ -15,7 +15,7 @@ import gateway
 import pytest
 from control_plane import ControlPlane
 from pod_server import outside_address, pod_server, says
-from rollout_story import run_all
+from rollout_story import rolled
 from serving_story import IMAGES, Story, engine, serve
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,6 @@ KINDS = (
     "tlsroutes",
 )
 GATEWAY = "gateway.networking.k8s.io/v1"
-NODE = "gateway-test"
 HOST = "chat.example.com"
 STEPS = [{"weightPercent": 20}]
 ROUTE = {"parentRefs": [{"name": "gate"}], "hostnames": [HOST]}
@@ -42,9 +41,6 @@ def gateway_port(
     control_plane: ControlPlane, namespace: Any, until: Any, tmp_path: Path
 ) -> Iterator[int]:
     """Where a Gateway `gate` of the namespace takes requests."""
-    # Without a node of its own no pod becomes an endpoint.
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
-    control_plane.call("POST", "/api/v1/nodes", node)
     with foreign_kinds.installed(control_plane, until, foreign_kinds.GATEWAY_API, *KINDS):
         log = tmp_path / "traefik.log"
         with gateway.running(control_plane.kubeconfig, log) as port:
@@ -67,7 +63,6 @@ def gateway_port(
             }
             namespace.create("gateways", made)
             yield port
-        control_plane.call("DELETE", f"/api/v1/nodes/{NODE}")
         print(log.read_text()[-5000:])  # shown when the test has failed
 
 
@@ -100,28 +95,8 @@ def client(port: int) -> Iterator[Counter[str]]:
         asked.result(timeout=30)
 
 
-def serving_at(story: Story, status: dict[str, Any], **pods: int) -> None:
-    """Wait until the slots have these pods, each put on the node and made ready."""
-
-    def look() -> bool:
-        for name, pod in story.pods().items():
-            if not pod["spec"].get("nodeName"):
-                bind(story, name)
-        return run_all(story, **status) == pods
-
-    story.until(look)
-
-
-def bind(story: Story, pod: str) -> None:
-    """Put a pod on the node, as a scheduler does."""
-    target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
-    path = story.namespace.path("v1", "pods", pod) + "/binding"
-    story.namespace.plane.call("POST", path, binding)
-
-
 def test_answers_come_as_weighed_and_none_is_lost(
-    gateway_port: int, story: Story, start_operator: Any
+    gateway_port: int, node: str, story: Story, start_operator: Any
 ) -> None:
     address = outside_address()
     at = {"podIP": address, "podIPs": [{"ip": address}]}
@@ -133,18 +108,18 @@ def test_answers_come_as_weighed_and_none_is_lost(
         start_operator(NACELLE_RUNTIME_IMAGES=IMAGES)
         story.create(engine("1"), engine("2"))
         story.create(serve("1", rollout=CANARY, frontends=frontends(old.port)))
-        serving_at(story, at, a=1)
+        rolled(story, at, node, a=1)
         story.reaches("Serving")
         story.until(lambda: _answers(gateway_port) == "old")
         with client(gateway_port) as answers:
             story.edit(
                 engine={"engineRef": {"name": "eng-" + "2" * 16}}, frontends=frontends(new.port)
             )
-            serving_at(story, at, a=1, b=1)
+            rolled(story, at, node, a=1, b=1)
             story.reaches("WaitingForPromotion")
             story.until(lambda: abs(shares(gateway_port)["new"] - 20) <= 2)
             story.edit(rollout={"promote": "2"})
-            serving_at(story, at, b=1)
+            rolled(story, at, node, b=1)
             story.reaches("Serving")
             story.until(lambda: shares(gateway_port) == {"new": 100})
         assert set(answers) == {"old", "new"}

@@ -65,7 +65,7 @@ def test_without_the_gateway_api_a_route_is_refused_by_name(
 
 
 def test_a_route_gets_the_weights_and_goes_with_the_wish(
-    gateway_api_installed: None, story: Story, start_operator: Any
+    gateway_api_installed: None, node: str, story: Story, start_operator: Any
 ) -> None:
     start_operator(NACELLE_RUNTIME_IMAGES=IMAGES)
     story.create(engine("1"), engine("2"), serve("1", replicas=3, rollout=ROUTED))
@@ -81,12 +81,12 @@ def test_a_route_gets_the_weights_and_goes_with_the_wish(
     assert is_contained(sent, story.namespace.get(*ROUTES, "chat")), "else every look writes it"
 
     story.edit(engine=SECOND)
-    rolled(story, a=3, b=1)
+    rolled(story, node=node, a=3, b=1)
     story.reaches("WaitingForPromotion")
     story.until(lambda: weights(story) == {"a": 67, "b": 33})
     assert selected(story) == "a"
     edit_rollout(story, promote="2")
-    rolled(story, b=3)
+    rolled(story, node=node, b=3)
     story.reaches("Serving")
     assert weights(story) == {"a": 0, "b": 100}
 

@@ -185,3 +185,13 @@ def test_paused_before_anything_serves() -> None:
         reasons.ROLLOUT_PAUSED,
         "spec.rollout.paused is true: the first revision starts when it is false",
     )
+
+
+def test_a_canary_of_one_pod_without_room_for_another_takes_the_old_ones_place() -> None:
+    made = world({**CANARY, "maxSurge": 0, "maxUnavailable": 1}, 1)
+    until_told(made, reasons.WAITING_FOR_PROMOTION)
+    assert behind(made) == {NEW: 1}
+    assert sizes(made) == {"chat-b": 1}
+    wants(made, 0)
+    until_told(made, reasons.SERVING)
+    assert behind(made) == {OLD: 1}

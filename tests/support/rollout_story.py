@@ -1,8 +1,10 @@
 """Rollouts on a real API server: begun, looked at, their pods told to run."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from control_plane import ControlPlane
 from serving_story import API, IMAGES, Story, engine, running, serve
 
 SECOND = {"engineRef": {"name": "eng-" + "2" * 16}}
@@ -23,16 +25,43 @@ def by_slot(pods: dict[str, dict[str, Any]]) -> dict[str, int]:
     return {slot: slots.count(slot) for slot in sorted(set(slots))}
 
 
-def run_all(story: Story, **status: Any) -> dict[str, int]:
+def run_all(
+    story: Story, status: dict[str, Any] | None = None, node: str | None = None
+) -> dict[str, int]:
     """Make every pod ready that is not, with this beside it; the ready ones found, by slot.
 
-    Found at one look: a pod that comes after it is none of these.
+    Found at one look: a pod that comes after it is none of these. A pod becomes an endpoint of its
+    Services only on a node.
     """
     pods = story.pods()
+    for name, pod in pods.items():
+        if node and not pod["spec"].get("nodeName"):
+            _bind(story, name, node)
     waiting = [name for name, pod in pods.items() if not _is_ready(pod)]
     for name in waiting:
-        story.namespace.set_pod_status(name, {**running(True), **status})
+        story.namespace.set_pod_status(name, {**running(True), **(status or {})})
     return by_slot({name: pod for name, pod in pods.items() if name not in waiting})
+
+
+@contextlib.contextmanager
+def a_node(plane: ControlPlane) -> Iterator[str]:
+    """A node that pods can be put on; gives its name."""
+    name = "rollout-test"
+    plane.call(
+        "POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    )
+    try:
+        yield name
+    finally:
+        plane.call("DELETE", f"/api/v1/nodes/{name}")
+
+
+def _bind(story: Story, pod: str, node: str) -> None:
+    """Put a pod on a node, as a scheduler does."""
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
+    path = story.namespace.path("v1", "pods", pod) + "/binding"
+    story.namespace.plane.call("POST", path, binding)
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
@@ -40,9 +69,11 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def rolled(story: Story, status: dict[str, Any] | None = None, **pods: int) -> None:
+def rolled(
+    story: Story, status: dict[str, Any] | None = None, node: str | None = None, **pods: int
+) -> None:
     """Wait until the slots have these pods, all of them made ready on the way."""
-    story.until(lambda: run_all(story, **(status or {})) == pods)
+    story.until(lambda: run_all(story, status, node) == pods)
 
 
 def edit_rollout(story: Story, **fields: Any) -> None:

@@ -35,7 +35,9 @@ def canary(case: Case, old: Slot) -> Course:
         sizes, serving = {old: case.wanted, new: size}, frozenset({old})
     else:
         size = case.wanted if ended else share(case.wanted, steps[kept.step].weight_percent)
-        rest = 0 if ended or steps[kept.step].weight_percent == 100 else 1
+        # One pod, and no room for another: the new one takes the old one's place.
+        alone = case.wanted + case.resource.spec.rollout.max_surge < 2
+        rest = 0 if ended or alone or steps[kept.step].weight_percent == 100 else 1
         sizes = {old: max(rest, case.wanted - size), new: size}
     return Course(kept, sizes, serving, weight, waits, left, frozenset({old}))
 
