@@ -181,7 +181,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"job": {"attemptTimeout": "soon"}}, "spec.job.attemptTimeout"),
     (ENGINE, {"key": "f" * 64}, "metadata.name must be eng-ffffffffffffffff"),
     (ENGINE, {"path": "/etc"}, "path must be relative to the store's root"),
-    (ENGINE, {"architecture": "sm_80"}, "architecture sm_80 is not built yet"),
+    (ENGINE, {"architecture": "sm_91"}, 'Unsupported value: "sm_91"'),
     (SERVE, {"engine": {"engineRef": {"name": "e"}}}, "exactly one of buildRef and engineRef"),
     (SERVE, {"engine": {"buildRef": None}}, "exactly one of buildRef and engineRef"),
     (SERVE, {"replicas": -1}, "spec.replicas"),
