@@ -57,6 +57,24 @@ def test_a_step_gets_its_weight_only_when_its_service_knows_its_pods() -> None:
     until(made, lambda: weights(made) == {"chat-a": 75, "chat-b": 25})
 
 
+def test_a_route_given_to_a_rollout_by_numbers_leaves_its_pods_in_service() -> None:
+    all_new = {"strategy": "Canary", "canary": {"steps": [{"weightPercent": 100}]}}
+    made = world({**all_new, "maxUnavailable": 2})
+    until_told(made, reasons.WAITING_FOR_PROMOTION)
+    assert sizes(made) == {"chat-b": 4}
+    rollout(made, **ROUTED)
+    for _ in range(12):
+        made.look()
+        assert sum(behind(made).values()) >= 2
+        backends = weights(made)
+        listed = made.objects.get(("EndpointSlice", "chat-a-ipv4"))
+        if listed and not any(one["conditions"]["ready"] for one in listed["endpoints"]):
+            assert backends == {"chat-a": 0, "chat-b": 100}
+        made.controllers()
+    assert behind(made) == {OLD: 4}
+    assert weights(made) == {"chat-a": 50, "chat-b": 50}
+
+
 ROUTE_CASES = [
     (
         lambda made: None,

@@ -35,10 +35,18 @@ def sizes_now(case: Case, course: Course, selected: frozenset[Slot]) -> dict[Slo
 
 
 def selection(
-    course: Course, sizes: Mapping[Slot, int], selected: frozenset[Slot]
+    case: Case, course: Course, sizes: Mapping[Slot, int], selected: frozenset[Slot]
 ) -> frozenset[Slot]:
-    """The slots to select: those that the course names, and what is left of those before."""
-    kept = {slot for slot in selected if sizes.get(slot, 0) > course.sizes.get(slot, 0)}
+    """The slots to select: those that the course names, and of those before what is left over, or
+    is needed until the others' pods suffice.
+    """
+    least = case.wanted - case.resource.spec.rollout.max_unavailable
+    suffice = sum(map(case.answering, course.serving)) >= least
+    kept = {
+        slot
+        for slot in selected
+        if sizes.get(slot, 0) > (course.sizes.get(slot, 0) if suffice else 0)
+    }
     return course.serving | kept
 
 

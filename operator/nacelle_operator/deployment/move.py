@@ -66,6 +66,9 @@ class Move:
         aim, stable = self.case.aim, self.case.stable
         if stable is None or stable.slot == aim.slot:
             return {aim.slot: 100}
+        if self.case.reachable(aim.slot) and not self.case.reachable(stable.slot):
+            # A rollout by numbers that was given a route has few old pods left, or none.
+            return {stable.slot: 0, aim.slot: 100}
         return {stable.slot: 100 - self.course.weight, aim.slot: self.course.weight}
 
 
@@ -97,7 +100,7 @@ def next_move(
         case=case,
         course=course,
         deployments=tuple(_sized(case, course, sizes)),
-        selected=selection(course, sizes, selected),
+        selected=selection(case, course, sizes, selected),
         written=tuple(r for r in written if rollout.is_new or r != history.numbered(r.number)),
         failed=failed or rollout.failed,
     )
