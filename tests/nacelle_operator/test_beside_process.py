@@ -124,7 +124,7 @@ def annotations(story: Story) -> dict[str, str]:
     return found
 
 
-def test_a_monitor_follows_the_spec_and_goes_with_the_wish(
+def test_a_monitor_follows_the_spec_and_goes(
     prometheus_operator_installed: None, story: Story, start_operator: Any
 ) -> None:
     start_operator(NACELLE_RUNTIME_IMAGES=IMAGES)
