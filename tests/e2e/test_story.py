@@ -148,7 +148,8 @@ def test_an_engine_drafts_for_another_and_changes_no_answer(place, stack):
 
 
 def _completion(endpoint):
-    asked = {"model": "tiny", "prompt": [5, 6, 7], "max_tokens": 32, "ignore_eos": True}
+    greedy = {"temperature": 0, "ignore_eos": True}
+    asked = {"model": "tiny", "prompt": [5, 6, 7], "max_tokens": 32, **greedy}
     return json.loads(endpoint.open("/v1/completions", asked).data)["choices"]
 
 
