@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from importlib.metadata import version
 
@@ -27,6 +28,8 @@ COMMANDS = {
 }
 # What brings the libraries of a package's commands; benchmarks need two.
 _EXTRAS = {"nacelle_builder": "builder", "nacelle_runtime": "runtime", "nacelle_cli": "status"}
+# As a shell tells of a process that a closed pipe has ended: 128 and SIGPIPE.
+_PIPE_CLOSED = 141
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,6 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     command.configure(parser)
     try:
         code: int = command.run(parser.parse_args(arguments[1:]))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output has left, as `head` does: what is still to be written goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
     except NacelleError as error:
         print(f"nacelle {chosen.command}: {error.code}: {error}", file=sys.stderr)
         return error.exit_code
