@@ -30,7 +30,7 @@ def canary(case: Case, old: Slot) -> Course:
         kept = replace(kept, outcome=memory.SERVING, ended=timestamp(case.now))
     weight = _weight(kept, steps) if case.answering(new) else 0
     if routed:
-        weight = weight if case.reachable(new) else 0
+        weight = _where_pods_are(case, old, weight)
         size = case.wanted if ended else share(case.wanted, steps[kept.step].weight_percent, True)
         sizes, serving = {old: case.wanted, new: size}, frozenset({old})
     else:
@@ -80,6 +80,16 @@ def _weight(kept: Memory, steps: tuple[CanaryStep, ...]) -> int:
     """The weight in force: a step's own once its pods are ready, till then the one before."""
     taken = kept.step if kept.reached else kept.step - 1
     return steps[min(taken, len(steps) - 1)].weight_percent if steps and taken >= 0 else 0
+
+
+def _where_pods_are(case: Case, old: Slot, weight: int) -> int:
+    """The weight, kept off a slot whose Service knows no pod: a Gateway answers 503 for its share.
+
+    A rollout by numbers that is given a route has few old pods left, or none.
+    """
+    if not case.reachable(case.aim.slot):
+        return 0
+    return weight if case.reachable(old) else 100
 
 
 def _waiting(case: Case, number: int, steps: tuple[CanaryStep, ...], wait: Wait | None) -> Finding:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from nacelle_operator.conditions import READY, STALLED, find, is_true
+from nacelle_operator.conditions import STALLED, find, is_true
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.candidate import Candidate
 from nacelle_operator.deployment.draft_checks import DRAFT
+from nacelle_operator.deployment.engine_checks import missing, refused, unverified
 from nacelle_operator.deployment.finding import Finding
 
 Check = Callable[[Candidate], Finding | None]
@@ -64,37 +65,19 @@ def engine_is_unpublished(candidate: Candidate) -> Finding | None:
 
 def engine_is_missing(candidate: Candidate) -> Finding | None:
     """The Engine does not exist, or is about to go."""
-    if candidate.engine is None:
-        return Finding(reasons.ENGINE_NOT_FOUND, f"Engine {candidate.engine_name} does not exist")
-    if candidate.engine.metadata.deletion_timestamp:
-        return Finding(reasons.ENGINE_NOT_FOUND, f"Engine {candidate.engine_name} is being deleted")
-    return None
+    return missing(f"Engine {candidate.engine_name}", candidate.engine)
 
 
 def engine_is_refused(candidate: Candidate) -> Finding | None:
     """The Engine's bundle failed its checks."""
     assert candidate.engine is not None, "asked after engine_is_missing"
-    conditions = candidate.engine.status.conditions
-    stalled = find(conditions, STALLED)
-    if stalled is None or stalled.status != "True":
-        return None
-    return Finding(
-        reasons.ENGINE_REFUSED,
-        f"Engine {candidate.engine_name} cannot be served: {stalled.reason}: {stalled.message}",
-        stalled=True,
-    )
+    return refused(f"Engine {candidate.engine_name}", candidate.engine)
 
 
 def engine_is_unverified(candidate: Candidate) -> Finding | None:
     """The Engine's bundle has not been checked yet."""
     assert candidate.engine is not None, "asked after engine_is_missing"
-    ready = find(candidate.engine.status.conditions, READY)
-    if ready and ready.status == "True":
-        return None
-    said = f": {ready.message}" if ready and ready.message else ""
-    return Finding(
-        reasons.ENGINE_NOT_VERIFIED, f"Engine {candidate.engine_name} is not ready{said}"
-    )
+    return unverified(f"Engine {candidate.engine_name}", candidate.engine)
 
 
 def limit_is_exceeded(candidate: Candidate) -> Finding | None:

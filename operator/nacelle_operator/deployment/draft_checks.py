@@ -6,44 +6,25 @@ What only the bundles tell, such as their tokenizers, the runtime checks as it s
 from collections.abc import Callable
 
 from nacelle_operator.api.engine import EngineSpec
-from nacelle_operator.conditions import READY, STALLED, find
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.candidate import Candidate
+from nacelle_operator.deployment.engine_checks import missing, refused, unverified
 from nacelle_operator.deployment.finding import Finding
-
-_FIELD = "spec.runtime.speculative.draftEngineRef"
 
 
 def draft_is_missing(candidate: Candidate) -> Finding | None:
     """The Engine that is to draft does not exist, or is about to go."""
-    if candidate.draft_name is None:
-        return None
-    if candidate.draft is None:
-        said = f"{_FIELD}: Engine {candidate.draft_name} does not exist"
-    elif candidate.draft.metadata.deletion_timestamp:
-        said = f"{_FIELD}: Engine {candidate.draft_name} is being deleted"
-    else:
-        return None
-    return Finding(reasons.ENGINE_NOT_FOUND, said)
+    return missing(_what(candidate), candidate.draft) if candidate.draft_name else None
 
 
-def draft_is_unready(candidate: Candidate) -> Finding | None:
-    """Its bundle failed its checks, or is still being checked."""
-    if candidate.draft is None:
-        return None
-    conditions = candidate.draft.status.conditions
-    stalled, ready = find(conditions, STALLED), find(conditions, READY)
-    if stalled and stalled.status == "True":
-        said = f"cannot be served: {stalled.reason}: {stalled.message}"
-        return Finding(
-            reasons.ENGINE_REFUSED, f"{_FIELD}: Engine {candidate.draft_name} {said}", stalled=True
-        )
-    if ready and ready.status == "True":
-        return None
-    said = f": {ready.message}" if ready and ready.message else ""
-    return Finding(
-        reasons.ENGINE_NOT_VERIFIED, f"{_FIELD}: Engine {candidate.draft_name} is not ready{said}"
-    )
+def draft_is_refused(candidate: Candidate) -> Finding | None:
+    """Its bundle failed its checks."""
+    return refused(_what(candidate), candidate.draft) if candidate.draft else None
+
+
+def draft_is_unverified(candidate: Candidate) -> Finding | None:
+    """Its bundle has not been checked yet."""
+    return unverified(_what(candidate), candidate.draft) if candidate.draft else None
 
 
 def draft_is_elsewhere(candidate: Candidate) -> Finding | None:
@@ -86,13 +67,17 @@ def _differs(
     said = message.format(
         other=read(draft.spec), one=read(engine.spec), engine=candidate.engine_name
     )
-    name = candidate.draft_name
-    return Finding(reasons.DRAFT_ENGINE_UNFIT, f"{_FIELD}: Engine {name} {said}", stalled=True)
+    return Finding(reasons.DRAFT_ENGINE_UNFIT, f"{_what(candidate)} {said}", stalled=True)
+
+
+def _what(candidate: Candidate) -> str:
+    return f"spec.runtime.speculative.draftEngineRef: Engine {candidate.draft_name}"
 
 
 DRAFT: tuple[Callable[[Candidate], Finding | None], ...] = (
     draft_is_missing,
-    draft_is_unready,
+    draft_is_refused,
+    draft_is_unverified,
     draft_is_elsewhere,
     draft_is_for_others,
 )

@@ -66,9 +66,6 @@ class Move:
         aim, stable = self.case.aim, self.case.stable
         if stable is None or stable.slot == aim.slot:
             return {aim.slot: 100}
-        if self.case.reachable(aim.slot) and not self.case.reachable(stable.slot):
-            # A rollout by numbers that was given a route has few old pods left, or none.
-            return {stable.slot: 0, aim.slot: 100}
         return {stable.slot: 100 - self.course.weight, aim.slot: self.course.weight}
 
 
