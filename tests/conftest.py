@@ -46,12 +46,17 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the longest walk is."""
+    """How long the longest walk is, and over what."""
     parser.addoption(
         "--walk-requests",
         type=int,
         default=1_000,
         help="requests of the walk over a float32 engine (test_long_walk.py)",
+    )
+    parser.addoption(
+        "--walk-bundle",
+        type=Path,
+        help="a sealed BatchInvariant bundle for this machine, over which that walk goes instead",
     )
 
 

@@ -31,11 +31,15 @@ from nacelle_runtime.structured.compiling import Compiling
 from nacelle_runtime.wire import Ready
 
 # Each has kernels of its own, which a GPU loads when they are first used.
+_GREEDY = Sampling(temperature=0)
 _DRAWING = (
-    Sampling(temperature=0),
+    _GREEDY,
     Sampling(temperature=0.5),
     Sampling(temperature=0.5, top_k=2),
     Sampling(temperature=0.5, top_p=0.5),
+    Sampling(temperature=0.5, min_p=0.1),
+    Sampling(temperature=0, logprobs=1, logit_bias={0: 1.0}, bad_words=((0,),)),
+    Sampling(temperature=0, repetition_penalty=1.1, frequency_penalty=0.1),
 )
 
 
@@ -145,7 +149,7 @@ def _scheduler(
 def _warm_up(pipeline: Pipeline[InFlight], device: torch.device) -> None:
     """Run prompts, each way of drawing, and batches: no request waits for what loads at first use.
 
-    A GPU's libraries choose their kernels by rows: there prompts and batches double up to the most.
+    A GPU's kernels differ by the size of a step: there prompts and batches double up to the most.
     """
     bounds, total = pipeline.scheduler.bounds, pipeline.scheduler.pool.total
     longest = max(min(bounds.input_len, bounds.sequence_len - 2), 1)
@@ -155,11 +159,12 @@ def _warm_up(pipeline: Pipeline[InFlight], device: torch.device) -> None:
     for tokens in _doubling(largest) if on_gpu else [largest]:
         length = min(tokens, longest)
         fitting = total // -(-(length + 2) // bounds.tokens_per_block)
-        _run(pipeline, min(tokens // length, batch, fitting), length, _DRAWING[0])
+        _run(pipeline, min(tokens // length, batch, fitting), length, _GREEDY)
     for sampling in _DRAWING:
         _run(pipeline, 1, 1, sampling)
     for requests in _doubling(batch) if on_gpu else []:
-        _run(pipeline, requests, 1, _DRAWING[0])
+        _run(pipeline, requests, 1, _GREEDY)
+    _run_beside(pipeline)
     pipeline.scheduler.check()
 
 
@@ -170,10 +175,28 @@ def _doubling(most: int) -> list[int]:
 
 def _run(pipeline: Pipeline[InFlight], requests: int, length: int, sampling: Sampling) -> None:
     for number in range(requests):
-        refused = pipeline.scheduler.submit(
-            Request((-1, number), [0] * length, sampling, Ending(2))
-        )
-        assert refused is None, f"a warm-up request was refused: {refused}"
+        _submit(pipeline, number, length, sampling, 2)
+    _finish(pipeline)
+
+
+def _run_beside(pipeline: Pipeline[InFlight]) -> None:
+    """Let a prompt join an answer: tokens that are known go beside one that is being drawn."""
+    _submit(pipeline, 0, 1, _GREEDY, 4)
+    for number in range(1, pipeline.depth + 1):
+        pipeline.advance()
+        _submit(pipeline, number, 1, _GREEDY, 1)
+    _finish(pipeline)
+
+
+def _submit(
+    pipeline: Pipeline[InFlight], number: int, length: int, sampling: Sampling, tokens: int
+) -> None:
+    request = Request((-1, number), [0] * length, sampling, Ending(tokens))
+    refused = pipeline.scheduler.submit(request)
+    assert refused is None, f"a warm-up request was refused: {refused}"
+
+
+def _finish(pipeline: Pipeline[InFlight]) -> None:
     while not pipeline.scheduler.idle:
         pipeline.advance()
     # The next prompt begins alike, and is to be computed.

@@ -1,16 +1,23 @@
 """Thousands of requests through a float32 engine's tiny caches: each answers as it does alone.
 
-`pytest --walk-requests 10000 -s tests/nacelle_runtime/test_long_walk.py` tells of the whole walk.
+`pytest --walk-requests 10000 -s tests/nacelle_runtime/test_long_walk.py` tells of the whole walk;
+with `--walk-bundle DIR` it goes over a BatchInvariant bundle for this machine, as on a GPU.
 """
 
+import functools
 import itertools
 import random
 import time
+from dataclasses import dataclass
 
 import families
 import pytest
 from float32_engine import EOS, Core, kernels, library_of, opened, program
 
+from nacelle_engine.bundle import check_target, read_bundle, verify_files
+from nacelle_engine.machine import this_machine
+from nacelle_engine.precision import Determinism
+from nacelle_engine.program.program import Program, open_program
 from nacelle_runtime.frontends.answer_text import AnswerText
 from nacelle_runtime.request import Ending, Request, Sampling
 from nacelle_runtime.scheduler.bounds import Policy
@@ -36,16 +43,46 @@ def text_of(ids):
     return "".join(chr(0x4E00 + one) for one in ids)
 
 
+@dataclass(frozen=True)
+class Engine:
+    """What is walked over; `ends` are the ids that end its answers."""
+
+    program: Program
+    vocabulary: int
+    ends: frozenset[int]
+
+
+@functools.cache
+def engine_of(folder):
+    """A bundle's, opened as a server would open it."""
+    bundle = read_bundle(folder)
+    check_target(bundle, this_machine())
+    verify_files(bundle)
+    manifest = bundle.manifest
+    assert manifest.determinism == Determinism.BATCH_INVARIANT, "only such an engine promises it"
+    ends = frozenset(manifest.eos_token_ids)
+    return Engine(open_program(bundle.rank()), manifest.vocab_size, ends)
+
+
+@pytest.fixture
+def engine(request):
+    """The tiny float32 one, or that of --walk-bundle."""
+    folder = request.config.getoption("--walk-bundle")
+    if folder is not None:
+        return engine_of(folder)
+    return Engine(request.getfixturevalue("program"), families.VOCAB, frozenset({EOS}))
+
+
 class Case:
     """One kind of request; `alone` are the tokens and log-probabilities of its lone run."""
 
-    def __init__(self, walk, stems):
+    def __init__(self, walk, stems, engine):
         def ids(count):
-            return [walk.randrange(3, families.VOCAB) for _ in range(count)]
+            return [walk.randrange(3, engine.vocabulary) for _ in range(count)]
 
         self.prompt = walk.choice(stems)[: walk.randrange(1, 100)] + ids(walk.randrange(9))
         self.sampling = Sampling(**walk.choice(KINDS), seed=walk.randrange(1 << 30))
-        self.stop_ids = frozenset({EOS, *ids(walk.choice((0, 0, 4)))})
+        self.stop_ids = engine.ends | frozenset(ids(walk.choice((0, 0, 4))))
         self.min_tokens = walk.choice((0, 0, 2))
         self.salt = walk.choice(("", "", "tenant"))
         self.tokens = walk.choice((SHORT, SHORT, SHORT, LONG))
@@ -57,11 +94,10 @@ class Case:
         name = (0, number)
         return Request(name, self.prompt, self.sampling, ending, self.salt, priority=priority)
 
-    def run_alone(self, program, walk):
-        core = Core(program, 7, caching=False, tokens=256, prefill_tokens=256)
+    def run_alone(self, core, walk):
         core.scheduler.submit(self.request(0, self.tokens[-1]))
         core.finish()
-        self.alone = core.answers[0]
+        self.alone = core.answers.pop(0)
         if len(self.alone) > 3 and walk.random() < 0.3:
             at = walk.randrange(1, len(self.alone) - 1)
             self.stops = (text_of(token for token, _ in self.alone[at : at + 2]),)
@@ -159,11 +195,26 @@ class Walk:
 
 
 @pytest.fixture(scope="module")
-def lone(request):
-    """Answers are remembered from one walk to the next."""
-    walk = random.Random(11)
-    stems = [[walk.randrange(3, families.VOCAB) for _ in range(100)] for _ in range(3)]
-    return [Case(walk, stems) for _ in range(CASES)], walk
+def remembered():
+    """Cases and their answers, from one walk to the next."""
+    return []
+
+
+@pytest.fixture
+def cases(remembered, engine):
+    """Cases whose answers alone are known."""
+    if not remembered:
+        walk = random.Random(11)
+        stems = [[walk.randrange(3, engine.vocabulary) for _ in range(100)] for _ in range(3)]
+        remembered += [Case(walk, stems, engine) for _ in range(CASES)]
+        core = core_over(engine, caching=False, tokens=256, prefill_tokens=256)
+        for case in remembered:
+            case.run_alone(core, walk)
+    return remembered
+
+
+def core_over(engine, **settings):
+    return Core(engine.program, 9, vocabulary=engine.vocabulary, **settings)
 
 
 @pytest.mark.parametrize(
@@ -176,15 +227,11 @@ def lone(request):
     ],
 )
 def test_each_of_thousands_answers_as_alone(
-    program, lone, request, policy, caching, chunked, depth
+    engine, cases, request, policy, caching, chunked, depth
 ):
-    cases, walk = lone
-    for case in cases:
-        if not case.alone:
-            case.run_alone(program, walk)
     count = request.config.getoption("--walk-requests") // 4
     bounds = {"policy": policy, "chunked": chunked, "sequence_len": 190, "tokens": 130}
-    core = Core(program, 9, caching, depth, queue=30, **bounds)
+    core = core_over(engine, caching=caching, depth=depth, queue=30, **bounds)
     one, began = Walk(core, cases, seed=depth), time.process_time()
     one.run(count)
     assert one.finished + one.left + one.refused == count

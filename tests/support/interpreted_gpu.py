@@ -10,7 +10,7 @@ import ctypes
 import lockstep  # noqa: F401
 import torch
 
-from nacelle_engine.program import gpu, library_abi, mixed_sizes, replay
+from nacelle_engine.program import bound_list, gpu, library_abi, mixed_sizes, replay
 from nacelle_engine.program.attention_library import BuiltLibrary
 from nacelle_engine.program.launch import LAUNCHES, KernelFile, LaunchList
 
@@ -60,7 +60,8 @@ def open_interpreted(monkeypatch, rank, signature, lowered, *, captured_tokens=0
     for library in lowered.libraries:
         (rank / library.file).touch()
     monkeypatch.setattr(library_abi, "abi_here", lambda: ABI)
-    interpret(monkeypatch, gpu, lowered.kernels)
+    monkeypatch.setattr(gpu, "current_device", _here)
+    interpret(monkeypatch, bound_list, lowered.kernels)
     return gpu.GpuProgram(rank, signature)
 
 
@@ -68,7 +69,8 @@ def interpret(monkeypatch, module, kernels):
     """Let a module that loads functions find these kernels instead, on a GPU that is the CPU."""
     known = {kernel.name: kernel for kernel in kernels}
     monkeypatch.setattr(module, "Function", lambda rank, facts: known[facts.name])
-    monkeypatch.setattr(module, "current_device", lambda: torch.device("cpu"))
+    if hasattr(module, "current_device"):
+        monkeypatch.setattr(module, "current_device", _here)
     monkeypatch.setattr(replay, "PreparedLaunch", Launch)
     monkeypatch.setattr(torch, "_scaled_mm", scaled_mm)
     monkeypatch.setattr(torch, "mm", mm)
@@ -81,6 +83,10 @@ def interpret(monkeypatch, module, kernels):
         ("graph_pool_handle", lambda: None),
     ):
         monkeypatch.setattr(torch.cuda, name, fake)
+
+
+def _here():
+    return torch.device("cpu")
 
 
 class Launch:

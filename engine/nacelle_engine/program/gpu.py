@@ -7,18 +7,16 @@ from pathlib import Path
 
 import torch
 
+from nacelle_engine.program.beside import answers_apart, split
+from nacelle_engine.program.bound_list import BoundList
 from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.check import check_step
-from nacelle_engine.program.driver import Function
 from nacelle_engine.program.graphs import Graphs, captured_sizes
 from nacelle_engine.program.launch import LaunchList, read_launches
 from nacelle_engine.program.library_abi import check_libraries
 from nacelle_engine.program.load_times import LoadTimes
 from nacelle_engine.program.memory import kv_bytes_per_token
 from nacelle_engine.program.mixed_sizes import MixedSize, fitting, sizes_for
-from nacelle_engine.program.planned_attention import Attentions
-from nacelle_engine.program.replay import Binder, Sizes
-from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.scopes import load_scopes
 from nacelle_engine.program.signature import Signature
 from nacelle_engine.program.step import StepInput
@@ -33,7 +31,6 @@ from nacelle_engine.program.step_arrays import (
 )
 from nacelle_engine.program.step_buffers import StepBuffers, bytes_needed
 from nacelle_engine.program.weights import DTYPES
-from nacelle_engine.program.workspace import workspace
 
 
 class GpuProgram:
@@ -49,10 +46,13 @@ class GpuProgram:
         self.device = current_device()
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
-        self._inputs = StepBuffers(bytes_needed(signature), self.device, self._cells)
-        limits = signature.max_num_tokens, signature.max_batch_size
-        self._decode_sizes = captured_sizes(signature.max_batch_size)
-        self._mixed_sizes = sizes_for(self._launches, *limits)
+        # Two: the second half of a step is sent while the first one waits its turn.
+        self._inputs, self._others = (
+            StepBuffers(bytes_needed(signature), self.device, self._cells) for _ in range(2)
+        )
+        requests = signature.max_batch_size
+        self._decode_sizes = captured_sizes(requests)
+        self._mixed_sizes = sizes_for(self._launches, signature.max_num_tokens, requests)
         self._decode: Graphs[int] = Graphs(self._stream)
         self._mixed: Graphs[MixedSize] = Graphs(self._stream)
         began = time.perf_counter()
@@ -60,34 +60,10 @@ class GpuProgram:
         self._weight_seconds = time.perf_counter() - began
         self._capture_seconds = 0.0
         self._kv: list[torch.Tensor] = []
-        # The step's, while its head is launched.
-        self._logits: list[torch.Tensor] = []
-        # Made once: a larger tensor in the midst of steps waits until the device is idle.
-        self._room = torch.empty(signature.max_batch_size, signature.vocab_size, device=self.device)
-        self._prepare(rank)
-
-    def _prepare(self, rank: Path) -> None:
-        """Every launch of every range, with its arguments bound once."""
-        launches, scopes = self._launches, self._scopes
-        # Held here: launches know their memory by address alone.
-        self._buffers = workspace(launches, self.signature, self.device)
-        self._state = {
-            "rope": [table.to(self.device) for table in rope_tables(self.signature)],
-            "kv": self._kv,
-            "logits": self._logits,
-        }
-        libraries = (built.library for built in launches.libraries)
-        self._attentions = Attentions(rank, libraries, self.signature, self.device)
-        binder = Binder(
-            {facts.name: Function(rank, facts) for facts in launches.kernels},
-            self._buffers,
-            self._state,
-            self._cells,
-            self._stream.cuda_stream,
-            self._attentions,
+        self._bound = BoundList(
+            *(rank, self._launches, signature, self._scopes, self._kv),
+            *(self._cells, self._stream, self.device),
         )
-        self._steps = [binder.step(one, scopes.embed, scopes.layers) for one in launches.steps]
-        self._heads = [binder.launches(one.launches, scopes.head) for one in launches.heads]
 
     @property
     def kv_bytes_per_block(self) -> int:
@@ -139,7 +115,13 @@ class GpuProgram:
 
     def run_launches(self, step: StepInput) -> torch.Tensor:
         """The same step launch by launch, as those are run that no graph holds."""
-        return self._between_streams(step, self._run_launches)
+        logits = self._logits_of(len(step.logits_rows))
+
+        def run(step: StepInput) -> torch.Tensor:
+            self._run_launches(step, self._inputs, logits)
+            return logits
+
+        return self._between_streams(step, run)
 
     @torch.inference_mode()
     def _between_streams(
@@ -154,36 +136,44 @@ class GpuProgram:
         return logits
 
     def _run(self, step: StepInput) -> torch.Tensor:
+        rows = len(step.logits_rows)
+        count = answers_apart(step, self._launches, self.signature.vocab_size)
+        if not count or rows > len(self._bound.room):
+            return self._run_one(step)
+        answers, prompts = split(step, count)
+        self._run_one(answers)
+        self._run_launches(prompts, self._others, self._bound.room[count:rows])
+        return self._bound.room[:rows]
+
+    def _run_one(self, step: StepInput) -> torch.Tensor:
         tokens, rows = len(step.token_ids), len(step.logits_rows)
         decode = is_decode(step)
         if decode and rows <= (size := self._decode_size(tokens)):
-            self._send(step, self._decode_arrays(step, size))
+            self._send(step, self._decode_arrays(step, size), self._inputs)
             self._decode.replay(size)
-            return self._room[:rows]
+            return self._bound.room[:rows]
+        logits = self._logits_of(rows)
         if not decode and (mixed := fitting(self._mixed_sizes, tokens, len(step.seq_lens))):
             arrays = self._mixed_arrays(step, mixed)
-            self._send(step, arrays)
+            self._send(step, arrays, self._inputs)
             self._mixed.replay(mixed)
-            logits = self._logits_of(rows)
-            self._launch_head(sizes_of(arrays), logits)
+            self._bound.run_head(sizes_of(arrays), logits)
             return logits
-        return self._run_launches(step)
+        self._run_launches(step, self._inputs, logits)
+        return logits
 
-    def _run_launches(self, step: StepInput) -> torch.Tensor:
-        logits = self._logits_of(len(step.logits_rows))
+    def _run_launches(self, step: StepInput, inputs: StepBuffers, logits: torch.Tensor) -> None:
         index = self._launches.step_index(len(step.token_ids), is_decode(step), len(step.seq_lens))
         query_tile = self._launches.steps[index].query_tile
         arrays = step_arrays(step, query_tile, self.signature.max_blocks)
-        self._send(step, arrays)
-        if planned := self._steps[index].planned:
-            self._attentions.plan(planned, arrays, self._inputs)
-        self._launch(index, sizes_of(arrays), logits)
-        return logits
+        self._send(step, arrays, inputs)
+        self._bound.plan(index, arrays, inputs)
+        self._bound.run(index, sizes_of(arrays), logits)
 
     def _logits_of(self, rows: int) -> torch.Tensor:
         """Where so many rows go; only scores of prompts are more than a row a request."""
-        if rows <= len(self._room):
-            return self._room[:rows]
+        if rows <= len(self._bound.room):
+            return self._bound.room[:rows]
         return torch.empty(rows, self.signature.vocab_size, device=self.device)
 
     def _decode_size(self, requests: int) -> int:
@@ -200,25 +190,10 @@ class GpuProgram:
         chosen = self._launches.steps[self._launches.step_index(size.tokens, decode=False)]
         return mixed_arrays(step, size, self.signature.max_blocks, chosen.query_tile)
 
-    def _send(self, step: StepInput, arrays: Arrays) -> None:
-        self._inputs.send(arrays)
+    def _send(self, step: StepInput, arrays: Arrays, inputs: StepBuffers) -> None:
+        inputs.send(arrays)
         if step.token_ids.device == self.device:
-            self._inputs.take_tokens(step.token_ids)
-
-    def _launch(self, index: int, sizes: Sizes, logits: torch.Tensor) -> None:
-        """Launch a step of the range `index`, whose inputs are sent."""
-        self._cells.set_sizes(sizes)
-        self._steps[index].run(sizes)
-        self._launch_head(sizes, logits)
-
-    def _launch_head(self, sizes: Sizes, logits: torch.Tensor) -> None:
-        """Launch what makes the logits of a step whose layers were launched."""
-        if sizes["L"]:
-            self._cells.set_sizes(sizes)
-            self._cells.point("logits", logits.data_ptr())
-            self._logits.append(logits)
-            self._heads[self._launches.head_index(sizes["L"])].run(sizes)
-            self._logits.clear()
+            inputs.take_tokens(step.token_ids)
 
     def _capture(self) -> None:
         """Capture every size, the largest first: smaller ones then fit into its memory."""
@@ -229,13 +204,13 @@ class GpuProgram:
             arrays = self._decode_arrays(empty, size)
             index = self._launches.step_index(size, decode=True)
             self._inputs.send(arrays)
-            launch = partial(self._launch, index, sizes_of(arrays), self._room)
+            launch = partial(self._bound.run, index, sizes_of(arrays), self._bound.room)
             self._decode.capture(size, launch)
         for mixed in reversed(self._mixed_sizes):
             arrays = self._mixed_arrays(empty, mixed)
             index = self._launches.step_index(mixed.tokens, decode=False)
             self._inputs.send(arrays)
-            launch = partial(self._launch, index, sizes_of(arrays), self._room)
+            launch = partial(self._bound.run, index, sizes_of(arrays), self._bound.room)
             self._mixed.capture(mixed, launch)
 
     @property

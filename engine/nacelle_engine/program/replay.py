@@ -22,6 +22,7 @@ from nacelle_engine.program.launch import (
     Symbol,
 )
 from nacelle_engine.program.planned_attention import Attentions, PlannedAttention
+from nacelle_engine.program.products import Products
 
 Sizes = dict[Symbol, int]
 Tensors = Mapping[str, torch.Tensor]
@@ -76,7 +77,7 @@ class Sequenced:
 
 
 class Binder:
-    """Turns launches of the list into prepared ones."""
+    """Turns launches of the list into prepared ones; `products`: the library's among them."""
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class Binder:
         self._cells = cells
         self._stream = stream
         self._attentions = attentions
+        self.products = Products()
         self._one: torch.Tensor | None = None
 
     def step(
@@ -179,37 +181,21 @@ class Binder:
         return planned, call
 
     def _matmul(self, launch: MatmulLaunch, scope: Scope) -> Callable[[int], None]:
-        x, out = self._tensor(launch.x, scope), self._tensor(launch.out, scope)
-        columns = self._tensor(launch.weight, scope).t()
-        x_scale = self._scale(launch.x_scale, scope, x.device)
-        weight_scale = self._scale(launch.weight_scale, scope, x.device)
-        by_token = weight_scale.numel() > 1
-        by_channel = weight_scale[None, :] if by_token else weight_scale
-        bias = None if launch.bias is None else self._tensor(launch.bias, scope)
-
-        def call(tokens: int) -> None:
-            torch._scaled_mm(
-                x[:tokens],
-                columns,
-                scale_a=x_scale[:tokens, None] if by_token else x_scale,
-                scale_b=by_channel,
-                bias=bias,
-                out_dtype=out.dtype,
-                use_fast_accum=True,
-                out=out[:tokens],
-            )
-
-        return call
+        x = self._tensor(launch.x, scope)
+        return self.products.scaled(
+            x,
+            self._tensor(launch.weight, scope),
+            self._tensor(launch.out, scope),
+            self._scale(launch.x_scale, scope, x.device),
+            self._scale(launch.weight_scale, scope, x.device),
+            None if launch.bias is None else self._tensor(launch.bias, scope),
+        )
 
     def _logits(self, launch: LogitsLaunch, scope: Scope) -> Callable[[int], None]:
-        x, columns = self._tensor(launch.x, scope), self._tensor(launch.weight, scope).t()
-        # Every step gives its own.
+        # Every step gives its own place for them.
         logits = self._state[launch.out.name]
-
-        def call(rows: int) -> None:
-            torch.mm(x[:rows], columns, out_dtype=torch.float32, out=logits[0][:rows])
-
-        return call
+        x, weight = self._tensor(launch.x, scope), self._tensor(launch.weight, scope)
+        return self.products.logits(x, weight, logits)
 
     def _scale(self, binding: Binding | None, scope: Scope, device: torch.device) -> torch.Tensor:
         """The scales of a product's side; 1 where it has none."""

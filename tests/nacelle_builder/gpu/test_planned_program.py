@@ -1,17 +1,21 @@
 """A tiny program whose prompts a library attends to, against transformers' model."""
 
+from dataclasses import replace
+
 import families
 import pytest
+import torch
 from attention_double import AttentionDouble
 from tiny_family import TinyFamily
 from tiny_gpu import PER_TOKEN, Tiny
-from tiny_llama import CONFIG
+from tiny_llama import CONFIG, VOCAB
 
 from nacelle_builder.compile.gpu.attention import attention_shape
 from nacelle_builder.compile.gpu.flashinfer_library import attention_library
+from nacelle_builder.gate.steps import Span, block_tables, step_input
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Quantization
-from nacelle_engine.program import planned_attention
+from nacelle_engine.program import beside, planned_attention
 
 LIMITS = Limits(max_batch_size=4, max_input_len=300, max_seq_len=320, max_num_tokens=300)
 # Two prompts above what graphs may hold; the rest of one beside a prompt; decode; few a request.
@@ -94,3 +98,34 @@ def test_steps_of_few_tokens_a_request_keep_the_kernel(monkeypatch, tmp_path):
     steps = [[(0, 0, 150), (1, 0, 60), (2, 0, 60)]]
     assert tiny.error([150, 60, 60], steps) < tiny.bound(steps)
     assert not tiny.opened["full"].plans
+
+
+class Many(PlannedTiny):
+    limits = LIMITS.model_copy(update={"max_batch_size": 10})
+
+
+@pytest.mark.slow
+def test_answers_beside_long_prompts_are_a_decode_step_before_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(beside, "LEAST_ANSWERS", 8)
+    tiny = Many(monkeypatch, tmp_path / "rank0", PER_TOKEN)
+    program, answers, prompt = tiny.program, range(8), 270
+    torch.manual_seed(5)
+    ids = [torch.randint(VOCAB, (length,)).tolist() for length in (*[4] * 8, prompt)]
+    tables = block_tables([len(tokens) for tokens in ids])
+    began = [Span(one, 0, 3) for one in answers]
+    ones, long = [Span(one, 3, 1) for one in answers], Span(8, 0, prompt)
+
+    def run(spans):
+        step = step_input(spans, ids, tables, 1)
+        last = torch.tensor([span.count for span in spans]).cumsum(0) - 1
+        return program.run(replace(step, logits_rows=last)).clone()
+
+    program.allocate_kv(1 + sum(map(len, tables)))
+    run(began)
+    together = run([*ones, long])
+    (plan,) = tiny.opened["full"].plans
+    assert plan.q_start.tolist() == [0, prompt] and plan.seq_lens.tolist() == [prompt]
+    program.allocate_kv(1 + sum(map(len, tables)))
+    run(began)
+    apart = torch.cat([run(ones), run([long])])
+    assert torch.equal(together, apart)

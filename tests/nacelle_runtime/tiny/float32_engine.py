@@ -67,7 +67,8 @@ class Core:
         pool = BlockPool(blocks)
         prefixes = PrefixCache(pool, "k", 32) if caching else None
         self.scheduler = Scheduler(Bounds(**(values | bounds)), pool, prefixes, speculation)
-        runner = Runner(program.run, groups=1, tokens_per_block=32)
+        groups = len(program.signature.kv_groups)
+        runner = Runner(program.run, groups, tokens_per_block=32, device=program.device)
         self.pipeline = Pipeline(self.scheduler, runner, depth)
         self.answers, self.prompts = {}, {}
 
