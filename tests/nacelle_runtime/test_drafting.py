@@ -7,7 +7,7 @@ from scheduling import MAX_UTILIZATION, SIZE, STOP, make, request, step
 from nacelle_runtime.batch import Drawn
 from nacelle_runtime.figures import figures
 from nacelle_runtime.request import FinishReason
-from nacelle_runtime.speculation.payoff import Costs
+from nacelle_runtime.speculation.payoff import RETRY, TRIED, Costs
 from nacelle_runtime.speculation.speculation import Speculation
 from nacelle_runtime.stats import CoreStats
 from nacelle_runtime.wire import Ready
@@ -233,3 +233,24 @@ def test_who_ends_or_is_put_back_is_forgotten():
     while not scheduler.idle:
         step(scheduler)
     assert drafter.forgotten == [2, 1, 2]
+
+
+def test_what_does_not_pay_for_the_whole_step_is_not_drafted_and_nobody_sits_out():
+    drafter = Told({1: [8, 9, 10], 2: [8, 9, 10]})
+    # One kind of step is twice as long as the other, whatever is in it.
+    costs, plain = Costs((1, 2), (2.0, 2.0)), Costs((1, 2), (1.0, 1.0))
+    speculation = Speculation(drafter, costs, 3, plain=plain)
+    scheduler = make(blocks=60, speculation=speculation)
+    answering(scheduler, request(1, [5] * 3, max_tokens=50), request(2, [6] * 3, max_tokens=50))
+    # Half of new guesses are thought to hold: 1.9 tokens in place of one.
+    batch = scheduled(scheduler)
+    assert [list(part.drafted) for part in batch.chunks] == [[], []]
+    commit(scheduler, batch, 7, 7)
+    assert speculation.drafted == 0
+    # In time perfect guesses are hoped for, and of both: three tokens each.
+    for _ in range(RETRY - 1):
+        batch = scheduled(scheduler)
+        assert [list(part.drafted) for part in batch.chunks] == [[], []]
+        commit(scheduler, batch, *[7] * len(batch.draws))
+    batch = scheduled(scheduler)
+    assert [len(part.drafted) for part in batch.chunks] == [TRIED, TRIED]

@@ -8,7 +8,9 @@ from nacelle_runtime.speculation.payoff import (
     Costs,
     Load,
     Record,
+    Steps,
     expected,
+    pays,
     worth_drafting,
 )
 
@@ -79,3 +81,43 @@ def test_a_record_counts_what_was_tested_and_newer_draws_more():
     for _ in range(60):
         record = record.drafted(4, 4)
     assert record.acceptance > 0.97
+
+
+# A step of answers alone takes 2.4 to 3.0 on this machine, one with drafts 2.7 and more.
+DRAFTED = Costs((1, 8, 64, 256), (2.7, 3.3, 4.6, 6.5))
+HOLD, FAIR_ONES = (4, 0.7), (4, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("case", "answers", "drafts", "steps", "found"),
+    [
+        ("one answer", 1, [HOLD], Steps(2.4, DRAFTED), True),
+        ("its guesses fail", 1, [(4, 0.1)], Steps(2.4, DRAFTED), False),
+        ("one of eight pays for the other kind of step", 8, [HOLD], Steps(2.7, DRAFTED), False),
+        ("all of eight do", 8, [HOLD] * 8, Steps(2.7, DRAFTED), True),
+        ("fair guesses too", 8, [FAIR_ONES] * 8, Steps(2.7, DRAFTED), True),
+        (
+            "less where each sits every second step out",
+            8,
+            [FAIR_ONES] * 8,
+            Steps(2.7, DRAFTED, 2),
+            False,
+        ),
+        ("but with guesses that hold", 8, [(4, 0.95)] * 8, Steps(2.7, DRAFTED, 2), True),
+        ("nor where drafts cost too much", 8, [HOLD] * 8, Steps(2.7, DRAFTED, 1, 0.2), False),
+        (
+            "beside a prompt the step is of that kind",
+            8,
+            [HOLD],
+            Steps(5.1, DRAFTED, 1, 0, 100),
+            True,
+        ),
+    ],
+)
+def test_what_some_wish_must_pay_for_all(case, answers, drafts, steps, found):
+    assert pays(answers, drafts, steps) is found, case
+
+
+def test_who_tries_again_hopes_for_perfect_guesses():
+    assert TIRED.hoped == 1.0
+    assert BAD.hoped == BAD.acceptance < 0.1

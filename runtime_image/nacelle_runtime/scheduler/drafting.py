@@ -35,20 +35,23 @@ class Drafting:
             sum(request.left for request in prompts),
             bounds.prefill_tokens if bounds.chunked else bounds.tokens,
         )
-        load = speculation.load(len(answers), owed)
+        load = before = speculation.load(len(answers), owed)
         # Each running answer may have to take a block itself before long.
         spare = max(self._ledger.free - len(answers), 0)
-        running, wishes = [], []
+        running, wishes, later = [], [], []
         for request in answers:
             most = min(self._most(request, spare), bounds.tokens - load.tokens)
             wish = Wish(request, speculation.wish(request, load, most))
             if wish.most and request.awaited:
+                later.append(wish)
                 continue
             running.append(request)
             if wish.most:
                 wishes.append(wish)
                 spare -= self._beyond(request, wish.most)
                 load = speculation.beside(load, wish)
+        if not speculation.pays(len(answers), owed, before, [*wishes, *later]):
+            return Drafted(answers, {})
         drafts = speculation.draft(wishes)
         found = zip(wishes, drafts, strict=True)
         return Drafted(running, {wish.request.id: draft for wish, draft in found if draft})

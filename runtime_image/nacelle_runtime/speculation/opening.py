@@ -14,8 +14,7 @@ from nacelle_runtime.speculation.acceptance import accept
 from nacelle_runtime.speculation.draft_bundle import check_draft
 from nacelle_runtime.speculation.draft_engine import DraftEngine
 from nacelle_runtime.speculation.drafter import Drafter
-from nacelle_runtime.speculation.measuring import step_seconds
-from nacelle_runtime.speculation.payoff import Costs
+from nacelle_runtime.speculation.measuring import answering_costs, drafting_costs
 from nacelle_runtime.speculation.prompt_lookup import PromptLookup
 from nacelle_runtime.speculation.speculation import Speculation
 from nacelle_runtime.speculation.synthetic import AnyTokens, SyntheticAcceptance
@@ -59,14 +58,17 @@ def speculation(settings: CoreSettings, served: Served, draft: Draft | None) -> 
     most = min(limits.max_num_tokens, limits.max_seq_len)
     if most < 2:
         raise InvalidRequest(f"--speculation {method}: the engine runs one token a step")
-    needed = min(served.requests * (settings.speculative_tokens + 1), most)
-    costs = Costs.measured(step_seconds(served.runner, max(needed, 2), size))
+    width = settings.speculative_tokens + 1
+    needed = max(min(served.requests * width, most), 2)
+    costs = drafting_costs(served.runner, needed, min(width, most), size)
+    plain = answering_costs(served.runner, min(served.requests, most), served.depth)
     rule = accept
     if settings.synthetic_acceptance is not None:
         rule = SyntheticAcceptance(settings.synthetic_acceptance)
         logging.getLogger("nacelle").warning("%s", words(settings, draft))
     drafter = _drafter(settings, served, draft)
-    return Speculation(drafter, costs, settings.speculative_tokens, served.depth, rule)
+    tokens, depth = settings.speculative_tokens, served.depth
+    return Speculation(drafter, costs, tokens, depth, rule, plain)
 
 
 def words(settings: CoreSettings, draft: Draft | None) -> str:
@@ -81,7 +83,7 @@ def _drafter(settings: CoreSettings, served: Served, draft: Draft | None) -> Dra
         return PromptLookup() if settings.synthetic_acceptance is None else AnyTokens()
     limits, size = draft.bundle.manifest.limits, draft.bundle.manifest.tokens_per_block
     runner = Runner.of(draft.bundle, draft.program)
-    costs = Costs.measured(step_seconds(runner, min(served.requests, limits.max_num_tokens), size))
+    costs = answering_costs(runner, min(served.requests, limits.max_num_tokens), depth=1)
     pool = BlockPool(served.blocks)
     # A text that is caught up with holds up a step of the target: no longer than a prompt's share.
     most = min(settings.prompt_tokens(draft.program.device.type), limits.max_num_tokens)

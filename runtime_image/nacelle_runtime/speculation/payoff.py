@@ -13,12 +13,19 @@ two steps are in flight, since a request whose guesses are in one sits the next 
 drafted token costs to make. In a full batch C grows with m, and nothing is drafted; where C is flat
 even guesses that often fail pay. Who is asked later finds the tokens of those before it in m and g.
 
+What the requests of a step wish is asked of all of it once more, for a step with drafts may be of
+another kind than one without: on a GPU the latter is a CUDA graph with kernels of its own, A long,
+and the first draft pays for the difference. With D requests of r that draft k_i tokens each, n
+steps give sum E(k_i) - n D tokens more and take n (C(m) - A) longer, where m = r - D +
+sum (k_i + 1) / n is what each of them holds. That must be worth r (n / A) tokens a second, by the
+same margin.
+
 The acceptance a is measured, for each request alone and with newer draws counting more. One that
 drafts no more tries again now and then, with few tokens, where perfect guesses would pay.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +54,11 @@ class Record(NamedTuple):
     def acceptance(self) -> float:
         """The probability that a drafted token is kept."""
         return (self.kept + _ASSUMED * _WEIGHT) / (self.tested + _WEIGHT)
+
+    @property
+    def hoped(self) -> float:
+        """What the acceptance is taken for: one that tries again hopes for perfect guesses."""
+        return 1.0 if self.idle >= RETRY else self.acceptance
 
     def drafted(self, count: int, kept: int) -> "Record":
         """After a draft of so many tokens."""
@@ -88,7 +100,7 @@ class Costs:
         sizes, seconds = zip(*sorted(points), strict=True)
         return cls(sizes, tuple(max(seconds[: n + 1]) for n in range(len(seconds))))
 
-    def of(self, tokens: int) -> float:
+    def of(self, tokens: float) -> float:
         """Seconds of a step of so many tokens."""
         if len(self.sizes) == 1 or tokens <= self.sizes[0]:
             return self.seconds[0]
@@ -96,6 +108,16 @@ class Costs:
         x0, x1 = self.sizes[after - 1 : after + 1]
         y0, y1 = self.seconds[after - 1 : after + 1]
         return y0 + (y1 - y0) * (tokens - x0) / (x1 - x0)
+
+
+class Steps(NamedTuple):
+    """What a step is measured by: A, C, n and d of the formula; others: tokens of prompts in it."""
+
+    alone: float
+    costs: Costs
+    turns: int = 1
+    drafting: float = 0.0
+    others: int = 0
 
 
 def expected(acceptance: float, count: int) -> float:
@@ -107,9 +129,21 @@ def expected(acceptance: float, count: int) -> float:
 
 def worth_drafting(record: Record, load: Load, costs: Costs, most: int) -> int:
     """How many tokens to draft for a request; 0 where it does not pay."""
-    if record.idle >= RETRY:
-        return min(_best(1.0, load, costs, most), TRIED)
-    return _best(record.acceptance, load, costs, most)
+    count = _best(record.hoped, load, costs, most)
+    return min(count, TRIED) if record.idle >= RETRY else count
+
+
+def pays(answers: int, drafts: Sequence[tuple[int, float]], steps: Steps) -> bool:
+    """Whether `answers` requests get more tokens a second with these drafts than without.
+
+    drafts: of each request that wishes some, how many and their acceptance.
+    """
+    turns, drafters = steps.turns, len(drafts)
+    drafted = sum(count for count, _ in drafts)
+    gained = sum(expected(acceptance, count) for count, acceptance in drafts) - turns * drafters
+    each = steps.others + answers - drafters + (drafters + drafted) / turns
+    longer = turns * (steps.costs.of(each) - steps.alone) + drafted * steps.drafting
+    return gained * steps.alone > _WORTH * answers * longer
 
 
 def _best(acceptance: float, load: Load, costs: Costs, most: int) -> int:

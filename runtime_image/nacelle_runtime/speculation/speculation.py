@@ -6,7 +6,7 @@ from nacelle_runtime.batch import Chunk
 from nacelle_runtime.request import Request, RequestId
 from nacelle_runtime.speculation.acceptance import Accept, accept
 from nacelle_runtime.speculation.drafter import Drafter, Wish
-from nacelle_runtime.speculation.payoff import Costs, Load, Record, worth_drafting
+from nacelle_runtime.speculation.payoff import Costs, Load, Record, Steps, pays, worth_drafting
 
 _NEW = Record()
 
@@ -14,17 +14,25 @@ _NEW = Record()
 class Speculation:
     """A way of drafting, what steps cost, and each running request's acceptance so far.
 
-    `drafted` and `accepted` count tokens since the start. most: drafted tokens of one answer in a
-    step; depth: steps in flight.
+    `drafted` and `accepted` count tokens since the start. costs: of steps with drafts or prompts;
+    plain: of those of one token for each answer, None where these are of the same kind; most:
+    drafted tokens of one answer in a step; depth: steps in flight.
     """
 
     def __init__(
-        self, drafter: Drafter, costs: Costs, most: int, depth: int = 1, rule: Accept = accept
+        self,
+        drafter: Drafter,
+        costs: Costs,
+        most: int,
+        depth: int = 1,
+        rule: Accept = accept,
+        plain: Costs | None = None,
     ) -> None:
         self.drafted = 0
         self.accepted = 0
         self._drafter = drafter
         self._costs = costs
+        self._plain = plain or costs
         self._most = most
         self._depth = depth
         self._accept = rule
@@ -41,7 +49,7 @@ class Speculation:
         """How many tokens, at most `most`, are to be drafted for an answer of the step."""
         if most < 1 or not self._drafter.promising(request):
             return 0
-        record = self._records.get(request.id, _NEW)
+        record = self._record(request)
         count = worth_drafting(record, load, self._costs, min(most, self._most))
         if not count:
             self._records[request.id] = record.passed_over()
@@ -49,8 +57,20 @@ class Speculation:
 
     def beside(self, load: Load, wish: Wish) -> Load:
         """The step with what was wished in it."""
-        record = self._records.get(wish.request.id, _NEW)
-        return load.with_drafts(wish.most, record.acceptance)
+        return load.with_drafts(wish.most, self._record(wish.request).acceptance)
+
+    def pays(self, answers: int, prompt_tokens: int, load: Load, wishes: Sequence[Wish]) -> bool:
+        """Whether what some of the answers wish makes all of them quicker; load: without it."""
+        if not wishes:
+            return True
+        costs = self._costs if prompt_tokens else self._plain
+        steps = Steps(costs.of(load.tokens), self._costs, load.turns, load.drafting, prompt_tokens)
+        drafts = [(wish.most, self._record(wish.request).hoped) for wish in wishes]
+        if pays(answers, drafts, steps):
+            return True
+        for wish in wishes:
+            self._records[wish.request.id] = self._record(wish.request).passed_over()
+        return False
 
     def draft(self, wishes: Sequence[Wish]) -> list[list[int]]:
         """The drafted tokens of each wish: as many or fewer."""
@@ -66,6 +86,9 @@ class Speculation:
         self.drafted += len(drafted)
         self.accepted += kept
         return tokens
+
+    def _record(self, request: Request) -> Record:
+        return self._records.get(request.id, _NEW)
 
     def forget(self, request: Request) -> None:
         """It runs no more."""
