@@ -14,12 +14,12 @@ from nacelle_builder.stages.convert import check_free
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import hold, sweep
 from nacelle_engine.canonical import digest
-from nacelle_engine.errors import NacelleError, OutOfMemory, StoreUnavailable
+from nacelle_engine.errors import GpuOutOfMemory, NacelleError, OutOfMemory, StoreUnavailable
 from nacelle_engine.progress import Progress
 from nacelle_engine.result import Published
 
 # What torch says, in plain RuntimeErrors, of the host's memory and of a GPU's.
-_MEMORY_TEXTS = ("can't allocate memory", "CUDA out of memory")
+_MEMORY_TEXTS = {"can't allocate memory": OutOfMemory, "CUDA out of memory": GpuOutOfMemory}
 _STORE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -67,9 +67,10 @@ def _surroundings(build: Build) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory(f"the build ran out of memory: {error}") from error
     except RuntimeError as error:
-        if not any(text in str(error) for text in _MEMORY_TEXTS):
+        kind = next((kind for text, kind in _MEMORY_TEXTS.items() if text in str(error)), None)
+        if kind is None:
             raise
-        raise OutOfMemory(f"the build ran out of memory: {error}") from error
+        raise kind(f"the build ran out of memory: {error}") from error
     except OSError as error:
         if error.errno not in _STORE_ERRNOS:
             raise

@@ -100,6 +100,7 @@ def monitored(**labels: str) -> dict[str, Any]:
     return {"monitoring": {"podMonitor": {"labels": labels}}}
 
 
+CPU = {"name": "cpu", "architecture": "x86-64-v3"}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
     (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
@@ -122,6 +123,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"targets": [{"name": "t", "architecture": "x86-64-v3", "gpuProducts": ["H200"]}]},
         "gpuProducts has no meaning for a CPU architecture",
     ),
+    (BUILD, {"targets": [{**CPU, "maxMemory": "1.2.3"}]}, "maxMemory is no amount of memory"),
     (BUILD, {"targets": []}, "spec.targets"),
     (BUILD, {"limits": {"maxInputLen": 4096}}, "limits.maxInputLen must be below limits.maxSeqLen"),
     (
@@ -279,6 +281,19 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"pod": {"securityContext": {"privileged": True}}}, 'unknown field "spec.pod.sec'),
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    (BUILD, {"targets": [{**CPU, "maxMemory": "9Gi"}]}),
+    (
+        BUILD,
+        {
+            "targets": [
+                {
+                    **CPU,
+                    "maxMemory": "4Gi",
+                    "resources": {"requests": {"memory": "4096Mi", "cpu": 1}},
+                }
+            ]
+        },
+    ),
     *((plural, {}) for plural in BASES),
     (SERVE, {"runtime": {"schedulerPolicy": "MAX_UTILIZATION", "chunkedPrefill": False}}),
     (BUILD, {"model": {"persistentVolumeClaim": None, "huggingFace": HUB}}),

@@ -91,10 +91,11 @@ def test_the_pod_is_restricted_and_bounded() -> None:
 
 
 def test_permanent_errors_fail_the_job_and_disruptions_do_not_count() -> None:
-    permanent, disrupted = job_of()["spec"]["podFailurePolicy"]["rules"]
-    assert permanent["action"] == "FailJob"
-    assert permanent["onExitCodes"]["values"] == [65, 78, 79]
+    disrupted, final = job_of()["spec"]["podFailurePolicy"]["rules"]
+    # First, as a pod that is evicted may end by the same code as one that lacks memory.
     assert disrupted["action"] == "Ignore"
+    assert final["action"] == "FailJob"
+    assert final["onExitCodes"]["values"] == [65, 71, 78, 79, 137]
     assert job_of()["spec"]["podReplacementPolicy"] == "Failed"
 
 
@@ -155,3 +156,41 @@ def test_what_the_spec_says_of_the_pod_and_the_queue_is_kept() -> None:
 def test_the_same_request_makes_the_same_job_byte_for_byte() -> None:
     assert json.dumps(job_of()) == json.dumps(job_of())
     assert job_of()["metadata"]["name"] != job_of({"accuracy": {"samples": 8}})["metadata"]["name"]
+
+
+SIZED = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "6Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("target", "memory", "bound", "resources"),
+    [
+        ({}, 0, "16Gi", {"requests": {"cpu": "500m", "memory": "4Gi"}}),
+        ({}, 8, "16Gi", {"requests": {"cpu": "500m", "memory": "8Gi"}}),
+        ({"maxMemory": "5Gi"}, 8, "5Gi", {"requests": {"cpu": "500m", "memory": "5Gi"}}),
+        ({"resources": SIZED}, 0, "24Gi", SIZED),
+        (
+            {"resources": SIZED},
+            12,
+            "24Gi",
+            {"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"memory": "12Gi"}},
+        ),
+        ({"resources": SIZED}, 3, "24Gi", SIZED),
+        (
+            {"resources": {"limits": {"cpu": "2"}}},
+            8,
+            "16Gi",
+            {"requests": {"memory": "8Gi"}, "limits": {"cpu": "2"}},
+        ),
+    ],
+)
+def test_memory_is_raised_within_the_bound(
+    target: dict[str, Any], memory: int, bound: str, resources: dict[str, Any]
+) -> None:
+    world = World()
+    world.write_build("b", {"targets": [{"name": "c", "architecture": "x86-64-v3", **target}]})
+    build = EngineBuild.parse(world.builds["b"])
+    request = target_requests(build, TOOLCHAIN)[0]
+    job = build_job(build, request, TOOLCHAIN.builder_image, memory << 30)
+    assert job["metadata"]["annotations"]["nacelle.dev/max-memory"] == bound
+    given = pod_of(job)["containers"][0]["resources"]
+    assert {section: amounts for section, amounts in given.items() if amounts} == resources

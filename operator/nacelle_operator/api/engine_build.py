@@ -11,11 +11,12 @@ from nacelle_engine.request import AccuracyBounds
 from nacelle_operator.api.duration import Duration
 from nacelle_operator.api.engine_build_status import EngineBuildStatus
 from nacelle_operator.api.model_source import ModelSource
-from nacelle_operator.api.placement import NodeSelector, Resources, Tolerations
+from nacelle_operator.api.placement import NodeSelector, Quantity, Resources, Tolerations
 from nacelle_operator.api.refusals import (
     CALIBRATION_AGREES,
     CALIBRATION_AT_HAND,
     LIMITS_AGREE,
+    MAX_MEMORY_IS_AMOUNT,
     PARALLELISM_BUILT,
     QUANTIZATION_BUILT,
 )
@@ -54,6 +55,7 @@ class Target(ApiModel):
             "|| self.architecture.startsWith('sm_')",
             "gpuProducts has no meaning for a CPU architecture: leave it out",
         ),
+        MAX_MEMORY_IS_AMOUNT,
     )
 
     name: Annotated[
@@ -70,7 +72,12 @@ class Target(ApiModel):
     """GPU products (label nvidia.com/gpu.product) that the engine may be tuned for."""
 
     resources: Resources | None = None
-    """What the builder's container is given."""
+    """What the builder's container is given; left out, or without memory: 4Gi of memory for a CPU
+    architecture, 32Gi for a GPU."""
+
+    max_memory: Quantity | None = None
+    """What an attempt is given at most after others ran out of memory: each time twice as much.
+    Left out: four times what the first was given; less than that: none gets more."""
 
     node_selector: NodeSelector = {}
     """Labels that the Job's node must have, beside those that the architecture demands."""

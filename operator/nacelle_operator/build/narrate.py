@@ -17,6 +17,9 @@ _WARNING = {
     reasons.IMAGE_NOT_PULLED,
     reasons.CONTAINER_NOT_CREATED,
     reasons.RETRYING,
+    reasons.DISRUPTED,
+    reasons.NODE_LOST,
+    reasons.MORE_MEMORY,
 }
 
 

@@ -24,7 +24,8 @@ from nacelle_operator.build.request import (
     target_requests,
     wanted_jobs,
 )
-from nacelle_operator.build.target import TargetInput, decide
+from nacelle_operator.build.target import decide
+from nacelle_operator.build.target_input import TargetInput
 from nacelle_operator.conditions import READY, RECONCILING, STALLED, Verdict, carry
 from nacelle_operator.kinds import ENGINE, JOB
 from nacelle_operator.objects import names
@@ -108,11 +109,13 @@ def _target_status(
     request, previous, decision = decided.request, decided.previous, decided.decision
     pods = observed.pods.get(request.job, ())
     counted = decision.attempts if isinstance(decision, Progressing) else 0
+    raised = decision.memory if isinstance(decision, Progressing) else {}
     base = TargetStatus(
         name=request.target.name,
         architecture=request.target.architecture,
         request_key=request.key,
         attempts=max(previous.attempts if previous else 0, len(pods), counted),
+        memory={**(previous.memory if previous else {}), **raised},
         jobs=(request.job,) if request.job in observed.jobs or _creates_job(decision) else (),
         conditions=carry(
             previous.conditions if previous else (),

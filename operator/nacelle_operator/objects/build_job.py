@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nacelle_engine.errors import OutOfMemory
 from nacelle_operator.api.duration import parse_duration
 from nacelle_operator.api.engine_build import EngineBuild, Target
 from nacelle_operator.api.model_source import HuggingFaceModel, ModelSource
 from nacelle_operator.build.request import TargetRequest
 from nacelle_operator.kinds import JOB
 from nacelle_operator.objects import names
+from nacelle_operator.objects.job_memory import (
+    MEMORY,
+    default_bound,
+    with_memory,
+)
 from nacelle_operator.objects.job_pod import (
+    KILLED,
     SOURCE_MOUNT,
     JobPod,
     Mount,
@@ -17,6 +24,7 @@ from nacelle_operator.objects.job_pod import (
     store_mount,
 )
 from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION, node_affinity
+from nacelle_operator.objects.quantity import to_bytes
 
 PART = "builder"
 _CA_MOUNT = "/etc/nacelle/ca"
@@ -29,12 +37,17 @@ _GPU_RESOURCES: Mapping[str, Any] = {
 }
 
 
-def build_job(build: EngineBuild, request: TargetRequest, builder_image: str) -> dict[str, Any]:
-    """The Job for one target of a build."""
+def build_job(
+    build: EngineBuild, request: TargetRequest, builder_image: str, memory: int = 0
+) -> dict[str, Any]:
+    """The Job for one target of a build; `memory` is what its pods are given at least, in bytes."""
     job = build.spec.job
+    first = _resources(request.target)
+    bound = str(request.target.max_memory or default_bound(first))
+    resources = with_memory(first, min(memory, to_bytes(bound)))
     labels = _labels(build, request)
     kueue = {names.QUEUE_NAME: job.queue_name} if job.queue_name else {}
-    pod = _pod(build, request, builder_image)
+    pod = _pod(build, request, builder_image, resources)
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.name,
@@ -42,12 +55,15 @@ def build_job(build: EngineBuild, request: TargetRequest, builder_image: str) ->
             "name": request.job,
             "namespace": build.metadata.namespace,
             "labels": {**labels, **kueue},
-            "annotations": {names.GENERATION: str(build.metadata.generation)},
+            "annotations": {
+                names.GENERATION: str(build.metadata.generation),
+                names.MAX_MEMORY: bound,
+            },
         },
         "spec": {
             "backoffLimit": job.backoff_limit,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": failure_policy(),
+            "podFailurePolicy": failure_policy(OutOfMemory.exit_code, KILLED),
             **({"suspend": True} if job.queue_name else {}),
             "template": {"metadata": {"labels": labels}, "spec": pod.spec()},
         },
@@ -63,7 +79,9 @@ def _labels(build: EngineBuild, request: TargetRequest) -> dict[str, str]:
     }
 
 
-def _pod(build: EngineBuild, request: TargetRequest, image: str) -> JobPod:
+def _pod(
+    build: EngineBuild, request: TargetRequest, image: str, resources: dict[str, Any]
+) -> JobPod:
     spec = build.spec
     return JobPod(
         image=image,
@@ -77,7 +95,7 @@ def _pod(build: EngineBuild, request: TargetRequest, image: str) -> JobPod:
             *_hub_env(spec.model.hugging_face),
         ),
         mounts=(*_source_mounts(spec.model), store_mount(request.store_claim)),
-        resources=_resources(request.target),
+        resources=resources,
         placement=_placement(build, request.target),
     )
 
@@ -109,6 +127,9 @@ def _source_mounts(model: ModelSource) -> tuple[Mount, ...]:
 def _resources(target: Target) -> dict[str, Any]:
     default = _CPU_RESOURCES if target.architecture.is_cpu else _GPU_RESOURCES
     asked = target.resources.plain() if target.resources else dict(default)
+    if not any(MEMORY in amounts for amounts in asked.values()):
+        memory = {MEMORY: default["requests"][MEMORY]}
+        asked = {**asked, "requests": {**asked.get("requests", {}), **memory}}
     if target.architecture.is_cpu:
         return asked
     return {**asked, "limits": {GPU: "1", **asked.get("limits", {})}}
