@@ -123,6 +123,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"targets": [{"name": "t", "architecture": "x86-64-v3", "gpuProducts": ["H200"]}]},
         "gpuProducts has no meaning for a CPU architecture",
     ),
+    (
+        BUILD,
+        {"targets": [{**CPU, "prepare": {}}]},
+        "prepare has no meaning for a CPU architecture, whose one Job needs no GPU: leave it out",
+    ),
     (BUILD, {"targets": [{**CPU, "maxMemory": "1.2.3"}]}, "maxMemory is no amount of memory"),
     (BUILD, {"targets": []}, "spec.targets"),
     (BUILD, {"limits": {"maxInputLen": 4096}}, "limits.maxInputLen must be below limits.maxSeqLen"),
@@ -282,6 +287,20 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"targets": [{**CPU, "maxMemory": "9Gi"}]}),
+    (
+        BUILD,
+        {
+            "targets": [
+                {
+                    **HOPPER,
+                    "prepare": {
+                        "resources": {"requests": {"cpu": 8}},
+                        "nodeSelector": {"pool": "cpu"},
+                    },
+                }
+            ]
+        },
+    ),
     (
         BUILD,
         {

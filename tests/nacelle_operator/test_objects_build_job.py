@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from build_world import TOOLCHAIN, World
 
+from nacelle_builder.stages.list import PREPARING
 from nacelle_engine.arch import Architecture
 from nacelle_engine.request import BuildRequest
 from nacelle_operator.api.engine_build import EngineBuild
@@ -25,11 +26,13 @@ HUB = {
 HOPPER = [{"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}]
 
 
-def job_of(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+def job_of(changes: dict[str, Any] | None = None, step: str = "build") -> dict[str, Any]:
     world = World()
     world.write_build("b", changes)
     build = EngineBuild.parse(world.builds["b"])
-    return build_job(build, target_requests(build, TOOLCHAIN)[0], TOOLCHAIN.builder_image)
+    request = target_requests(build, TOOLCHAIN)[0]
+    name = request.prepare_job if step == "prepare" else request.job
+    return build_job(build, request, TOOLCHAIN.builder_image, name)
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +193,56 @@ def test_memory_is_raised_within_the_bound(
     world.write_build("b", {"targets": [{"name": "c", "architecture": "x86-64-v3", **target}]})
     build = EngineBuild.parse(world.builds["b"])
     request = target_requests(build, TOOLCHAIN)[0]
-    job = build_job(build, request, TOOLCHAIN.builder_image, memory << 30)
+    job = build_job(build, request, TOOLCHAIN.builder_image, request.job, memory << 30)
     assert job["metadata"]["annotations"]["nacelle.dev/max-memory"] == bound
     given = pod_of(job)["containers"][0]["resources"]
     assert {section: amounts for section, amounts in given.items() if amounts} == resources
+
+
+def test_what_needs_no_gpu_is_a_job_without_one() -> None:
+    target = {
+        **HOPPER[0],
+        "nodeSelector": {"zone": "a"},
+        "tolerations": [{"key": "pool", "operator": "Exists"}],
+        "runtimeClassName": "nvidia",
+        "resources": {"requests": {"memory": "64Gi"}},
+    }
+    job = job_of({"targets": [target]}, "prepare")
+    pod = pod_of(job)
+    (container,) = pod["containers"]
+    assert job["metadata"]["name"].startswith("prepare-")
+    assert job["metadata"]["labels"]["nacelle.dev/step"] == "prepare"
+    assert container["command"] == ["nacelle", "build", "--request-env", "--until", "convert"]
+    assert container["resources"] == {"requests": {"cpu": "1", "memory": "8Gi"}}
+    affinity = pod["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [e["key"] for e in term["matchExpressions"]] == ["kubernetes.io/arch"]
+    (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["preference"]["matchExpressions"] == [
+        {"key": "nvidia.com/gpu.compute.major", "operator": "DoesNotExist"}
+    ]
+    # All nodes may be GPUs' ones: it is let onto them.
+    assert [t["key"] for t in pod["tolerations"]] == ["pool", "nvidia.com/gpu"]
+    assert pod["nodeSelector"] == {"zone": "a"} and "runtimeClassName" not in pod
+    assert env_of(job) == env_of(job_of({"targets": [target]}))
+
+
+def test_what_is_asked_for_the_job_without_a_gpu() -> None:
+    prepare = {"resources": {"requests": {"cpu": "8"}}, "nodeSelector": {"pool": "cpu"}}
+    target = {**HOPPER[0], "nodeSelector": {"pool": "gpu"}, "prepare": prepare}
+    pod = pod_of(job_of({"targets": [target]}, "prepare"))
+    assert pod["nodeSelector"] == {"pool": "cpu"}
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "8", "memory": "8Gi"}}
+    assert pod_of(job_of({"targets": [target]}))["nodeSelector"] == {"pool": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "until"),
+    [({}, "convert"), ({"algorithm": "NONE"}, "convert"), ({"algorithm": "FP8"}, "source")],
+)
+def test_only_what_needs_no_gpu_is_done_without_one(
+    quantization: dict[str, Any], until: str
+) -> None:
+    job = job_of({"targets": HOPPER, "quantization": quantization}, "prepare")
+    assert pod_of(job)["containers"][0]["command"][-1] == until
+    assert until in PREPARING

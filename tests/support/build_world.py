@@ -9,7 +9,7 @@ from typing import Any
 
 from nacelle_engine.progress import Progress
 from nacelle_engine.recipe import Toolchain
-from nacelle_engine.result import Accuracy, Failure, Published, Result
+from nacelle_engine.result import Accuracy, Failure, Prepared, Published, Result
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.observed import Claim, Observed
@@ -55,6 +55,11 @@ def published(key: str = KEY) -> str:
             stage_seconds={"convert": 1},
         )
     ).message()
+
+
+def prepared() -> str:
+    """The termination message of a pod that has done what needs no GPU."""
+    return Result(prepared=Prepared(until="convert")).message()
 
 
 def failure(code: str, message: str, stage: str = "convert") -> str:

@@ -46,6 +46,16 @@ class Parallelism(ApiModel):
     """Groups of devices that each hold a run of layers."""
 
 
+class Prepare(ApiModel):
+    """The Job before a GPU's, which fetches and converts the model and holds no GPU."""
+
+    resources: Resources | None = None
+    """What its container is given; left out: 1 CPU and 8Gi of memory."""
+
+    node_selector: NodeSelector = {}
+    """Labels that its node must have, instead of the target's nodeSelector."""
+
+
 class Target(ApiModel):
     """One architecture to build an engine for, and where its Job may run."""
 
@@ -56,6 +66,11 @@ class Target(ApiModel):
             "gpuProducts has no meaning for a CPU architecture: leave it out",
         ),
         MAX_MEMORY_IS_AMOUNT,
+        Rule(
+            "!has(self.prepare) || self.architecture.startsWith('sm_')",
+            "prepare has no meaning for a CPU architecture, whose one Job needs no GPU: leave it "
+            "out",
+        ),
     )
 
     name: Annotated[
@@ -79,14 +94,17 @@ class Target(ApiModel):
     """What an attempt is given at most after others ran out of memory: each time twice as much.
     Left out: four times what the first was given; less than that: none gets more."""
 
+    prepare: Prepare | None = None
+    """The Job before a GPU's, which fetches and converts the model and holds no GPU."""
+
     node_selector: NodeSelector = {}
-    """Labels that the Job's node must have, beside those that the architecture demands."""
+    """Labels that the Jobs' nodes must have, beside those that the architecture demands."""
 
     tolerations: Tolerations = ()
-    """Taints that do not keep the Job off a node."""
+    """Taints that do not keep the Jobs off a node."""
 
     runtime_class_name: Name | None = None
-    """The RuntimeClass of the Job's pods."""
+    """The RuntimeClass of the Job's pods; that of `prepare` has none."""
 
 
 class BuildJob(ApiModel):

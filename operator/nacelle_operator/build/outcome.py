@@ -1,6 +1,6 @@
 """What a Job of ours has come to, read from the Job and its pods alone.
 
-Waiting ---> Running ---> Published
+Waiting ---> Running ---> Succeeded, HandedOver
    |            |   `---> Failed      (a typed code; trying again was tried, or cannot help)
    `------------+------> Ending       (finished, its result not seen yet) ---> Lost
 """
@@ -61,13 +61,18 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class HandedOver:
+    """The Job has done its part, and left it in the store for the one that publishes."""
+
+
+@dataclass(frozen=True)
 class Succeeded:
     """The Job has published its engine, or found it published."""
 
     published: Published
 
 
-Outcome = Waiting | Running | Ending | Lost | Failed | Succeeded
+Outcome = Waiting | Running | Ending | Lost | Failed | HandedOver | Succeeded
 
 
 def read_outcome(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
@@ -118,6 +123,8 @@ def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) 
         result = parse_result(ended.get("message", "")) if ended else None
         if result and result.published:
             return Succeeded(result.published)
+        if result and result.prepared:
+            return HandedOver()
     if now - _moment(complete["lastTransitionTime"]) < RESULT_GRACE:
         return Ending("the Job is complete, its pod's result is awaited")
     return Lost()

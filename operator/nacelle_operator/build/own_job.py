@@ -3,6 +3,7 @@
 from nacelle_engine.result import Failure
 from nacelle_operator.build import outcome, reasons
 from nacelle_operator.build.decision import Decision, Failing, Progressing, Publishing
+from nacelle_operator.build.new_job import new_job
 from nacelle_operator.build.observed import Manifest
 from nacelle_operator.build.pending import pending
 from nacelle_operator.build.target_input import TargetInput
@@ -34,8 +35,12 @@ def decide_on_job(target: TargetInput, job: Manifest) -> Decision:
             )
         case outcome.Failed(failure):
             return _failed(target, job, failure)
+        case outcome.HandedOver():
+            return new_job(target, target.request.job)
         case outcome.Lost():
-            return _run_again(target, job)
+            # What was prepared lies in the store, or is found to be missing there.
+            prepared = job["metadata"]["name"] == target.request.prepare_job
+            return new_job(target, target.request.job) if prepared else _run_again(target, job)
         case outcome.Ending(message):
             return Progressing(reasons.JOB_ENDING, message, requeue=_NEXT_SECONDS)
         case outcome.Running():

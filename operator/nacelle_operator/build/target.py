@@ -11,12 +11,13 @@ from nacelle_operator.api.engine import Engine
 from nacelle_operator.build import reasons
 from nacelle_operator.build.bounds import broken_bounds
 from nacelle_operator.build.decision import Decision, Failing, Progressing, Publishing
+from nacelle_operator.build.new_job import new_job
+from nacelle_operator.build.observed import Manifest
 from nacelle_operator.build.own_job import decide_on_job
 from nacelle_operator.build.target_input import TargetInput
 from nacelle_operator.conditions import READY, STALLED, find, is_true
 from nacelle_operator.kinds import JOB
 from nacelle_operator.objects import names
-from nacelle_operator.objects.build_job import build_job
 from nacelle_operator.objects.job_pod import store_claim
 from nacelle_operator.plan import Patch
 
@@ -81,18 +82,19 @@ def _suspended(target: TargetInput) -> Decision | None:
 
 
 def _own_job(target: TargetInput) -> Decision | None:
-    job = target.observed.jobs.get(target.request.job)
-    return None if job is None else decide_on_job(target, job)
+    for name in reversed(target.request.jobs):
+        job = target.observed.jobs.get(name)
+        if job is not None:
+            return decide_on_job(target, job)
+    return None
 
 
 def _same_request_elsewhere(target: TargetInput) -> Decision | None:
     label = names.key_label(target.request.key)
     for name, job in target.observed.jobs.items():
         labels = job["metadata"].get("labels", {})
-        conditions = job.get("status", {}).get("conditions") or ()
-        finished = any(c["type"] in _FINISHED and c["status"] == "True" for c in conditions)
         same = labels.get(names.REQUEST_KEY) == label
-        if same and not finished and store_claim(job) == target.request.store_claim:
+        if same and store_claim(job) == target.request.store_claim and _at_work(target, job):
             return Progressing(
                 reasons.JOINED,
                 f"Job {name} of build {labels.get(names.BUILD)} makes the same engine "
@@ -102,13 +104,27 @@ def _same_request_elsewhere(target: TargetInput) -> Decision | None:
     return None
 
 
-def _new_job(target: TargetInput) -> Decision | None:
-    image, memory = target.toolchain.builder_image, target.memory(target.request.job)
-    return Progressing(
-        reasons.JOB_CREATED,
-        f"Job {target.request.job} is created",
-        creates=(build_job(target.build, target.request, image, memory),),
+def _at_work(target: TargetInput, job: Manifest) -> bool:
+    """Whether a Job runs, or has prepared what the next one of its build goes on from."""
+    conditions = job.get("status", {}).get("conditions") or ()
+    finished = {c["type"] for c in conditions if c["status"] == "True"}.intersection(_FINISHED)
+    if not finished:
+        return True
+    labels = job["metadata"]["labels"]
+    if "Failed" in finished or labels.get(names.STEP) != names.PREPARE:
+        return False
+    build = target.observed.builds.get(labels.get(names.BUILD, ""))
+    mine = (t for t in build.status.targets if t.request_key) if build else ()
+    return any(
+        names.key_label(status.request_key or "") == labels[names.REQUEST_KEY]
+        and status.engine_ref is None
+        and not is_true(status.conditions, STALLED)
+        for status in mine
     )
+
+
+def _first_job(target: TargetInput) -> Decision | None:
+    return new_job(target, target.request.jobs[0])
 
 
 CHECKS: tuple[Check, ...] = (
@@ -118,17 +134,19 @@ CHECKS: tuple[Check, ...] = (
     _suspended,
     _own_job,
     _same_request_elsewhere,
-    _new_job,
+    _first_job,
 )
 
 
 def _finished_job_patches(target: TargetInput) -> tuple[Patch, ...]:
-    """What a Job is given once its result is recorded: the end of its life."""
-    if target.request.job not in target.observed.jobs:
-        return ()
+    """What Jobs are given once their result is recorded: the end of their life."""
     ttl = target.build.spec.job.ttl_seconds_after_finished
     fields = {"spec": {"ttlSecondsAfterFinished": ttl}}
-    return (Patch(JOB.api_version, JOB.name, target.request.job, fields),)
+    return tuple(
+        Patch(JOB.api_version, JOB.name, name, fields)
+        for name in target.request.jobs
+        if name in target.observed.jobs
+    )
 
 
 def _judge_accuracy(target: TargetInput, engine: Engine, found: Publishing) -> Decision:

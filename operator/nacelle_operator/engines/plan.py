@@ -118,7 +118,7 @@ def _inspected(engine: Engine, observed: EngineObserved, image: str, now: dateti
             return _Judgement((Verdict(READY, "True", reasons.VERIFIED, "every digest matches"),))
         case outcome.Failed(failure):
             return _Judgement(_refused(failure))
-        case outcome.Lost():
+        case outcome.Lost() | outcome.HandedOver():
             lost = Failure(code=reasons.INSPECTION_LOST, message="the Job left no result")
             return _Judgement(_refused(lost))
         case outcome.Waiting(reason, message):

@@ -1,17 +1,16 @@
 """The Job that builds one engine; made once, its template is never applied again."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from nacelle_engine.errors import OutOfMemory
 from nacelle_operator.api.duration import parse_duration
-from nacelle_operator.api.engine_build import EngineBuild, Target
+from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.api.model_source import HuggingFaceModel, ModelSource
 from nacelle_operator.build.request import TargetRequest
 from nacelle_operator.kinds import JOB
 from nacelle_operator.objects import names
+from nacelle_operator.objects.build_step import step_placement, step_resources
 from nacelle_operator.objects.job_memory import (
-    MEMORY,
     default_bound,
     with_memory,
 )
@@ -23,36 +22,29 @@ from nacelle_operator.objects.job_pod import (
     failure_policy,
     store_mount,
 )
-from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION, node_affinity
 from nacelle_operator.objects.quantity import to_bytes
 
 PART = "builder"
 _CA_MOUNT = "/etc/nacelle/ca"
-# What a small model needs; a large one says its own in targets[].resources. A build on a CPU takes
-# all that is idle, and asks for little: on a node of two CPUs it goes on beside what serves there.
-_CPU_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "500m", "memory": "4Gi"}}
-_GPU_RESOURCES: Mapping[str, Any] = {
-    "requests": {"cpu": "4", "memory": "32Gi"},
-    "limits": {GPU: "1"},
-}
 
 
 def build_job(
-    build: EngineBuild, request: TargetRequest, builder_image: str, memory: int = 0
+    build: EngineBuild, request: TargetRequest, builder_image: str, name: str, memory: int = 0
 ) -> dict[str, Any]:
-    """The Job for one target of a build; `memory` is what its pods are given at least, in bytes."""
+    """The Job of one of a request's names; its pods are given at least `memory` bytes."""
     job = build.spec.job
-    first = _resources(request.target)
+    step = names.PREPARE if name == request.prepare_job else names.BUILD_STEP
+    first = step_resources(request.target, step)
     bound = str(request.target.max_memory or default_bound(first))
     resources = with_memory(first, min(memory, to_bytes(bound)))
-    labels = _labels(build, request)
+    labels = {**_labels(build, request), names.STEP: step}
     kueue = {names.QUEUE_NAME: job.queue_name} if job.queue_name else {}
-    pod = _pod(build, request, builder_image, resources)
+    pod = _pod(build, request, builder_image, step, resources)
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.name,
         "metadata": {
-            "name": request.job,
+            "name": name,
             "namespace": build.metadata.namespace,
             "labels": {**labels, **kueue},
             "annotations": {
@@ -80,12 +72,13 @@ def _labels(build: EngineBuild, request: TargetRequest) -> dict[str, str]:
 
 
 def _pod(
-    build: EngineBuild, request: TargetRequest, image: str, resources: dict[str, Any]
+    build: EngineBuild, request: TargetRequest, image: str, step: str, resources: dict[str, Any]
 ) -> JobPod:
     spec = build.spec
+    until = ("--until", request.prepares_until) if step == names.PREPARE else ()
     return JobPod(
         image=image,
-        command=("nacelle", "build", "--request-env"),
+        command=("nacelle", "build", "--request-env", *until),
         deadline_seconds=max(1, int(parse_duration(spec.job.attempt_timeout).total_seconds())),
         env=(
             {
@@ -96,7 +89,7 @@ def _pod(
         ),
         mounts=(*_source_mounts(spec.model), store_mount(request.store_claim)),
         resources=resources,
-        placement=_placement(build, request.target),
+        placement=step_placement(build, request.target, step),
     )
 
 
@@ -122,31 +115,3 @@ def _source_mounts(model: ModelSource) -> tuple[Mount, ...]:
         volume = {"configMap": {"name": model.hugging_face.ca_bundle_ref.name}}
         mounts.append(Mount("ca", _CA_MOUNT, volume, read_only=True))
     return tuple(mounts)
-
-
-def _resources(target: Target) -> dict[str, Any]:
-    default = _CPU_RESOURCES if target.architecture.is_cpu else _GPU_RESOURCES
-    asked = target.resources.plain() if target.resources else dict(default)
-    if not any(MEMORY in amounts for amounts in asked.values()):
-        memory = {MEMORY: default["requests"][MEMORY]}
-        asked = {**asked, "requests": {**asked.get("requests", {}), **memory}}
-    if target.architecture.is_cpu:
-        return asked
-    return {**asked, "limits": {GPU: "1", **asked.get("limits", {})}}
-
-
-def _placement(build: EngineBuild, target: Target) -> dict[str, Any]:
-    tolerations = [toleration.plain() for toleration in target.tolerations]
-    if not target.architecture.is_cpu:
-        tolerations.append(dict(GPU_TOLERATION))
-    job = build.spec.job
-    secrets = [{"name": name} for name in job.image_pull_secrets]
-    placement: dict[str, Any] = {
-        "affinity": node_affinity(target.architecture, target.gpu_products),
-        "nodeSelector": dict(target.node_selector),
-        "tolerations": tolerations,
-        "imagePullSecrets": secrets,
-        "runtimeClassName": target.runtime_class_name,
-        "priorityClassName": job.priority_class_name,
-    }
-    return {name: value for name, value in placement.items() if value}

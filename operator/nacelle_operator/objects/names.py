@@ -17,6 +17,7 @@ DEPLOYMENT: Final = "nacelle.dev/inference-deployment"
 SLOT: Final = "nacelle.dev/slot"
 REVISION: Final = "nacelle.dev/revision"
 REQUEST_KEY: Final = "nacelle.dev/request-key"
+STEP: Final = "nacelle.dev/step"
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 CPU_LEVEL: Final = "nacelle.dev/cpu-level"
@@ -41,6 +42,10 @@ RUNTIME: Final = "runtime"
 TRITON: Final = "triton"
 TRITON_MODELS: Final = "triton-models"
 
+# Values of STEP: a Job without a GPU, and the one that publishes.
+PREPARE: Final = "prepare"
+BUILD_STEP: Final = "build"
+
 Slot = Literal["a", "b"]
 SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
 
@@ -58,6 +63,11 @@ def engine_name(key: str) -> str:
 def job_name(request_key: str) -> str:
     """The Job that builds what a request key asks for."""
     return f"build-{request_key[:16]}"
+
+
+def prepare_job_name(request_key: str) -> str:
+    """The Job that does, without a GPU, what of it needs none."""
+    return f"prepare-{request_key[:16]}"
 
 
 def inspect_job_name(key: str) -> str:
