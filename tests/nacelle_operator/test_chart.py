@@ -149,6 +149,8 @@ def test_rights_are_those_of_the_kinds_that_are_handled() -> None:
         wanted[kind.group, kind.plural] = seen
         wanted[kind.group, f"{kind.plural}/status"] = {"patch"}
     wanted[kinds.ENGINE.group, kinds.ENGINE.plural] = seen | written
+    claims = kinds.RESOURCE_CLAIM_TEMPLATE
+    wanted[claims.group, claims.plural] = {"create"}
     wanted["", "pods/log"] = {"get"}
     wanted["", kinds.CLAIM.plural] = {"get"}
     wanted[kinds.EVENT.group, kinds.EVENT.plural] = {"create"}

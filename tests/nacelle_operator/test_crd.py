@@ -125,6 +125,28 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         BUILD,
+        {"targets": [{**CPU, "deviceClaim": {}}]},
+        "deviceClaim has no meaning for a CPU architecture: leave it out",
+    ),
+    *(
+        (
+            BUILD,
+            {
+                "targets": [
+                    {**HOPPER, "deviceClaim": {}, "resources": {section: {"nvidia.com/gpu": 1}}}
+                ]
+            },
+            "deviceClaim is a GPU already: leave nvidia.com/gpu out of resources",
+        )
+        for section in ("limits", "requests")
+    ),
+    (
+        BUILD,
+        {"targets": [{**HOPPER, "deviceClaim": {"selectors": [""]}}]},
+        "spec.targets[0].deviceClaim.selectors[0]",
+    ),
+    (
+        BUILD,
         {"targets": [{**CPU, "prepare": {}}]},
         "prepare has no meaning for a CPU architecture, whose one Job needs no GPU: leave it out",
     ),
@@ -287,6 +309,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"targets": [{**CPU, "maxMemory": "9Gi"}]}),
+    (
+        BUILD,
+        {
+            "targets": [
+                {
+                    **HOPPER,
+                    "deviceClaim": {"selectors": ["true"]},
+                    "resources": {"limits": {"cpu": 4}},
+                }
+            ]
+        },
+    ),
     (
         BUILD,
         {

@@ -11,7 +11,7 @@ from nacelle_engine.arch import Architecture
 from nacelle_engine.request import BuildRequest
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
-from nacelle_operator.objects.build_job import build_job
+from nacelle_operator.objects.build_job import WantedJob, build_job
 from nacelle_operator.objects.node_affinity import node_affinity
 
 HUB = {
@@ -32,7 +32,7 @@ def job_of(changes: dict[str, Any] | None = None, step: str = "build") -> dict[s
     build = EngineBuild.parse(world.builds["b"])
     request = target_requests(build, TOOLCHAIN)[0]
     name = request.prepare_job if step == "prepare" else request.job
-    return build_job(build, request, TOOLCHAIN.builder_image, name)
+    return build_job(build, request, TOOLCHAIN.builder_image, WantedJob(name))
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def test_memory_is_raised_within_the_bound(
     world.write_build("b", {"targets": [{"name": "c", "architecture": "x86-64-v3", **target}]})
     build = EngineBuild.parse(world.builds["b"])
     request = target_requests(build, TOOLCHAIN)[0]
-    job = build_job(build, request, TOOLCHAIN.builder_image, request.job, memory << 30)
+    job = build_job(build, request, TOOLCHAIN.builder_image, WantedJob(request.job, memory << 30))
     assert job["metadata"]["annotations"]["nacelle.dev/max-memory"] == bound
     given = pod_of(job)["containers"][0]["resources"]
     assert {section: amounts for section, amounts in given.items() if amounts} == resources

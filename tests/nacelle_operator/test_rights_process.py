@@ -16,8 +16,11 @@ from rights import RELEASE_NAMESPACE, Right
 from rollout_story import ROUTED, SECOND, edit_rollout, rolled
 from serving_story import API, IMAGES, Story, engine, running, serve
 
+from nacelle_engine.result import Prepared, Result
+
 pytestmark = pytest.mark.slow
-HOPPER = {"name": "hopper", "architecture": "sm_90"}
+HOPPER = {"name": "hopper", "architecture": "sm_90", "deviceClaim": {}}
+PREPARED = Result(prepared=Prepared(until="convert")).message()
 
 
 @pytest.fixture
@@ -82,10 +85,13 @@ def build_everything(story: Story, node: str) -> None:
     for name in ("models", "engines"):
         story.namespace.create("persistentvolumeclaims", claim(name))
     story.namespace.create("enginebuilds", engine_build("b", targets=[HOPPER]))
-    builds.only_pod()
+    builds.ends(PREPARED)
+    templates = "resource.k8s.io/v1", "resourceclaimtemplates"
+    story.until(lambda: story.namespace.list(*templates))
     # Another spec: the Job of the one before goes.
     cpu = {"targets": [{"name": "cpu", "architecture": "x86-64-v3"}]}
     story.namespace.merge(API, "enginebuilds", "b", {"spec": cpu})
+    story.until(lambda: story.namespace.list(*templates) == [])
     pod = story.until(lambda: [p for p in builds.pods() if "sm_90" not in json.dumps(p)])[0]
     name = pod["metadata"]["name"]
     target = {"apiVersion": "v1", "kind": "Node", "name": node}

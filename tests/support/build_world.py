@@ -76,6 +76,7 @@ class World:
     jobs: dict[str, Manifest] = field(default_factory=dict)
     pods: dict[str, Manifest] = field(default_factory=dict)
     engines: dict[str, Manifest] = field(default_factory=dict)
+    claim_templates: dict[str, Manifest] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     toolchain: Toolchain = TOOLCHAIN
@@ -126,7 +127,11 @@ class World:
     def carry_out(self, name: str, decided: Plan, *, status: bool = True) -> None:
         """Do what the plan says; without `status` as if killed before the status was written."""
         for manifest in decided.creates:
-            kept = self.jobs if manifest["kind"] == "Job" else self.engines
+            kept = {
+                "Job": self.jobs,
+                "Engine": self.engines,
+                "ResourceClaimTemplate": self.claim_templates,
+            }[manifest["kind"]]
             self._create(kept, json.loads(json.dumps(manifest)))
         for patch in decided.patches:
             found = (self.jobs if patch.kind == "Job" else self.engines).get(patch.name)

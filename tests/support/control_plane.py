@@ -33,6 +33,7 @@ _CONTROLLERS = (
     "horizontal-pod-autoscaler-controller",
     "endpointslice-controller",
     "namespace-controller",
+    "resourceclaim-controller",
 )
 
 
@@ -92,6 +93,19 @@ class ControlPlane:
             if time.monotonic() > until or self._processes["api"].poll() is not None:
                 raise RuntimeError((self.folder / "api.log").read_text()[-3000:])
             time.sleep(0.1)
+
+    def start_scheduler(self) -> None:
+        """Start the scheduler, which puts every pending pod of the control plane on its nodes."""
+        self._spawn(
+            "scheduler",
+            self._programs.program(KUBE, "kube-scheduler"),
+            [
+                *(f"--{kind}kubeconfig={self.kubeconfig}" for kind in ("", "authentication-")),
+                f"--authorization-kubeconfig={self.kubeconfig}",
+                "--secure-port=0",
+                "--leader-elect=false",
+            ],
+        )
 
     def kill(self, name: str) -> None:
         """Kill -9 one process and wait for its end."""

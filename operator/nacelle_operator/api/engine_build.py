@@ -56,6 +56,22 @@ class Prepare(ApiModel):
     """Labels that its node must have, instead of the target's nodeSelector."""
 
 
+class DeviceClaim(ApiModel):
+    """A GPU by dynamic resource allocation: one device of a class, chosen by its attributes."""
+
+    device_class_name: Name = "gpu.nvidia.com"
+    """The DeviceClass."""
+
+    driver: Name = "gpu.nvidia.com"
+    """The driver whose attributes cudaComputeCapability and productName tell the architecture and
+    the gpuProducts (spaces as dashes)."""
+
+    selectors: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(max_length=8)
+    ] = ()
+    """What else must hold of the device: CEL expressions of a ResourceClaim's."""
+
+
 class Target(ApiModel):
     """One architecture to build an engine for, and where its Job may run."""
 
@@ -66,6 +82,16 @@ class Target(ApiModel):
             "gpuProducts has no meaning for a CPU architecture: leave it out",
         ),
         MAX_MEMORY_IS_AMOUNT,
+        Rule(
+            "!has(self.deviceClaim) || self.architecture.startsWith('sm_')",
+            "deviceClaim has no meaning for a CPU architecture: leave it out",
+        ),
+        Rule(
+            "!has(self.deviceClaim) || !has(self.resources) || "
+            "((!has(self.resources.limits) || !('nvidia.com/gpu' in self.resources.limits)) && "
+            "(!has(self.resources.requests) || !('nvidia.com/gpu' in self.resources.requests)))",
+            "deviceClaim is a GPU already: leave nvidia.com/gpu out of resources",
+        ),
         Rule(
             "!has(self.prepare) || self.architecture.startsWith('sm_')",
             "prepare has no meaning for a CPU architecture, whose one Job needs no GPU: leave it "
@@ -93,6 +119,10 @@ class Target(ApiModel):
     max_memory: Quantity | None = None
     """What an attempt is given at most after others ran out of memory: each time twice as much.
     Left out: four times what the first was given; less than that: none gets more."""
+
+    device_claim: DeviceClaim | None = None
+    """Ask for the GPU by a ResourceClaimTemplate, made with the Job, instead of the resource
+    nvidia.com/gpu and of node labels."""
 
     prepare: Prepare | None = None
     """The Job before a GPU's, which fetches and converts the model and holds no GPU."""

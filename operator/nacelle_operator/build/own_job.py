@@ -1,5 +1,7 @@
 """What a target's own Job has come to, and what follows: its engine, another attempt, an end."""
 
+from dataclasses import replace
+
 from nacelle_engine.result import Failure
 from nacelle_operator.build import outcome, reasons
 from nacelle_operator.build.decision import Decision, Failing, Progressing, Publishing
@@ -11,6 +13,10 @@ from nacelle_operator.objects import names
 from nacelle_operator.objects.engine import engine as engine_manifest
 from nacelle_operator.objects.job_memory import allowance
 from nacelle_operator.objects.quantity import from_bytes
+from nacelle_operator.objects.resource_claim_template import (
+    claim_template_of,
+    resource_claim_template,
+)
 
 PROGRESS_SECONDS = 5.0
 _NEXT_SECONDS = 3.0
@@ -46,7 +52,16 @@ def decide_on_job(target: TargetInput, job: Manifest) -> Decision:
         case outcome.Running():
             return _running(target, job, found)
         case outcome.Waiting():
-            return pending(target, job, found)
+            return _with_claim(target, job, pending(target, job, found))
+
+
+def _with_claim(target: TargetInput, job: Manifest, decided: Decision) -> Decision:
+    """A Job's pods wait for the template of their device, which needs the Job to belong to."""
+    template, wish = claim_template_of(job), target.request.target.device_claim
+    if template is None or wish is None or not isinstance(decided, Progressing):
+        return decided
+    made = resource_claim_template(job, template, target.request.target, wish)
+    return replace(decided, creates=(made,))
 
 
 def _failed(target: TargetInput, job: Manifest, failure: Failure) -> Decision:

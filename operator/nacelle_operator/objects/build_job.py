@@ -1,5 +1,6 @@
 """The Job that builds one engine; made once, its template is never applied again."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from nacelle_engine.errors import OutOfMemory
@@ -23,28 +24,43 @@ from nacelle_operator.objects.job_pod import (
     store_mount,
 )
 from nacelle_operator.objects.quantity import to_bytes
+from nacelle_operator.objects.resource_claim_template import pod_claim
 
 PART = "builder"
 _CA_MOUNT = "/etc/nacelle/ca"
 
 
+@dataclass(frozen=True)
+class WantedJob:
+    """One of a request's Jobs: its name, the bytes of memory that its pods are given at least, and
+    what tells it from others of its name, before and after it."""
+
+    name: str
+    memory: int = 0
+    made: str = ""
+
+
 def build_job(
-    build: EngineBuild, request: TargetRequest, builder_image: str, name: str, memory: int = 0
+    build: EngineBuild, request: TargetRequest, builder_image: str, wanted: WantedJob
 ) -> dict[str, Any]:
-    """The Job of one of a request's names; its pods are given at least `memory` bytes."""
+    """The Job, as it is created."""
     job = build.spec.job
-    step = names.PREPARE if name == request.prepare_job else names.BUILD_STEP
+    step = names.PREPARE if wanted.name == request.prepare_job else names.BUILD_STEP
     first = step_resources(request.target, step)
     bound = str(request.target.max_memory or default_bound(first))
-    resources = with_memory(first, min(memory, to_bytes(bound)))
+    resources: dict[str, Any] = with_memory(first, min(wanted.memory, to_bytes(bound)))
     labels = {**_labels(build, request), names.STEP: step}
     kueue = {names.QUEUE_NAME: job.queue_name} if job.queue_name else {}
-    pod = _pod(build, request, builder_image, step, resources)
+    claims = {}
+    if request.target.device_claim and step == names.BUILD_STEP:
+        resources = {**resources, "claims": [{"name": names.GPU_CLAIM}]}
+        claims = pod_claim(f"{wanted.name}-{wanted.made}")
+    pod = _pod(build, request, builder_image, step, resources).spec() | claims
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.name,
         "metadata": {
-            "name": name,
+            "name": wanted.name,
             "namespace": build.metadata.namespace,
             "labels": {**labels, **kueue},
             "annotations": {
@@ -57,7 +73,7 @@ def build_job(
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": failure_policy(OutOfMemory.exit_code, KILLED),
             **({"suspend": True} if job.queue_name else {}),
-            "template": {"metadata": {"labels": labels}, "spec": pod.spec()},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
 

@@ -17,10 +17,8 @@ from nacelle_operator.objects.node_affinity import (
 # What a small model needs; a large one says its own in targets[].resources. A build on a CPU takes
 # all that is idle, and asks for little: on a node of two CPUs it goes on beside what serves there.
 _CPU_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "500m", "memory": "4Gi"}}
-_GPU_RESOURCES: Mapping[str, Any] = {
-    "requests": {"cpu": "4", "memory": "32Gi"},
-    "limits": {GPU: "1"},
-}
+_CLAIMED_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "4", "memory": "32Gi"}}
+_GPU_RESOURCES: Mapping[str, Any] = {**_CLAIMED_RESOURCES, "limits": {GPU: "1"}}
 # Weights stream through: what counts is the largest tensor.
 _PREPARE_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "1", "memory": "8Gi"}}
 
@@ -31,7 +29,10 @@ def step_resources(target: Target, step: str) -> dict[str, Any]:
         return _asked(target.prepare.resources if target.prepare else None, _PREPARE_RESOURCES)
     if target.architecture.is_cpu:
         return _asked(target.resources, _CPU_RESOURCES)
-    asked = _asked(target.resources, _GPU_RESOURCES)
+    default = _CLAIMED_RESOURCES if target.device_claim else _GPU_RESOURCES
+    asked = _asked(target.resources, default)
+    if target.device_claim:
+        return asked
     return {**asked, "limits": {GPU: "1", **asked.get("limits", {})}}
 
 
@@ -58,11 +59,7 @@ def step_placement(build: EngineBuild, target: Target, step: str) -> dict[str, A
     own = target.prepare.node_selector if prepares and target.prepare else {}
     job = build.spec.job
     placement: dict[str, Any] = {
-        "affinity": (
-            without_gpu_affinity()
-            if prepares
-            else node_affinity(target.architecture, target.gpu_products)
-        ),
+        "affinity": _affinity(target, prepares=prepares),
         "nodeSelector": dict(own or target.node_selector),
         "tolerations": tolerations,
         "imagePullSecrets": [{"name": name} for name in job.image_pull_secrets],
@@ -70,3 +67,11 @@ def step_placement(build: EngineBuild, target: Target, step: str) -> dict[str, A
         "priorityClassName": job.priority_class_name,
     }
     return {name: value for name, value in placement.items() if value}
+
+
+def _affinity(target: Target, *, prepares: bool) -> dict[str, Any] | None:
+    if prepares:
+        return without_gpu_affinity()
+    if target.device_claim:
+        return None  # the device decides, by its own attributes
+    return node_affinity(target.architecture, target.gpu_products)

@@ -37,6 +37,9 @@ TRITON_HTTP_PORT: Final = "triton-http"
 TRITON_GRPC_PORT: Final = "triton-grpc"
 TRITON_METRICS_PORT: Final = "triton-metrics"
 
+# The claim for a GPU, by its name in pods and in the claim itself.
+GPU_CLAIM: Final = "gpu"
+
 # Containers of a serving pod.
 RUNTIME: Final = "runtime"
 TRITON: Final = "triton"
