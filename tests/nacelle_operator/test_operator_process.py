@@ -18,7 +18,7 @@ def story(namespace: Any, until: Callable[..., Any]) -> Story:
 
 
 def test_a_build_becomes_an_engine(story: Story, start_operator: Callable[..., Any]) -> None:
-    start_operator()
+    start_operator(NACELLE_ENGINE_GRACE_PERIOD="2s")
     story.namespace.create("enginebuilds", engine_build("b", deletionPolicy="Delete"))
     story.ends(published())
     story.reaches("Ready", "AllTargetsPublished")
@@ -46,6 +46,7 @@ def test_a_build_becomes_an_engine(story: Story, start_operator: Callable[..., A
     assert "finalizers" not in build["metadata"] and "annotations" not in build["metadata"]
 
     story.namespace.delete(API, "enginebuilds", "b")
+    story.until(lambda: "GracePeriod" in story.events())
     sweep = story.until(
         lambda: [p for p in story.pods() if p["metadata"]["name"].startswith("sweep-")]
     )[0]

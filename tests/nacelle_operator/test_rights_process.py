@@ -52,6 +52,7 @@ def test_rights_are_exactly_what_is_used(
         operator = start_operator(
             KUBECONFIG=str(control_plane.operator_kubeconfig),
             NACELLE_NAMESPACES=namespace if mode == "namespaced" else "",
+            NACELLE_ENGINE_GRACE_PERIOD="0s",
             NACELLE_RUNTIME_IMAGES=IMAGES,
             POD_NAMESPACE=RELEASE_NAMESPACE,
         )

@@ -10,6 +10,7 @@ from nacelle_operator.api.engine import Engine, User
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.plan import EngineObserved, plan
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD
 from nacelle_operator.objects import names
@@ -24,8 +25,9 @@ Manifest = dict[str, Any]
 class EnginePlanner:
     """Plans for one Engine at a time, from the cache alone."""
 
-    def __init__(self, cache: ObjectCache, current: Toolchain) -> None:
+    def __init__(self, cache: ObjectCache, current: Toolchain, collection: Collection) -> None:
         self._cache = cache
+        self._collection = collection
         self._current = current
         self._engines = Parser(Engine)
         self._builds = Parser(EngineBuild)
@@ -36,7 +38,8 @@ class EnginePlanner:
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return Plan()
         engine = self._engines.parse(raw)
-        return plan(engine, self._observed(engine), self._current.builder_image, now)
+        image = self._current.builder_image
+        return plan(engine, self._observed(engine), image, self._collection, now)
 
     def _observed(self, engine: Engine) -> EngineObserved:
         namespace = engine.metadata.namespace
