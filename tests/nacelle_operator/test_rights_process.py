@@ -13,7 +13,7 @@ import rights
 from build_story import claim, ended, engine_build, published
 from control_plane import ControlPlane
 from rights import RELEASE_NAMESPACE, Right
-from rollout_story import ROUTED, SECOND, edit_rollout, rolled
+from rollout_story import ROUTED, ROUTES, SECOND, accept_route, bind, edit_rollout, rolled
 from serving_story import API, IMAGES, Story, engine, running, serve
 
 from nacelle_engine.result import Prepared, Result
@@ -95,10 +95,7 @@ def build_everything(story: Story, node: str) -> None:
     story.until(lambda: story.namespace.list(*templates) == [])
     pod = story.until(lambda: [p for p in builds.pods() if "sm_90" not in json.dumps(p)])[0]
     name = pod["metadata"]["name"]
-    target = {"apiVersion": "v1", "kind": "Node", "name": node}
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-    path = story.namespace.path("v1", "pods", name) + "/binding"
-    story.namespace.plane.call("POST", path, binding)
+    bind(story.namespace, name, node)
     story.namespace.set_pod_status(name, running(True))
     log = story.namespace.plane.audit_log
     story.until(lambda: f"/pods/{name}/log" in log.read_text())
@@ -137,7 +134,8 @@ def serve_everything(story: Story, node: str) -> None:
     story.run_pods(2)
     story.reaches("NetworkPolicyInPlace", "NetworkRestricted")
     story.reaches("PodMonitorInPlace", "Monitoring")
-    accept(story)
+    story.until(lambda: story.namespace.get(*ROUTES, "chat"))
+    accept_route(story.namespace, "chat")
     story.reaches("Serving")
     story.edit(engine=SECOND)
     rolled(story, node=node, a=2, b=1)
@@ -163,20 +161,3 @@ def serve_everything(story: Story, node: str) -> None:
         story.until(lambda a=api, p=plural: story.namespace.list(a, p) == [])
     story.until(lambda: len(story.namespace.list("apps/v1", "deployments")) == 1)
     story.until(lambda: len(story.namespace.list("apps/v1", "controllerrevisions")) == 1)
-
-
-def accept(story: Story) -> None:
-    """What a Gateway's controller writes once it takes the route."""
-    taken = {
-        "type": "Accepted",
-        "status": "True",
-        "reason": "Accepted",
-        "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }
-    parent = {"parentRef": {"name": "gate"}, "controllerName": "a.test/gate"}
-    place = "gateway.networking.k8s.io/v1", "httproutes", "chat"
-    story.until(lambda: story.namespace.get(*place))
-    path = story.namespace.path(*place) + "/status"
-    status = {"status": {"parents": [{**parent, "conditions": [taken]}]}}
-    story.namespace.plane.call("PATCH", path, status, "application/merge-patch+json")

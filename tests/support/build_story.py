@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from nacelle_engine.abi import ABI
+
 API = "nacelle.dev/v1alpha1"
 KEY = "ab" * 32
 Manifest = dict[str, Any]
@@ -42,7 +44,7 @@ def published(key: str = KEY) -> str:
                 "path": f"/store/engines/{key}",
                 "digest": "cd" * 32,
                 "bytes": 1234,
-                "abi": "torch2.11.0-triton3.6.0-ops6",
+                "abi": ABI,
                 "accuracy": {
                     "meanKLDivergence": "0.020",
                     "p99KLDivergence": "0.1",
