@@ -65,14 +65,16 @@ class EnginePlanner:
             if name in engines_of_build(raw) or self._asks_for(raw, engine):
                 yield User(kind=ENGINE_BUILD.name, name=raw["metadata"]["name"])
         for raw in self._cache.select(INFERENCE_DEPLOYMENT, namespace):
-            if name in engines_of_deployment(raw) or self._drafts_for(raw, name):
+            if name in engines_of_deployment(raw) or self._has_pods(raw, name):
                 yield User(kind=INFERENCE_DEPLOYMENT.name, name=raw["metadata"]["name"])
 
-    def _drafts_for(self, raw: Manifest, name: str) -> bool:
-        """Whether pods of a deployment still draft with an engine that its spec names no more."""
+    def _has_pods(self, raw: Manifest, name: str) -> bool:
+        """Whether pods of a deployment still run with an engine that it names no more."""
         meta = raw["metadata"]
-        mine = {names.DEPLOYMENT: meta["name"], names.DRAFT_ENGINE: name}
-        return bool(self._cache.select(POD, meta["namespace"], mine))
+        return any(
+            self._cache.select(POD, meta["namespace"], {names.DEPLOYMENT: meta["name"], use: name})
+            for use in (names.ENGINE, names.DRAFT_ENGINE)
+        )
 
     def _asks_for(self, raw: Manifest, engine: Engine) -> bool:
         """Whether a build asks for what the engine answers, recorded in its status or not yet."""
