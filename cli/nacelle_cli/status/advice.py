@@ -23,7 +23,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "AbiMismatch": "install the chart's own builder and runtime images, which belong together",
     "CorruptBundle": f"delete the folder that the message names from the store, {_AGAIN}",
     "OutOfMemory": "raise the target's maxMemory, or lower spec.limits",
-    "GpuOutOfMemory": "lower spec.limits, quantise the weights, or name gpuProducts with more memory",
+    "GpuOutOfMemory": "lower spec.limits, quantise, or name gpuProducts with more memory",
     "SourceUnavailable": f"see that the hub or the claim can be reached from the node, {_AGAIN}",
     "StoreUnavailable": f"see that the store's claim can be written and has room, {_AGAIN}",
     "AttemptTimeout": "raise job.attemptTimeout",

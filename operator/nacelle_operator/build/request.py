@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from nacelle_engine.canonical import digest
 from nacelle_engine.recipe import ANY_PRODUCT, Parallelism, Recipe, Toolchain, request_key
 from nacelle_engine.request import BuildRequest, FolderSource, HuggingFaceSource
-from nacelle_operator.api.engine_build import EngineBuild, EngineBuildSpec, Target
+from nacelle_operator.api.engine_build import EngineBuild, EngineBuildSpec
 from nacelle_operator.api.model_source import ModelSource
+from nacelle_operator.api.target import Target
 from nacelle_operator.objects.job_pod import SOURCE_MOUNT, STORE_MOUNT
 from nacelle_operator.objects.names import job_name, prepare_job_name
 

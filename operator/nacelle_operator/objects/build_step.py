@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nacelle_operator.api.engine_build import EngineBuild, Target
+from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.api.placement import Resources
+from nacelle_operator.api.target import Target
 from nacelle_operator.objects import names
 from nacelle_operator.objects.job_memory import MEMORY
 from nacelle_operator.objects.node_affinity import (

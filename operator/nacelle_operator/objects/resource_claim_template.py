@@ -7,7 +7,7 @@ Job of the same name has another one.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nacelle_operator.api.engine_build import DeviceClaim, Target
+from nacelle_operator.api.target import DeviceClaim, Target
 from nacelle_operator.kinds import JOB, RESOURCE_CLAIM_TEMPLATE
 from nacelle_operator.objects import names
 
