@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 
+import page_bundles
 import pytest
 
 from nacelle_builder.build import Build, work_folder
@@ -15,6 +16,7 @@ from nacelle_builder.source.files import find_checkpoint
 from nacelle_builder.stages.list import CONVERT, SOURCE
 from nacelle_builder.work import sweep
 from nacelle_cli.main import main
+from nacelle_engine.bundle import read_bundle, write_manifest
 from nacelle_engine.canonical import digest
 from nacelle_engine.errors import UnsupportedModel
 from nacelle_engine.machine import Gpu, Machine
@@ -64,6 +66,22 @@ def test_what_was_prepared_is_gone_on_from_at_any_gpu(tiny, tmp_path, gpu):
     assert done == ["convert"]
     content = model_digest(find_checkpoint(tiny), DigestCache(tmp_path / "d.json"))
     assert key == engine_key(content, RECIPE, calibration_digest="", sm_count=gpu.sm_count)
+
+
+@pytest.mark.parametrize(("sm_count", "is_found"), [(132, True), (114, False)])
+def test_an_engine_of_the_same_content_is_found_without_its_gpu(tiny, tmp_path, sm_count, is_found):
+    build = preparing(tiny, tmp_path, recipe=page_bundles.GPU)
+    content = model_digest(find_checkpoint(tiny), DigestCache(tmp_path / "d.json"))
+    # The bundle is one of a GPU with 132 multiprocessors, whatever its folder is called.
+    key = engine_key(content, page_bundles.GPU, sm_count=sm_count)
+    root = page_bundles.gpu_bundle(build.engine(key))
+    write_manifest(root, read_bundle(root).manifest.model_copy(update={"key": key}))
+    (build.store / "engines" / "no-bundle").mkdir()
+    made = run_build(build, lambda progress: None)
+    assert isinstance(made, Published) is is_found
+    if is_found:
+        assert (made.engine_key, made.already_existed) == (key, True)
+        assert not build.work.exists()
 
 
 def test_another_model_is_prepared_anew(model, tmp_path):
