@@ -26,6 +26,8 @@ class Build:
     work: Path
     access: HubAccess
     keep_checkpoint: Path | None = None
+    until: str = ""
+    """The stage to end after, which the target's machine is not needed for; empty: build it all."""
     machine: Machine = field(default_factory=this_machine)
 
     @property
@@ -41,6 +43,11 @@ class Build:
     def libraries(self) -> Path:
         """Where libraries and objects are kept that many engines share, once they are compiled."""
         return self.store / "libraries"
+
+    @property
+    def is_at_target(self) -> bool:
+        """Whether this machine is one of the target's: only there is a GPU engine's key known."""
+        return not self.until or self.request.recipe.architecture.is_cpu
 
     @property
     def sm_count(self) -> int:
@@ -73,9 +80,9 @@ class Facts(Frozen):
     published: Published | None = None
     stage_seconds: dict[str, int] = {}
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self, *without: str) -> dict[str, Any]:
         """The facts as JSON values, without the times, which no stage depends on."""
-        return self.model_dump(mode="json", exclude={"stage_seconds"})
+        return self.model_dump(mode="json", exclude={"stage_seconds", *without})
 
 
 def work_folder(request: BuildRequest) -> Path:

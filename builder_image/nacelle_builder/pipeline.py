@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from nacelle_engine.frozen import Frozen
 from nacelle_engine.progress import Progress
 
 Tell = Callable[[Progress], None]
+ENGINE_KEY: Final = "engine_key"
 _MESSAGE_LENGTH = 256
 _QUIET_SECONDS = 1.0
 
@@ -34,6 +35,8 @@ class Stage:
     folders   what it makes in the work folder; removed before it runs
     settings  what else of the request its result depends on
     resumes   False for a stage that looks again at something outside the work folder
+    portable  True for a stage whose result is the same on every machine: the engine's key, which
+              counts a GPU's multiprocessors, is no input of it
     """
 
     name: str
@@ -42,6 +45,7 @@ class Stage:
     folders: tuple[str, ...] = ()
     settings: Callable[[Build], Any] = lambda build: None
     resumes: bool = True
+    portable: bool = False
 
 
 class Marker(Frozen):
@@ -64,15 +68,17 @@ class Pipeline:
         self._whole = sum(stage.share for stage in stages)
 
     def run(self, build: Build, basis: str) -> Facts:
-        """Run what is not done yet, until an engine is published; `basis`: the request's digest."""
+        """Run what is not done yet, until an engine is published or the build's last stage is done;
+        `basis`: the request's digest."""
         build.work.mkdir(parents=True, exist_ok=True)
         facts, before, anew = Facts(), 0, False
         for stage in self._stages:
             self.stage = stage.name
-            inputs = digest([basis, stage.name, stage.settings(build), facts.plain()])
+            seen = facts.plain(ENGINE_KEY) if stage.portable else facts.plain()
+            inputs = digest([basis, stage.name, stage.settings(build), seen])
             done = _read_marker(build.work, stage) if stage.resumes else None
             if done is not None and done.inputs == inputs and not anew:
-                facts = done.facts
+                facts = done.facts.model_copy(update={ENGINE_KEY: facts.engine_key})
                 self._say(stage, before + stage.share, "done by an earlier attempt")
             else:
                 facts = self._run_one(stage, build, facts, before)
@@ -84,6 +90,8 @@ class Pipeline:
                     )
             if facts.published is not None:
                 self._say(stage, self._whole, "published")
+                break
+            if stage.name == build.until:
                 break
             before += stage.share
         return facts

@@ -10,8 +10,9 @@ from nacelle_engine.recipe import Recipe
 GPU_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3")
 
 
-def check_recipe(recipe: Recipe, machine: Machine) -> None:
-    """Refuse what is not built yet, and a target that this machine could not check."""
+def check_recipe(recipe: Recipe, machine: Machine | None) -> None:
+    """Refuse what is not built yet, and a target that this machine could not check; without one,
+    nothing is compiled here."""
     _check_quantization(recipe)
     if recipe.architecture.is_cpu:
         if recipe.gpu_product != "any":
@@ -19,10 +20,12 @@ def check_recipe(recipe: Recipe, machine: Machine) -> None:
                 f"gpuProduct {recipe.gpu_product!r} has no meaning for the CPU target "
                 f"{recipe.architecture}"
             )
-        _check_cpu(recipe.architecture, machine.cpu_flags)
+        if machine is not None:
+            _check_cpu(recipe.architecture, machine.cpu_flags)
     else:
         _check_gpu_recipe(recipe)
-        _check_gpu(recipe, machine.gpu)
+        if machine is not None:
+            _check_gpu(recipe, machine.gpu)
 
 
 def check_model(recipe: Recipe, spec: ModelSpec) -> None:

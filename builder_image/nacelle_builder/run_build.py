@@ -14,12 +14,12 @@ from nacelle_builder.stages.convert import check_free
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import hold, sweep
 from nacelle_engine.canonical import digest
-from nacelle_engine.errors import NacelleError, OutOfMemory, StoreUnavailable
+from nacelle_engine.errors import GpuOutOfMemory, NacelleError, OutOfMemory, StoreUnavailable
 from nacelle_engine.progress import Progress
-from nacelle_engine.result import Published
+from nacelle_engine.result import Prepared, Published
 
 # What torch says, in plain RuntimeErrors, of the host's memory and of a GPU's.
-_MEMORY_TEXTS = ("can't allocate memory", "CUDA out of memory")
+_MEMORY_TEXTS = {"can't allocate memory": OutOfMemory, "CUDA out of memory": GpuOutOfMemory}
 _STORE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -32,8 +32,8 @@ class BuildFailed(Exception):
         self.stage = stage
 
 
-def run_build(build: Build, tell: Tell) -> Published:
-    """The published engine; BuildFailed holds the typed error and its stage."""
+def run_build(build: Build, tell: Tell) -> Published | Prepared:
+    """The published engine, or what is prepared; BuildFailed holds the error and its stage."""
     pipeline = Pipeline(stages_of(build), tell)
     try:
         with _surroundings(build):
@@ -42,8 +42,8 @@ def run_build(build: Build, tell: Tell) -> Published:
         raise BuildFailed(error, pipeline.stage) from error
 
 
-def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published:
-    check_recipe(build.request.recipe, build.machine)
+def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published | Prepared:
+    check_recipe(build.request.recipe, None if build.until else build.machine)
     if build.keep_checkpoint is not None:
         check_free(build.keep_checkpoint)
     sweep(build.store)
@@ -53,10 +53,12 @@ def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published:
 
     with hold(build.work, waiting):
         basis = digest([build.work.name, version("nacelle")])
-        published = pipeline.run(build, basis).published
-        shutil.rmtree(build.work, ignore_errors=True)
-    assert published is not None, "the last stage publishes"
-    return published
+        facts = pipeline.run(build, basis)
+        if facts.published is not None:
+            shutil.rmtree(build.work, ignore_errors=True)
+            return facts.published
+    assert build.until, "the last stage publishes"
+    return Prepared(until=build.until, stage_seconds=facts.stage_seconds)
 
 
 @contextmanager
@@ -67,9 +69,10 @@ def _surroundings(build: Build) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory(f"the build ran out of memory: {error}") from error
     except RuntimeError as error:
-        if not any(text in str(error) for text in _MEMORY_TEXTS):
+        kind = next((kind for text, kind in _MEMORY_TEXTS.items() if text in str(error)), None)
+        if kind is None:
             raise
-        raise OutOfMemory(f"the build ran out of memory: {error}") from error
+        raise kind(f"the build ran out of memory: {error}") from error
     except OSError as error:
         if error.errno not in _STORE_ERRNOS:
             raise

@@ -26,7 +26,8 @@ def sweep(store: Path) -> None:
             key = Marker.model_validate_json(marker.read_bytes()).facts.engine_key
         except (OSError, ValueError):
             continue
-        if (store / "engines" / key).is_dir() and not is_locked(_lock(work)):
+        # A build that only prepared has no key yet, and its work is another one's to go on from.
+        if key and (store / "engines" / key).is_dir() and not is_locked(_lock(work)):
             shutil.rmtree(work, ignore_errors=True)
             _lock(work).unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ NacelleError
 |   `-- AbiMismatch                compiled for another runtime
 |-- CorruptBundle                  digests, sizes or names do not match the manifest: exit 79
 |-- OutOfMemory                    the process ran out of memory: exit 71
+|   `-- GpuOutOfMemory             of a GPU's memory, which no larger request of the host's changes
 `-- TemporaryError                 the surroundings failed, trying again can help: exit 75
     |-- SourceUnavailable          the hub or the claim did not answer
     `-- StoreUnavailable           the store cannot be written or is full
@@ -101,6 +102,10 @@ class OutOfMemory(NacelleError):
     """The process ran out of host or device memory."""
 
     exit_code = 71
+
+
+class GpuOutOfMemory(OutOfMemory):
+    """The process ran out of a GPU's memory."""
 
 
 class TemporaryError(NacelleError):

@@ -42,11 +42,12 @@ class Toolchain(Frozen):
 def request_key(source: dict[str, str], recipe: Recipe, toolchain: Toolchain) -> str:
     """The key an operator knows before any Job: immutable source + recipe + toolchain.
 
-    `source` names the model: {"repo", "revision"} or {"claimName", "path"[, "digest"]}.
+    `source` names the model: {"repo", "revision"} or {"claimName", "path"[, "digest"]}. What is
+    left out of a recipe is left out of its key: a field that a release adds, and that is None where
+    it is not asked for, changes no key, and with it rebuilds nothing.
     """
-    return digest(
-        {"source": source, "recipe": _plain(recipe), "toolchain": _plain(toolchain)},
-    )
+    asked = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return digest({"source": source, "recipe": asked, "toolchain": _plain(toolchain)})
 
 
 def engine_key(

@@ -43,6 +43,15 @@ class Published(Frozen):
     stage_seconds: dict[str, int] = {}
 
 
+class Prepared(Frozen):
+    """What a build leaves in its work folder that ended before it published, as it was asked to."""
+
+    until: str = Field(max_length=32)
+    """The last stage that ran."""
+
+    stage_seconds: dict[str, int] = {}
+
+
 class Failure(Frozen):
     """Why a process ended: the error's code, the stage it came from, a sentence for people."""
 
@@ -59,9 +68,10 @@ class Failure(Frozen):
 
 
 class Result(Frozen):
-    """Exactly one of published and failure."""
+    """Exactly one of published, prepared and failure."""
 
     published: Published | None = None
+    prepared: Prepared | None = None
     failure: Failure | None = None
 
     def message(self) -> str:

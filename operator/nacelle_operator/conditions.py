@@ -12,6 +12,7 @@ AVAILABLE = "Available"
 AUTOSCALING = "Autoscaling"
 NETWORK_RESTRICTED = "NetworkRestricted"
 MONITORING = "Monitoring"
+UNUSED = "Unused"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 

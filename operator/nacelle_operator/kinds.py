@@ -51,6 +51,10 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 # Not watched: a cluster may not know them.
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+# Not watched: it goes with the Job that it is made for.
+RESOURCE_CLAIM_TEMPLATE = Kind(
+    "resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates"
+)
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
@@ -71,7 +75,15 @@ CHILDREN = (
 )
 _BY_TYPE = {
     (kind.api_version, kind.name): kind
-    for kind in (*RESOURCES, *CHILDREN, HTTP_ROUTE, POD_MONITOR, CLAIM, EVENT)
+    for kind in (
+        *RESOURCES,
+        *CHILDREN,
+        HTTP_ROUTE,
+        POD_MONITOR,
+        RESOURCE_CLAIM_TEMPLATE,
+        CLAIM,
+        EVENT,
+    )
 }
 
 

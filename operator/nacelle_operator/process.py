@@ -132,7 +132,7 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     )
     return {
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
-        ENGINE.name: EnginePlanner(cache, settings.toolchain),
+        ENGINE.name: EnginePlanner(cache, settings.toolchain, settings.collection),
         INFERENCE_DEPLOYMENT.name: DeploymentPlanner(
             cache, readers, settings.runtime_images, settings.triton_images
         ),

@@ -5,11 +5,14 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Self
 
 from nacelle_engine.abi import ABI
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.recipe import Toolchain
+from nacelle_operator.api.duration import parse_duration
+from nacelle_operator.engines.collection import DEFAULT, Collection
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -26,6 +29,7 @@ class Settings:
     own_namespace: str = "default"
     identity: str = "operator"
     port: int = 8080
+    collection: Collection = DEFAULT
 
     @property
     def toolchain(self) -> Toolchain:
@@ -54,6 +58,7 @@ class Settings:
             own_namespace=env.get("POD_NAMESPACE", "default"),
             identity=env.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),
             port=_port(env.get("NACELLE_PORT", "8080")),
+            collection=Collection(_grace(env), _is_dry_run(env)),
         )
 
 
@@ -65,6 +70,21 @@ def _images(name: str, env: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(images, dict) or not all(isinstance(v, str) for v in images.values()):
         raise InvalidRequest(f"{name} must be a JSON object of ABI: image")
     return images
+
+
+def _grace(env: Mapping[str, str]) -> timedelta:
+    text = env.get("NACELLE_ENGINE_GRACE_PERIOD")
+    try:
+        return DEFAULT.grace if text is None else parse_duration(text)
+    except ValueError as error:
+        raise InvalidRequest(f"NACELLE_ENGINE_GRACE_PERIOD: {error}") from error
+
+
+def _is_dry_run(env: Mapping[str, str]) -> bool:
+    text = env.get("NACELLE_ENGINE_DRY_RUN", "false")
+    if text not in ("true", "false"):
+        raise InvalidRequest(f"NACELLE_ENGINE_DRY_RUN {text!r} is not true or false")
+    return text == "true"
 
 
 def _port(text: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 from nacelle_demo.kubectl import condition, is_true
 from nacelle_engine.abi import ABI
 from nacelle_engine.errors import CompileFailed
-from nacelle_engine.result import Failure, Published, Result
+from nacelle_engine.result import Failure, Prepared, Published, Result
 
 pytestmark = pytest.mark.e2e
 PRODUCTS = {
@@ -38,6 +38,7 @@ def end(target: str) -> kwok.End:
 def gpus(place, stack, tmp_path_factory):
     """The fake nodes, and a claim that pods on any node may mount."""
     nodes = {name: kwok.gpu_node(f"fake-{name}", *PRODUCTS[name]) for name in PRODUCTS}
+    nodes["cpu"] = kwok.cpu_node("fake-cpu")
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -61,7 +62,8 @@ def gpus(place, stack, tmp_path_factory):
     }
     folder = tmp_path_factory.mktemp("kwok")
     ends = {name: end(name) for name in PRODUCTS}
-    with kwok.running(stack.cluster.kubeconfig, folder, ends):
+    prepared = kwok.End(0, Result(prepared=Prepared(until="convert")).message())
+    with kwok.running(stack.cluster.kubeconfig, folder, ends, prepared):
         stack.kubectl.apply(*nodes.values(), volume)
         place.apply(claim)
         yield
@@ -92,6 +94,7 @@ def fan_out(*targets: str, **more: Any) -> dict[str, Any]:
                     "architecture": ARCHITECTURES[PRODUCTS[name][1]],
                     "gpuProducts": [PRODUCTS[name][0]],
                     "tolerations": [kwok.TOLERATION],
+                    "prepare": {"nodeSelector": kwok.LABEL},
                     **(more if name == FAILS else {}),
                 }
                 for name in targets
@@ -105,13 +108,19 @@ def ended(build: dict[str, Any], generation: int) -> bool:
     return is_true(build, "Stalled") and build["status"]["observedGeneration"] == generation
 
 
-def jobs_of(place) -> dict[str, dict[str, Any]]:
-    """The build's Jobs by target."""
+def step_of(manifest: dict[str, Any]) -> tuple[str, str]:
+    """The target and the step that a Job or pod is of."""
+    labels = manifest["metadata"]["labels"]
+    return labels["nacelle.dev/target"], labels["nacelle.dev/step"]
+
+
+def jobs_of(place) -> dict[tuple[str, str], dict[str, Any]]:
+    """The build's Jobs by target and step."""
     found = place.kubectl.items("jobs", place.namespace)
     mine = [
         j for j in found if j["metadata"]["labels"].get("nacelle.dev/engine-build") == "fan-out"
     ]
-    return {job["metadata"]["labels"]["nacelle.dev/target"]: job for job in mine}
+    return {step_of(job): job for job in mine}
 
 
 def test_each_target_is_built_on_its_own_gpu_and_one_that_fails_stops_no_other(place, gpus):
@@ -132,12 +141,13 @@ def test_each_target_is_built_on_its_own_gpu_and_one_that_fails_stops_no_other(p
         assert engine["spec"]["gpuProduct"] == product
     pods = place.kubectl.items("pods", place.namespace)
     nodes = {
-        pod["metadata"]["labels"]["nacelle.dev/target"]: pod["spec"]["nodeName"]
+        step_of(pod): pod["spec"]["nodeName"]
         for pod in pods
         if pod["metadata"]["labels"].get("nacelle.dev/engine-build") == "fan-out"
     }
-    assert nodes == {name: f"fake-{name}" for name in PRODUCTS}
-    assert targets[FAILS]["attempts"] == 1
+    on_gpus = {(name, "build"): f"fake-{name}" for name in PRODUCTS}
+    assert nodes == on_gpus | {(name, "prepare"): "fake-cpu" for name in PRODUCTS}
+    assert targets[FAILS]["attempts"] == 2
 
 
 def test_an_edit_of_one_target_leaves_the_others_alone(place, gpus):
@@ -148,6 +158,8 @@ def test_an_edit_of_one_target_leaves_the_others_alone(place, gpus):
     uids = [
         {name: job["metadata"]["uid"] for name, job in jobs.items()} for jobs in (before, after)
     ]
-    assert {name for name in PRODUCTS if uids[0].get(name) != uids[1].get(name)} == {FAILS}
+    assert {job for job in uids[0] | uids[1] if uids[0].get(job) != uids[1].get(job)} == {
+        (FAILS, "build")
+    }
     assert json.dumps(build["status"]).count("CompileFailed") >= 1
     place.delete("enginebuild", "fan-out")

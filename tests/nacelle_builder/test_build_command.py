@@ -28,6 +28,7 @@ from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import sweep
 from nacelle_cli.main import main
 from nacelle_engine.errors import (
+    GpuOutOfMemory,
     InvalidModel,
     InvalidRequest,
     OutOfMemory,
@@ -207,6 +208,7 @@ def test_limits_beyond_the_model_are_refused(tiny, tmp_path):
         (OSError(errno.EROFS, "Read-only", "/x"), StoreUnavailable, "cannot be used: /x"),
         (MemoryError("9 GB"), OutOfMemory, "9 GB"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: x"), OutOfMemory, "allocate"),
+        (RuntimeError("CUDA out of memory. Tried"), GpuOutOfMemory, "CUDA out of memory"),
     ],
 )
 def test_trouble_of_the_surroundings_is_typed(tiny, tmp_path, monkeypatch, raised, error, message):

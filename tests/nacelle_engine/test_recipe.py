@@ -34,6 +34,32 @@ def test_everything_asked_for_is_in_the_request_key(source, recipe, tools):
     assert request_key(source, recipe, tools) != request_key(SOURCE, RECIPE, TOOLS)
 
 
+@pytest.mark.parametrize(
+    ("source", "recipe", "key"),
+    [
+        (
+            {"repo": "o/m", "revision": "0" * 40},
+            Recipe(architecture="x86-64-v3"),
+            "277ce391d4507de4ca6adf0a2bc42285744fa6791e46536334a11ec39b4c41ce",
+        ),
+        (
+            {"claimName": "c", "path": "p"},
+            Recipe(
+                architecture="sm_90",
+                gpu_product="NVIDIA-H200",
+                quantization={"algorithm": "NONE"},
+                limits={"maxBatchSize": 8},
+                determinism="BatchInvariant",
+            ),
+            "2a867952cc926928765580f9377c597243d003ad5734d54ccb21efd80601e894",
+        ),
+    ],
+)
+def test_keys_of_earlier_releases_hold(source, recipe, key):
+    # Another key is another build to an operator: an upgrade would build every engine anew.
+    assert request_key(source, recipe, Toolchain(builder_image="builder:1", abi="abi")) == key
+
+
 def test_a_default_written_out_gives_the_same_key():
     spelled = Recipe.model_validate(
         {"architecture": "x86-64-v3", "limits": {"maxBatchSize": 64}, "determinism": "Fast"}

@@ -19,6 +19,7 @@ from serving_cases import deployment, engine
 from status_cases import build, conditions
 
 from nacelle_operator.api.crd import RESOURCES, UNSEEN
+from nacelle_operator.engines import collection
 from nacelle_operator.engines.plan import EngineObserved, plan
 
 CONFIG = Path(__file__).parents[2] / "docs" / "gitops" / "argocd-cm.yaml"
@@ -159,7 +160,7 @@ def test_imported_engines(condition: str | None, message: str, code: int, expect
     observed = (
         EngineObserved(jobs={name: job}, pods={name: [pod]}) if condition else EngineObserved()
     )
-    decided = plan(made, observed, TOOLCHAIN.builder_image, START)
+    decided = plan(made, observed, TOOLCHAIN.builder_image, collection.DEFAULT, START)
     generation = made.metadata.generation
     resource = {"metadata": {"generation": generation}, "status": dict(decided.status or {})}
     assert agreed(resource) == expected

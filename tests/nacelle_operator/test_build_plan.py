@@ -41,6 +41,7 @@ def failed_once(world: World, job: str) -> None:
 
 
 def killed(world: World, job: str) -> None:
+    world.jobs[job]["metadata"]["annotations"]["nacelle.dev/max-memory"] = "4Gi"
     world.end_pod(world.start_pod(job), "", 137, "OOMKilled")
     world.finish_job(job, "Failed")
 
@@ -126,8 +127,8 @@ SITUATIONS: dict[str, tuple[Callable[[World, str], object], str, str]] = {
     "killed for its memory": (
         killed,
         "OutOfMemory",
-        "the container was killed (137), by the kernel for its memory in most cases: "
-        "raise targets[].resources.limits.memory",
+        "the container was killed (137), by the kernel for its memory in most cases: it had 4Gi, "
+        "the most that targets[].maxMemory allows: raise it, or lower spec.limits",
     ),
     "too long an attempt": (
         timed_out,

@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from nacelle_engine.abi import ABI
 from nacelle_operator import kinds
+from nacelle_operator.engines.collection import Collection
 from nacelle_operator.process import LEASE_NAME
 from nacelle_operator.settings import Settings
 
@@ -61,6 +63,10 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     assert settings.runtime_images == {ABI: f"r.example.com/n/nacelle/runtime:{version}"}
     assert settings.triton_images == {ABI: f"r.example.com/n/nacelle/triton:{version}"}
     assert settings.namespaces == ("a", "b")
+    assert settings.collection == Settings(builder_image="x").collection
+    kept = ("--set", "engines.gracePeriod=30s,engines.dryRun=true")
+    collection = Settings.from_environment(environment(*kept)).collection
+    assert collection == Collection(timedelta(seconds=30), is_dry_run=True)
 
 
 def test_whole_references_and_digests() -> None:
@@ -137,15 +143,20 @@ def allowed(rules: list[dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
 
 def test_rights_are_those_of_the_kinds_that_are_handled() -> None:
     rights = allowed(render()["ClusterRole", "nacelle-operator"]["rules"])
-    seen, written = {"get", "list", "watch"}, {"create", "patch", "delete"}
+    seen, written = {"list", "watch"}, {"create", "patch", "delete"}
     wanted = {(kind.group, kind.plural): seen | written for kind in kinds.CHILDREN}
     wanted["", "pods"] = wanted[kinds.ENDPOINT_SLICE.group, kinds.ENDPOINT_SLICE.plural] = seen
+    # A name that somebody else has taken bears no label to watch.
+    for kind in (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.NETWORK_POLICY):
+        wanted[kind.group, kind.plural] = {"get"} | seen | written
     for kind in (kinds.HTTP_ROUTE, kinds.POD_MONITOR):
         wanted[kind.group, kind.plural] = {"get", "list"} | written
     for kind in kinds.RESOURCES:
         wanted[kind.group, kind.plural] = seen
         wanted[kind.group, f"{kind.plural}/status"] = {"patch"}
     wanted[kinds.ENGINE.group, kinds.ENGINE.plural] = seen | written
+    claims = kinds.RESOURCE_CLAIM_TEMPLATE
+    wanted[claims.group, claims.plural] = {"create"}
     wanted["", "pods/log"] = {"get"}
     wanted["", kinds.CLAIM.plural] = {"get"}
     wanted[kinds.EVENT.group, kinds.EVENT.plural] = {"create"}
@@ -181,6 +192,8 @@ def test_named_namespaces_get_roles_and_the_cluster_none() -> None:
         ("imagePullPolicy=Always", "imagePullPolicy"),
         ("runtimes.x=", "runtimes"),
         ("registry=r/", "registry"),
+        ("engines.gracePeriod=soon", "gracePeriod"),
+        ("engines.dryRun=yes", "dryRun"),
         ("tritons.x=", "tritons"),
         ("triton.port=1", "port"),
     ],

@@ -100,6 +100,7 @@ def monitored(**labels: str) -> dict[str, Any]:
     return {"monitoring": {"podMonitor": {"labels": labels}}}
 
 
+CPU = {"name": "cpu", "architecture": "x86-64-v3"}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (BUILD, {"model": {"huggingFace": HUB, "persistentVolumeClaim": CLAIM}}, "exactly one source"),
     (BUILD, {"model": {"persistentVolumeClaim": None}}, "exactly one source"),
@@ -122,6 +123,34 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"targets": [{"name": "t", "architecture": "x86-64-v3", "gpuProducts": ["H200"]}]},
         "gpuProducts has no meaning for a CPU architecture",
     ),
+    (
+        BUILD,
+        {"targets": [{**CPU, "deviceClaim": {}}]},
+        "deviceClaim has no meaning for a CPU architecture: leave it out",
+    ),
+    *(
+        (
+            BUILD,
+            {
+                "targets": [
+                    {**HOPPER, "deviceClaim": {}, "resources": {section: {"nvidia.com/gpu": 1}}}
+                ]
+            },
+            "deviceClaim is a GPU already: leave nvidia.com/gpu out of resources",
+        )
+        for section in ("limits", "requests")
+    ),
+    (
+        BUILD,
+        {"targets": [{**HOPPER, "deviceClaim": {"selectors": [""]}}]},
+        "spec.targets[0].deviceClaim.selectors[0]",
+    ),
+    (
+        BUILD,
+        {"targets": [{**CPU, "prepare": {}}]},
+        "prepare has no meaning for a CPU architecture, whose one Job needs no GPU: leave it out",
+    ),
+    (BUILD, {"targets": [{**CPU, "maxMemory": "1.2.3"}]}, "maxMemory is no amount of memory"),
     (BUILD, {"targets": []}, "spec.targets"),
     (BUILD, {"limits": {"maxInputLen": 4096}}, "limits.maxInputLen must be below limits.maxSeqLen"),
     (
@@ -279,6 +308,45 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (SERVE, {"pod": {"securityContext": {"privileged": True}}}, 'unknown field "spec.pod.sec'),
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    (BUILD, {"targets": [{**CPU, "maxMemory": "9Gi"}]}),
+    (
+        BUILD,
+        {
+            "targets": [
+                {
+                    **HOPPER,
+                    "deviceClaim": {"selectors": ["true"]},
+                    "resources": {"limits": {"cpu": 4}},
+                }
+            ]
+        },
+    ),
+    (
+        BUILD,
+        {
+            "targets": [
+                {
+                    **HOPPER,
+                    "prepare": {
+                        "resources": {"requests": {"cpu": 8}},
+                        "nodeSelector": {"pool": "cpu"},
+                    },
+                }
+            ]
+        },
+    ),
+    (
+        BUILD,
+        {
+            "targets": [
+                {
+                    **CPU,
+                    "maxMemory": "4Gi",
+                    "resources": {"requests": {"memory": "4096Mi", "cpu": 1}},
+                }
+            ]
+        },
+    ),
     *((plural, {}) for plural in BASES),
     (SERVE, {"runtime": {"schedulerPolicy": "MAX_UTILIZATION", "chunkedPrefill": False}}),
     (BUILD, {"model": {"persistentVolumeClaim": None, "huggingFace": HUB}}),

@@ -1,5 +1,6 @@
 """An Engine's plan: built here, imported and verified, refused, kept, and swept with its build."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,12 +8,26 @@ from build_world import KEY, START, TOOLCHAIN, failure, published
 
 from nacelle_operator.api.engine import Engine, User
 from nacelle_operator.conditions import timestamp
-from nacelle_operator.engines.plan import EngineObserved, plan
+from nacelle_operator.engines import plan as engines_plan
+from nacelle_operator.engines.collection import Collection
+from nacelle_operator.engines.plan import EngineObserved
 from nacelle_operator.plan import Plan
 
 IMAGE = TOOLCHAIN.builder_image
+AT_ONCE = Collection(timedelta())
+IN_AN_HOUR = Collection(timedelta(hours=1))
 INSPECT, SWEEP = f"inspect-{KEY[:16]}", f"sweep-{KEY[:16]}"
 BUILT = {"nacelle.dev/request-key": "0" * 32, "nacelle.dev/engine-build": "b"}
+
+
+def plan(
+    engine: Engine,
+    observed: EngineObserved,
+    image: str,
+    now: datetime,
+    collection: Collection = AT_ONCE,
+) -> Plan:
+    return engines_plan.plan(engine, observed, image, collection, now)
 
 
 def engine(policy: str = "Retain", status: Any = None, **labels: str) -> Engine:
@@ -132,3 +147,58 @@ def test_the_engine_goes_when_its_sweep_has_ended(condition: str, event: str) ->
     decided = plan(engine("Delete", **BUILT), observed, IMAGE, START)
     assert [(gone.kind, gone.uid) for gone in decided.deletes] == [("Engine", "u")]
     assert decided.events[0].reason == event
+
+
+def kept(status: Any, now: datetime, collection: Collection = IN_AN_HOUR) -> Plan:
+    return plan(engine("Delete", status, **BUILT), EngineObserved(), IMAGE, now, collection)
+
+
+def unused(decided: Plan) -> dict[str, Any]:
+    assert decided.status is not None
+    return next((c for c in decided.status["conditions"] if c["type"] == "Unused"), {})
+
+
+def test_grace_is_counted_from_when_nobody_used_it() -> None:
+    first = kept(None, START)
+    assert ready(first) == ("True", "BuiltHere") and not first.creates
+    assert (unused(first)["reason"], unused(first)["message"]) == (
+        "GracePeriod",
+        "nobody uses it, and its build is gone: after 3600 s it is deleted with its folder; "
+        "a build that asks for it or a deployment that serves it keeps it",
+    )
+    assert first.requeue_seconds == 3600 and "GracePeriod" in [e.reason for e in first.events]
+    later = kept(first.status, START + timedelta(minutes=59))
+    assert later.requeue_seconds == 60 and not later.creates and not later.events
+    assert later.status == first.status
+    due = kept(later.status, START + timedelta(hours=1))
+    assert [made["metadata"]["name"] for made in due.creates] == [SWEEP]
+
+
+def test_whoever_uses_it_again_begins_the_grace_anew() -> None:
+    first = kept(None, START)
+    used = EngineObserved(users=(User(kind="InferenceDeployment", name="d"),))
+    again = plan(engine("Delete", first.status, **BUILT), used, IMAGE, START, IN_AN_HOUR)
+    assert unused(again) == {}
+    much_later = START + timedelta(days=1)
+    assert kept(again.status, much_later).requeue_seconds == 3600
+
+
+def test_a_dry_run_tells_and_deletes_nothing() -> None:
+    dry = Collection(timedelta(hours=1), is_dry_run=True)
+    first = kept(None, START, dry)
+    assert unused(first)["message"] == (
+        "nobody uses it: it would be deleted after 3600 s, but the operator only tells (dry run)"
+    )
+    assert [e.reason for e in first.events] == ["DryRun", "BuiltHere"]
+    later = kept(first.status, START + timedelta(days=1), dry)
+    assert not later.creates and not later.deletes and later.requeue_seconds is None
+    assert [
+        made["metadata"]["name"] for made in kept(later.status, START + timedelta(days=1)).creates
+    ] == [SWEEP]
+
+
+def test_what_has_begun_to_go_goes_whoever_comes() -> None:
+    observed = EngineObserved(
+        users=(User(kind="InferenceDeployment", name="d"),), jobs={SWEEP: job(SWEEP)}
+    )
+    assert ready(plan(engine("Delete", **BUILT), observed, IMAGE, START)) == ("False", "Sweeping")

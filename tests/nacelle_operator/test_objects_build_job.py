@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from build_world import TOOLCHAIN, World
 
+from nacelle_builder.stages.list import PREPARING
 from nacelle_engine.arch import Architecture
 from nacelle_engine.request import BuildRequest
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
-from nacelle_operator.objects.build_job import build_job
+from nacelle_operator.objects.build_job import WantedJob, build_job
 from nacelle_operator.objects.node_affinity import node_affinity
 
 HUB = {
@@ -25,11 +26,13 @@ HUB = {
 HOPPER = [{"name": "h", "architecture": "sm_90", "gpuProducts": ["NVIDIA-H200"]}]
 
 
-def job_of(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+def job_of(changes: dict[str, Any] | None = None, step: str = "build") -> dict[str, Any]:
     world = World()
     world.write_build("b", changes)
     build = EngineBuild.parse(world.builds["b"])
-    return build_job(build, target_requests(build, TOOLCHAIN)[0], TOOLCHAIN.builder_image)
+    request = target_requests(build, TOOLCHAIN)[0]
+    name = request.prepare_job if step == "prepare" else request.job
+    return build_job(build, request, TOOLCHAIN.builder_image, WantedJob(name))
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -91,10 +94,11 @@ def test_the_pod_is_restricted_and_bounded() -> None:
 
 
 def test_permanent_errors_fail_the_job_and_disruptions_do_not_count() -> None:
-    permanent, disrupted = job_of()["spec"]["podFailurePolicy"]["rules"]
-    assert permanent["action"] == "FailJob"
-    assert permanent["onExitCodes"]["values"] == [65, 78, 79]
+    disrupted, final = job_of()["spec"]["podFailurePolicy"]["rules"]
+    # First, as a pod that is evicted may end by the same code as one that lacks memory.
     assert disrupted["action"] == "Ignore"
+    assert final["action"] == "FailJob"
+    assert final["onExitCodes"]["values"] == [65, 71, 78, 79, 137]
     assert job_of()["spec"]["podReplacementPolicy"] == "Failed"
 
 
@@ -155,3 +159,90 @@ def test_what_the_spec_says_of_the_pod_and_the_queue_is_kept() -> None:
 def test_the_same_request_makes_the_same_job_byte_for_byte() -> None:
     assert json.dumps(job_of()) == json.dumps(job_of())
     assert job_of()["metadata"]["name"] != job_of({"accuracy": {"samples": 8}})["metadata"]["name"]
+
+
+SIZED = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "6Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("target", "memory", "bound", "resources"),
+    [
+        ({}, 0, "16Gi", {"requests": {"cpu": "500m", "memory": "4Gi"}}),
+        ({}, 8, "16Gi", {"requests": {"cpu": "500m", "memory": "8Gi"}}),
+        ({"maxMemory": "5Gi"}, 8, "5Gi", {"requests": {"cpu": "500m", "memory": "5Gi"}}),
+        ({"resources": SIZED}, 0, "24Gi", SIZED),
+        (
+            {"resources": SIZED},
+            12,
+            "24Gi",
+            {"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"memory": "12Gi"}},
+        ),
+        ({"resources": SIZED}, 3, "24Gi", SIZED),
+        (
+            {"resources": {"limits": {"cpu": "2"}}},
+            8,
+            "16Gi",
+            {"requests": {"memory": "8Gi"}, "limits": {"cpu": "2"}},
+        ),
+    ],
+)
+def test_memory_is_raised_within_the_bound(
+    target: dict[str, Any], memory: int, bound: str, resources: dict[str, Any]
+) -> None:
+    world = World()
+    world.write_build("b", {"targets": [{"name": "c", "architecture": "x86-64-v3", **target}]})
+    build = EngineBuild.parse(world.builds["b"])
+    request = target_requests(build, TOOLCHAIN)[0]
+    job = build_job(build, request, TOOLCHAIN.builder_image, WantedJob(request.job, memory << 30))
+    assert job["metadata"]["annotations"]["nacelle.dev/max-memory"] == bound
+    given = pod_of(job)["containers"][0]["resources"]
+    assert {section: amounts for section, amounts in given.items() if amounts} == resources
+
+
+def test_what_needs_no_gpu_is_a_job_without_one() -> None:
+    target = {
+        **HOPPER[0],
+        "nodeSelector": {"zone": "a"},
+        "tolerations": [{"key": "pool", "operator": "Exists"}],
+        "runtimeClassName": "nvidia",
+        "resources": {"requests": {"memory": "64Gi"}},
+    }
+    job = job_of({"targets": [target]}, "prepare")
+    pod = pod_of(job)
+    (container,) = pod["containers"]
+    assert job["metadata"]["name"].startswith("prepare-")
+    assert job["metadata"]["labels"]["nacelle.dev/step"] == "prepare"
+    assert container["command"] == ["nacelle", "build", "--request-env", "--until", "convert"]
+    assert container["resources"] == {"requests": {"cpu": "1", "memory": "8Gi"}}
+    affinity = pod["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [e["key"] for e in term["matchExpressions"]] == ["kubernetes.io/arch"]
+    (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["preference"]["matchExpressions"] == [
+        {"key": "nvidia.com/gpu.compute.major", "operator": "DoesNotExist"}
+    ]
+    # All nodes may be GPUs' ones: it is let onto them.
+    assert [t["key"] for t in pod["tolerations"]] == ["pool", "nvidia.com/gpu"]
+    assert pod["nodeSelector"] == {"zone": "a"} and "runtimeClassName" not in pod
+    assert env_of(job) == env_of(job_of({"targets": [target]}))
+
+
+def test_what_is_asked_for_the_job_without_a_gpu() -> None:
+    prepare = {"resources": {"requests": {"cpu": "8"}}, "nodeSelector": {"pool": "cpu"}}
+    target = {**HOPPER[0], "nodeSelector": {"pool": "gpu"}, "prepare": prepare}
+    pod = pod_of(job_of({"targets": [target]}, "prepare"))
+    assert pod["nodeSelector"] == {"pool": "cpu"}
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "8", "memory": "8Gi"}}
+    assert pod_of(job_of({"targets": [target]}))["nodeSelector"] == {"pool": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "until"),
+    [({}, "convert"), ({"algorithm": "NONE"}, "convert"), ({"algorithm": "FP8"}, "source")],
+)
+def test_only_what_needs_no_gpu_is_done_without_one(
+    quantization: dict[str, Any], until: str
+) -> None:
+    job = job_of({"targets": HOPPER, "quantization": quantization}, "prepare")
+    assert pod_of(job)["containers"][0]["command"][-1] == until
+    assert until in PREPARING

@@ -2,11 +2,13 @@
 
 import urllib.error
 import urllib.request
+from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from nacelle_engine.errors import InvalidRequest
+from nacelle_operator.engines.collection import Collection
 from nacelle_operator.health import HealthServer
 from nacelle_operator.metrics import Metrics
 from nacelle_operator.settings import Settings
@@ -20,11 +22,14 @@ def test_what_is_read() -> None:
             "NACELLE_TRITON_IMAGES": '{"abi": "triton:1"}',
             "NACELLE_NAMESPACES": "a, b,",
             "NACELLE_LOG_LEVEL": "debug",
+            "NACELLE_ENGINE_GRACE_PERIOD": "1h30m",
+            "NACELLE_ENGINE_DRY_RUN": "true",
             "POD_NAMESPACE": "system",
             "POD_NAME": "op-0",
         }
     )
     assert settings.runtime_images == {"abi": "runtime:1"} and settings.namespaces == ("a", "b")
+    assert settings.collection == Collection(timedelta(minutes=90), is_dry_run=True)
     assert settings.triton_images == {"abi": "triton:1"}
     assert (settings.own_namespace, settings.identity, settings.port) == ("system", "op-0", 8080)
     assert settings.toolchain.builder_image == "builder:1" and settings.log_level == "DEBUG"
@@ -40,6 +45,9 @@ def test_what_is_read() -> None:
         ("NACELLE_TRITON_IMAGES", "{"),
         ("NACELLE_TRITON_IMAGES", '["a"]'),
         ("NACELLE_LOG_LEVEL", "loud"),
+        ("NACELLE_ENGINE_GRACE_PERIOD", "soon"),
+        ("NACELLE_ENGINE_GRACE_PERIOD", ""),
+        ("NACELLE_ENGINE_DRY_RUN", "yes"),
         ("NACELLE_PORT", "http"),
         ("NACELLE_PORT", "70000"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import foreign_kinds
 import pytest
 from control_plane import ControlPlane
-from rollout_story import GATE, ROUTED, SECOND, edit_rollout, rolled, selected
+from rollout_story import ROUTED, ROUTES, SECOND, accept_route, edit_rollout, rolled, selected
 from serving_story import IMAGES, Story, engine, serve
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
@@ -14,8 +14,6 @@ from nacelle_operator.objects.http_route import http_route
 from nacelle_operator.reconcile import is_contained
 
 pytestmark = pytest.mark.slow
-
-ROUTES = "gateway.networking.k8s.io/v1", "httproutes"
 
 
 @pytest.fixture
@@ -29,22 +27,6 @@ def weights(story: Story) -> dict[str, int]:
     found = story.namespace.get(*ROUTES, "chat")
     (rule,) = found["spec"]["rules"]
     return {backend["name"][-1]: backend["weight"] for backend in rule["backendRefs"]}
-
-
-def accept(story: Story) -> None:
-    """What a Gateway's controller writes once it takes the route."""
-    taken = {
-        "type": "Accepted",
-        "status": "True",
-        "reason": "Accepted",
-        "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }
-    parent = {"parentRef": GATE["parentRefs"][0], "controllerName": "a.test/gate"}
-    status = {"parents": [{**parent, "conditions": [taken]}]}
-    path = story.namespace.path(*ROUTES, "chat") + "/status"
-    kind = "application/merge-patch+json"
-    story.namespace.plane.call("PATCH", path, {"status": status}, kind)
 
 
 def test_without_the_gateway_api_a_route_is_refused_by_name(
@@ -72,7 +54,7 @@ def test_a_route_gets_the_weights_and_goes_with_the_wish(
     story.run_pods(3)
     story.reaches("RoutePending")
     assert weights(story) == {"a": 100, "b": 0}
-    accept(story)
+    accept_route(story.namespace, "chat")
     found = story.reaches("Serving")
     resource = InferenceDeployment.parse(found)
     canary = resource.spec.rollout.canary

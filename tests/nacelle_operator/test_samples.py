@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import build_golden
 import pytest
 import yaml
 from serving_golden import GOLDEN, SAMPLES, deployments, rendered
@@ -33,6 +34,13 @@ def _is_within(part: object, whole: object) -> bool:
 def test_a_sample_is_served_by_these_objects(sample: Path) -> None:
     assert rendered(sample) == (GOLDEN / sample.name).read_text(), (
         "look at the difference, then run `python tests/support/serving_golden.py`"
+    )
+
+
+@pytest.mark.parametrize("name", build_golden.NAMES)
+def test_a_sample_is_built_by_these_objects(name: str) -> None:
+    assert build_golden.rendered(name) == build_golden.golden(name).read_text(), (
+        "look at the difference, then run `python tests/support/build_golden.py`"
     )
 
 

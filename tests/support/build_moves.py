@@ -3,13 +3,15 @@
 from datetime import timedelta
 from random import Random
 
-from build_world import World, failure, published
+from build_world import World, failure, prepared, published
 
 BUILDS = ("b", "c")
 SPECS = (
     {},
     {"limits": {"maxBatchSize": 8}},
     {"suspend": True},
+    {"targets": [{"name": "gpu", "architecture": "sm_90"}]},
+    {"targets": [{"name": "gpu", "architecture": "sm_90"}], "accuracy": {"samples": 8}},
     {"accuracy": {"samples": 8}},
     {"targets": [{"name": "x", "architecture": "x86-64-v4"},
                  {"name": "cpu", "architecture": "x86-64-v3"}]},
@@ -29,11 +31,22 @@ def pod_of(world: World, job: str) -> str | None:
     return found[0] if found else None
 
 
+def result_of(world: World, job: str) -> str:
+    """What a pod that does its work ends with."""
+    labels = world.jobs[job]["metadata"]["labels"]
+    if labels["nacelle.dev/step"] == "prepare":
+        return prepared()
+    # One engine a request: the label stands for it here.
+    return published(labels["nacelle.dev/request-key"] * 2)
+
+
 def move(world: World, random: Random) -> None:
     """One thing that happens outside the operator."""
     world.now += timedelta(seconds=random.choice((1, 20)))
     jobs = [job for job in world.jobs if active(world, job)]
-    match random.choice(("start", "publish", "publish", "fail", "lose", "edit", "delete", "drop")):
+    match random.choice(
+        ("start", "publish", "publish", "fail", "starve", "lose", "edit", "delete", "drop")
+    ):
         case "start" if jobs:
             job = random.choice(jobs)
             if pod_of(world, job) is None:
@@ -41,10 +54,13 @@ def move(world: World, random: Random) -> None:
         case "publish" if jobs:
             job = random.choice(jobs)
             if pod := pod_of(world, job):
-                # One engine a request: the label stands for it here.
-                key = world.jobs[job]["metadata"]["labels"]["nacelle.dev/request-key"] * 2
-                world.end_pod(pod, published(key))
+                world.end_pod(pod, result_of(world, job))
                 world.finish_job(job, "Complete")
+        case "starve" if jobs:
+            job = random.choice(jobs)
+            if pod := pod_of(world, job):
+                world.end_pod(pod, "", 137, "OOMKilled")
+                world.finish_job(job, "Failed")
         case "fail" if jobs:
             job = random.choice(jobs)
             if pod := pod_of(world, job):
@@ -65,6 +81,5 @@ def finish(world: World) -> None:
     for job in list(world.jobs):
         if active(world, job):
             pod = pod_of(world, job) or world.start_pod(job)
-            key = world.jobs[job]["metadata"]["labels"]["nacelle.dev/request-key"] * 2
-            world.end_pod(pod, published(key))
+            world.end_pod(pod, result_of(world, job))
             world.finish_job(job, "Complete")

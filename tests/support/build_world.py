@@ -9,7 +9,7 @@ from typing import Any
 
 from nacelle_engine.progress import Progress
 from nacelle_engine.recipe import Toolchain
-from nacelle_engine.result import Accuracy, Failure, Published, Result
+from nacelle_engine.result import Accuracy, Failure, Prepared, Published, Result
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.observed import Claim, Observed
@@ -57,6 +57,11 @@ def published(key: str = KEY) -> str:
     ).message()
 
 
+def prepared() -> str:
+    """The termination message of a pod that has done what needs no GPU."""
+    return Result(prepared=Prepared(until="convert")).message()
+
+
 def failure(code: str, message: str, stage: str = "convert") -> str:
     """The termination message of a pod that has failed."""
     return Result(failure=Failure(code=code, message=message, stage=stage)).message()
@@ -71,6 +76,7 @@ class World:
     jobs: dict[str, Manifest] = field(default_factory=dict)
     pods: dict[str, Manifest] = field(default_factory=dict)
     engines: dict[str, Manifest] = field(default_factory=dict)
+    claim_templates: dict[str, Manifest] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     toolchain: Toolchain = TOOLCHAIN
@@ -121,7 +127,11 @@ class World:
     def carry_out(self, name: str, decided: Plan, *, status: bool = True) -> None:
         """Do what the plan says; without `status` as if killed before the status was written."""
         for manifest in decided.creates:
-            kept = self.jobs if manifest["kind"] == "Job" else self.engines
+            kept = {
+                "Job": self.jobs,
+                "Engine": self.engines,
+                "ResourceClaimTemplate": self.claim_templates,
+            }[manifest["kind"]]
             self._create(kept, json.loads(json.dumps(manifest)))
         for patch in decided.patches:
             found = (self.jobs if patch.kind == "Job" else self.engines).get(patch.name)

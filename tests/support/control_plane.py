@@ -18,6 +18,9 @@ from nacelle_cluster.parts import KUBE, RUNTIME, PartStore
 from nacelle_cluster.settings import read_settings
 
 TOKEN = "control-plane-admin"
+# The chart's service account, known by a token of its own: what it calls is audited.
+OPERATOR = "system:serviceaccount:nacelle-system:nacelle-operator"
+_OPERATOR_TOKEN = "control-plane-operator"
 _START_SECONDS = 90.0
 # What runs in a cluster and needs no node.
 _CONTROLLERS = (
@@ -30,6 +33,7 @@ _CONTROLLERS = (
     "horizontal-pod-autoscaler-controller",
     "endpointslice-controller",
     "namespace-controller",
+    "resourceclaim-controller",
 )
 
 
@@ -45,6 +49,16 @@ class ControlPlane:
     def kubeconfig(self) -> Path:
         """How clients reach it."""
         return self.folder / "kubeconfig"
+
+    @property
+    def operator_kubeconfig(self) -> Path:
+        """How the operator reaches it with the rights of its service account alone."""
+        return self.folder / "operator-kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """A JSON event of each answer to the operator's service account, one a line."""
+        return self.folder / "audit.log"
 
     def start(self) -> None:
         """Start all and wait until the API server is ready."""
@@ -79,6 +93,19 @@ class ControlPlane:
             if time.monotonic() > until or self._processes["api"].poll() is not None:
                 raise RuntimeError((self.folder / "api.log").read_text()[-3000:])
             time.sleep(0.1)
+
+    def start_scheduler(self) -> None:
+        """Start the scheduler, which puts every pending pod of the control plane on its nodes."""
+        self._spawn(
+            "scheduler",
+            self._programs.program(KUBE, "kube-scheduler"),
+            [
+                *(f"--{kind}kubeconfig={self.kubeconfig}" for kind in ("", "authentication-")),
+                f"--authorization-kubeconfig={self.kubeconfig}",
+                "--secure-port=0",
+                "--leader-elect=false",
+            ],
+        )
 
     def kill(self, name: str) -> None:
         """Kill -9 one process and wait for its end."""
@@ -144,6 +171,8 @@ class ControlPlane:
             f"--secure-port={self._ports['api']}",
             f"--cert-dir={self.folder / 'certificates'}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
+            f"--audit-policy-file={self.folder / 'audit.json'}",
+            f"--audit-log-path={self.audit_log}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self.folder / 'sa.pub'}",
             f"--service-account-signing-key-file={self.folder / 'sa.key'}",
@@ -155,24 +184,37 @@ class ControlPlane:
 
     def _write_files(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
+        (self.folder / "tokens.csv").write_text(
+            f'{TOKEN},admin,1,"system:masters"\n'
+            f'{_OPERATOR_TOKEN},{OPERATOR},2,"system:serviceaccounts"\n'
+        )
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}],
+        }
+        (self.folder / "audit.json").write_text(json.dumps(policy))
         key, public = self.folder / "sa.key", self.folder / "sa.pub"
         make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]
         subprocess.run(make, check=True, capture_output=True, timeout=30)
         show = ["openssl", "ec", "-in", key, "-pubout", "-out", public]
         subprocess.run(show, check=True, capture_output=True, timeout=30)
+        self.kubeconfig.write_text(json.dumps(self._client(TOKEN)))
+        self.operator_kubeconfig.write_text(json.dumps(self._client(_OPERATOR_TOKEN)))
+
+    def _client(self, token: str) -> dict[str, Any]:
         server = f"https://127.0.0.1:{self._ports['api']}"
-        config = {
+        return {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "admin",
             "clusters": [
                 {"name": "c", "cluster": {"server": server, "insecure-skip-tls-verify": True}}
             ],
-            "users": [{"name": "admin", "user": {"token": TOKEN}}],
+            "users": [{"name": "admin", "user": {"token": token}}],
             "contexts": [{"name": "admin", "context": {"cluster": "c", "user": "admin"}}],
         }
-        self.kubeconfig.write_text(json.dumps(config))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -20,6 +20,7 @@ VERSION = "v0.8.0"
 MODULE = "sigs.k8s.io/kwok/cmd/kwok"
 SUM = "h1:OTIOTwgROqPMovcTwxICx2eYQ4AwLpSx5EpjbDKF4SQ="
 TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+LABEL = {"kwok.x-k8s.io/node": "fake"}
 TOLERATION = {"key": TAINT["key"], "operator": "Exists", "effect": TAINT["effect"]}
 
 
@@ -52,15 +53,27 @@ def gpu_node(name: str, product: str, capability: str, memory_mib: int) -> dict[
     """A node with one GPU, labelled as GPU Feature Discovery does."""
     major, minor = capability.split(".")
     labels = {
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": "amd64",
         "nvidia.com/gpu.product": product,
         "nvidia.com/gpu.compute.major": major,
         "nvidia.com/gpu.compute.minor": minor,
         "nvidia.com/gpu.memory": str(memory_mib),
     }
-    room = {"cpu": "32", "memory": "256Gi", "pods": "110", "nvidia.com/gpu": "1"}
+    node = cpu_node(name)
+    node["metadata"]["labels"] |= labels
+    for amounts in node["status"].values():
+        amounts["nvidia.com/gpu"] = "1"
+    return node
+
+
+def cpu_node(name: str) -> dict[str, Any]:
+    """A node without a GPU, with a label of kwok's own."""
+    labels = {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        **LABEL,
+    }
+    room = {"cpu": "32", "memory": "256Gi", "pods": "110"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -70,15 +83,18 @@ def gpu_node(name: str, product: str, capability: str, memory_mib: int) -> dict[
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"taints": [TAINT]},
-        "status": {"capacity": room, "allocatable": room},
+        "status": {"capacity": dict(room), "allocatable": dict(room)},
     }
 
 
 @contextlib.contextmanager
-def running(kubeconfig: Path, folder: Path, ends: Mapping[str, End]) -> Iterator[None]:
-    """kwok at work; `ends` says by target how builders on its nodes end."""
+def running(
+    kubeconfig: Path, folder: Path, ends: Mapping[str, End], prepared: End
+) -> Iterator[None]:
+    """kwok at work; `ends` says by target how builders on its nodes end, `prepared` how those do
+    that hold no GPU."""
     stages = folder / "stages.yaml"
-    stages.write_text(yaml.safe_dump_all([*_node_stages(), *_pod_stages(ends)]))
+    stages.write_text(yaml.safe_dump_all([*_node_stages(), *_pod_stages(ends, prepared)]))
     command = [
         str(program()),
         f"--kubeconfig={kubeconfig}",
@@ -118,7 +134,7 @@ addresses:
     yield _stage("node-ready", "Node", [not_ready], {"statusTemplate": status})
 
 
-def _pod_stages(ends: Mapping[str, End]) -> Iterator[dict[str, Any]]:
+def _pod_stages(ends: Mapping[str, End], prepared: End) -> Iterator[dict[str, Any]]:
     stays = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}
     goes = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     new = {"key": ".status.startTime", "operator": "DoesNotExist"}
@@ -140,7 +156,10 @@ containerStatuses:
 """
     yield _stage("pod-runs", "Pod", [stays, new], {"statusTemplate": started})
     yield _stage("pod-goes", "Pod", [goes], {"finalizers": {"empty": True}, "delete": True})
-    for target, end in ends.items():
+    step, target_label = "nacelle.dev/step", "nacelle.dev/target"
+    labelled = {name: ({target_label: name, step: "build"}, end) for name, end in ends.items()}
+    labelled["prepare"] = ({step: "prepare"}, prepared)
+    for name, (labels, end) in labelled.items():
         assert "'" not in end.message, "it stands in quotes"
         ended = f"""
 phase: {"Failed" if end.code else "Succeeded"}
@@ -160,8 +179,8 @@ containerStatuses:
       finishedAt: {{{{ Now | Quote }}}}
 {{{{ end }}}}
 """
-        stage = _stage(f"{target}-ends", "Pod", [stays, runs], {"statusTemplate": ended})
-        stage["spec"]["selector"]["matchLabels"] = {"nacelle.dev/target": target}
+        stage = _stage(f"{name}-ends", "Pod", [stays, runs], {"statusTemplate": ended})
+        stage["spec"]["selector"]["matchLabels"] = labels
         stage["spec"]["delay"] = {"durationMilliseconds": 1000}
         yield stage
 

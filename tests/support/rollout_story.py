@@ -7,6 +7,7 @@ from typing import Any
 from control_plane import ControlPlane
 from serving_story import API, IMAGES, Story, engine, running, serve
 
+ROUTES = "gateway.networking.k8s.io/v1", "httproutes"
 SECOND = {"engineRef": {"name": "eng-" + "2" * 16}}
 WAITS = {"strategy": "Canary", "canary": {"steps": [{"weightPercent": 33}]}}
 GATE = {"parentRefs": [{"name": "gate"}]}
@@ -36,7 +37,7 @@ def run_all(
     pods = story.pods()
     for name, pod in pods.items():
         if node and not pod["spec"].get("nodeName"):
-            _bind(story, name, node)
+            bind(story.namespace, name, node)
     waiting = [name for name, pod in pods.items() if not _is_ready(pod)]
     for name in waiting:
         story.namespace.set_pod_status(name, {**running(True), **(status or {})})
@@ -56,12 +57,29 @@ def a_node(plane: ControlPlane) -> Iterator[str]:
         plane.call("DELETE", f"/api/v1/nodes/{name}")
 
 
-def _bind(story: Story, pod: str, node: str) -> None:
+def bind(namespace: Any, pod: str, node: str) -> None:
     """Put a pod on a node, as a scheduler does."""
     target = {"apiVersion": "v1", "kind": "Node", "name": node}
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
-    path = story.namespace.path("v1", "pods", pod) + "/binding"
-    story.namespace.plane.call("POST", path, binding)
+    path = namespace.path("v1", "pods", pod) + "/binding"
+    namespace.plane.call("POST", path, binding)
+
+
+def accept_route(namespace: Any, name: str) -> None:
+    """What a Gateway's controller writes once it takes a route."""
+    taken = {
+        "type": "Accepted",
+        "status": "True",
+        "reason": "Accepted",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    place = *ROUTES, name
+    (parent, *_) = namespace.get(*place)["spec"]["parentRefs"]
+    told = {"parentRef": parent, "controllerName": "a.test/gate", "conditions": [taken]}
+    status = {"status": {"parents": [told]}}
+    path = namespace.path(*place) + "/status"
+    namespace.plane.call("PATCH", path, status, "application/merge-patch+json")
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

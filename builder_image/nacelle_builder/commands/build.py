@@ -13,9 +13,10 @@ from nacelle_builder.commands.build_flags import add_flags, request_of
 from nacelle_builder.progress_sinks import on_terminal, sink
 from nacelle_builder.run_build import BuildFailed, run_build
 from nacelle_builder.settings import REQUEST_VARIABLE, HubAccess, request_text
+from nacelle_builder.stages.list import PREPARING
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.request import BuildRequest
-from nacelle_engine.result import Failure, Published, Result
+from nacelle_engine.result import Failure, Prepared, Published, Result
 
 TERMINATION_LOG = Path("/dev/termination-log")
 
@@ -25,6 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_flags(parser)
     parser.add_argument(
         "--keep-checkpoint", type=Path, metavar="DIR", help="also keep the converted checkpoint"
+    )
+    parser.add_argument(
+        "--until",
+        choices=PREPARING,
+        default="",
+        help="end after this stage, on a machine that need not be the target's: the next build of "
+        "the same goes on from there",
     )
     parser.add_argument(
         "--request-env",
@@ -41,16 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _end)
     log = arguments.termination_log or (TERMINATION_LOG if arguments.request_env else None)
     try:
-        published = _build(arguments)
+        made = _build(arguments)
     except BuildFailed as failed:
         _leave(log, Result(failure=Failure.of(failed.error, failed.stage)))
         raise failed.error from failed
     except Exception as error:
         _leave(log, Result(failure=Failure.of(error)))
         raise
-    _leave(log, Result(published=published))
+    if isinstance(made, Prepared):
+        result, lines = Result(prepared=made), [f"prepared  until {made.until}"]
+    else:
+        result, lines = Result(published=made), summary(made)
+    _leave(log, result)
     if not arguments.request_env:
-        print("\n".join(summary(published)))
+        print("\n".join(lines))
     return 0
 
 
@@ -73,13 +85,16 @@ def summary(published: Published) -> list[str]:
     return lines
 
 
-def _build(arguments: argparse.Namespace) -> Published:
+def _build(arguments: argparse.Namespace) -> Published | Prepared:
+    if arguments.until and arguments.keep_checkpoint is not None:
+        raise InvalidRequest("--keep-checkpoint needs the whole build: leave --until out")
     request = _request_from_environment() if arguments.request_env else request_of(arguments)
     build = Build(
         request=request,
         work=work_folder(request),
         access=HubAccess.from_environment(),
         keep_checkpoint=arguments.keep_checkpoint,
+        until=arguments.until,
     )
     with sink(bar=on_terminal() and not arguments.request_env) as tell:
         return run_build(build, tell)

@@ -16,7 +16,7 @@ from nacelle_builder.report import Report
 from nacelle_builder.source.files import TOKENIZER, find_checkpoint
 from nacelle_builder.source.stored import check_asked, module_name, needs_calibration
 from nacelle_engine.calibration import Calibration
-from nacelle_engine.errors import InvalidRequest, OutOfMemory
+from nacelle_engine.errors import GpuOutOfMemory, InvalidRequest
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.precision import Fp8OrNone, Quantization, QuantizationAlgorithm
 
@@ -55,7 +55,7 @@ def _observed(model: Model, folder: Path, quantization: Quantization, report: Re
         eager = _load(folder)
         return observe(eager, _linears(model), model.spec.num_layers, samples, calibration, tell)
     except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"calibration: the model does not fit the GPU: {error}") from error
+        raise GpuOutOfMemory(f"calibration: the model does not fit the GPU: {error}") from error
 
 
 def _load(folder: Path) -> Any:

@@ -10,6 +10,7 @@ from nacelle_builder.report import Report
 from nacelle_builder.source.digest import DigestCache, check_digest, model_digest
 from nacelle_builder.source.files import find_checkpoint
 from nacelle_engine.bundle import read_bundle
+from nacelle_engine.errors import NacelleError
 from nacelle_engine.recipe import engine_key
 from nacelle_engine.result import Published
 
@@ -24,16 +25,18 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
         check_digest(digest, build.request.folder.digest, folder)
     recipe = build.request.recipe
     calibration = calibration_digest(recipe.quantization, folder)
-    key = engine_key(digest, recipe, calibration_digest=calibration, sm_count=build.sm_count)
-    return facts.model_copy(
+    found = facts.model_copy(
         update={
             "model_folder": str(folder),
             "model_digest": digest,
             "calibration_digest": calibration,
-            "engine_key": key,
-            "published": None if build.keep_checkpoint else existing(build, key),
         }
     )
+    if not build.is_at_target:
+        return found.model_copy(update={"published": _existing_anywhere(build, found)})
+    key = engine_key(digest, recipe, calibration_digest=calibration, sm_count=build.sm_count)
+    published = None if build.keep_checkpoint else existing(build, key)
+    return found.model_copy(update={"engine_key": key, "published": published})
 
 
 def existing(build: Build, key: str) -> Published | None:
@@ -54,6 +57,25 @@ def existing(build: Build, key: str) -> Published | None:
         already_existed=True,
         accuracy=accuracy,
     )
+
+
+def _existing_anywhere(build: Build, facts: Facts) -> Published | None:
+    """The store's engine of this very content for a GPU of the target, however many
+    multiprocessors that one has."""
+    for path in sorted((build.store / "engines").glob("*")):
+        try:
+            manifest = read_bundle(path).manifest
+        except NacelleError:  # another's, and no bundle: nothing that this build could publish
+            continue
+        key = engine_key(
+            facts.model_digest,
+            build.request.recipe,
+            calibration_digest=facts.calibration_digest,
+            sm_count=manifest.target.sm_count,
+        )
+        if key == manifest.key == path.name:
+            return existing(build, key)
+    return None
 
 
 def _folder(build: Build, report: Report) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import cuda.bindings.driver as driver
 
-from nacelle_engine.errors import CorruptBundle, OutOfMemory
+from nacelle_engine.errors import CorruptBundle, GpuOutOfMemory
 from nacelle_engine.program.launch import KernelFile
 
 _THREADS_A_WARP = 32
@@ -81,7 +81,7 @@ class PreparedLaunch:
 def _checked(returned: tuple[Any, ...]) -> Any:
     result, *values = returned
     if result == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-        raise OutOfMemory(f"the GPU's memory is used up: {_text(result)}")
+        raise GpuOutOfMemory(f"the GPU's memory is used up: {_text(result)}")
     if result != _SUCCESS:
         raise DriverError(_text(result))
     return values[0] if values else None

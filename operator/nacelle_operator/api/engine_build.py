@@ -4,14 +4,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from nacelle_engine.arch import Architecture
 from nacelle_engine.limits import Limits
 from nacelle_engine.precision import Determinism, Quantization
 from nacelle_engine.request import AccuracyBounds
 from nacelle_operator.api.duration import Duration
 from nacelle_operator.api.engine_build_status import EngineBuildStatus
 from nacelle_operator.api.model_source import ModelSource
-from nacelle_operator.api.placement import NodeSelector, Resources, Tolerations
 from nacelle_operator.api.refusals import (
     CALIBRATION_AGREES,
     CALIBRATION_AT_HAND,
@@ -31,6 +29,7 @@ from nacelle_operator.api.schema import (
     condition_column,
 )
 from nacelle_operator.api.store import Store
+from nacelle_operator.api.target import Target
 
 
 class Parallelism(ApiModel):
@@ -43,43 +42,6 @@ class Parallelism(ApiModel):
 
     pipeline: Annotated[int, Field(ge=1, le=64)] = 1
     """Groups of devices that each hold a run of layers."""
-
-
-class Target(ApiModel):
-    """One architecture to build an engine for, and where its Job may run."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.gpuProducts) || self.gpuProducts.size() == 0 "
-            "|| self.architecture.startsWith('sm_')",
-            "gpuProducts has no meaning for a CPU architecture: leave it out",
-        ),
-    )
-
-    name: Annotated[
-        str, Field(min_length=1, max_length=40, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    ]
-    """The target's name in this build; deployments refer to it."""
-
-    architecture: Architecture
-    """The instruction set that the engine is compiled for."""
-
-    gpu_products: Annotated[
-        tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=16)
-    ] = ()
-    """GPU products (label nvidia.com/gpu.product) that the engine may be tuned for."""
-
-    resources: Resources | None = None
-    """What the builder's container is given."""
-
-    node_selector: NodeSelector = {}
-    """Labels that the Job's node must have, beside those that the architecture demands."""
-
-    tolerations: Tolerations = ()
-    """Taints that do not keep the Job off a node."""
-
-    runtime_class_name: Name | None = None
-    """The RuntimeClass of the Job's pods."""
 
 
 class BuildJob(ApiModel):

@@ -70,6 +70,9 @@ class TargetStatus(ApiModel):
     jobs: Annotated[tuple[Word, ...], Field(max_length=8)] = ()
     """The Jobs that build it."""
 
+    memory: Annotated[dict[Word, Word], Field(max_length=4)] = {}
+    """What attempts of a Job are given since one of them ran out of memory, by the Job's name."""
+
     conditions: Conditions = ()
     """The target's own conditions."""
 

@@ -34,6 +34,12 @@ CALIBRATION_AGREES: Final = WithRules(
     ),
 )
 
+
+MAX_MEMORY_IS_AMOUNT: Final = Rule(
+    "!has(self.maxMemory) || isQuantity(string(self.maxMemory))",
+    "maxMemory is no amount of memory, such as 8Gi",
+)
+
 # A build has one quantization for all its targets, so a CPU target bounds what it may be.
 _GPU_ONLY: Final = "self.targets.all(t, t.architecture.startsWith('sm_'))"
 QUANTIZATION_BUILT: Final = (

@@ -43,6 +43,8 @@ class Progressing:
     percent: int = 0
     node: str = ""
     attempts: int = 0
+    memory: Mapping[str, str] = field(default_factory=dict)
+    """What later attempts are given, by Job."""
     creates: tuple[KubernetesObject, ...] = ()
     deletes: tuple[Deletion, ...] = ()
     requeue: float | None = None

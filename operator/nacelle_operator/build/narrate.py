@@ -17,6 +17,9 @@ _WARNING = {
     reasons.IMAGE_NOT_PULLED,
     reasons.CONTAINER_NOT_CREATED,
     reasons.RETRYING,
+    reasons.DISRUPTED,
+    reasons.NODE_LOST,
+    reasons.MORE_MEMORY,
 }
 
 
@@ -36,9 +39,7 @@ def _target(before: TargetStatus | None, after: TargetStatus) -> Iterator[Event]
     assert ready is not None, "every target has a Ready condition"
     changed = _reason(known) != ready.reason
     if changed and ready.reason == reasons.JOB_CREATED:
-        yield Event(
-            "Normal", reasons.BUILD_STARTED, f"{name}: Job {''.join(after.jobs)} is created"
-        )
+        yield Event("Normal", reasons.BUILD_STARTED, f"{name}: Job {after.jobs[-1]} is created")
     elif changed and ready.status == "True":
         yield Event("Normal", ready.reason, f"{name}: {after.message}")
     elif is_true(after.conditions, STALLED):

@@ -1,6 +1,6 @@
 """What a Job of ours has come to, read from the Job and its pods alone.
 
-Waiting ---> Running ---> Published
+Waiting ---> Running ---> Succeeded, HandedOver
    |            |   `---> Failed      (a typed code; trying again was tried, or cannot help)
    `------------+------> Ending       (finished, its result not seen yet) ---> Lost
 """
@@ -13,11 +13,13 @@ from typing import Any
 from nacelle_engine.result import Failure, Published, parse_result
 from nacelle_operator.build import reasons
 from nacelle_operator.objects import names
+from nacelle_operator.objects.job_pod import DISRUPTED, KILLED
 
 Manifest = Mapping[str, Any]
 # Pods' last states reach us by another watch than their Job's: so long they may lag.
 RESULT_GRACE = timedelta(seconds=15)
-_KILLED = 137
+# A pod that is to end has this long to say so, beyond the moment by which it must have ended.
+_LOST_AFTER = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Waiting:
     reason: str
     message: str
     since: datetime | None = None
+    requeue: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,18 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class HandedOver:
+    """The Job has done its part, and left it in the store for the one that publishes."""
+
+
+@dataclass(frozen=True)
 class Succeeded:
     """The Job has published its engine, or found it published."""
 
     published: Published
 
 
-Outcome = Waiting | Running | Ending | Lost | Failed | Succeeded
+Outcome = Waiting | Running | Ending | Lost | Failed | HandedOver | Succeeded
 
 
 def read_outcome(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
@@ -77,7 +85,7 @@ def read_outcome(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outc
         return _read_complete(complete, newest_first, now)
     if failed:
         return _read_failed(failed, newest_first, now)
-    return _read_active(job, newest_first)
+    return _read_active(job, newest_first, now)
 
 
 def failure_of(pod: Manifest) -> Failure | None:
@@ -94,11 +102,14 @@ def failure_of(pod: Manifest) -> Failure | None:
     result = parse_result(ended.get("message", "")) if ended else None
     if result and result.failure:
         return result.failure
-    if ended and (ended.get("reason") == "OOMKilled" or ended.get("exitCode") == _KILLED):
+    disrupted = _condition(pod, DISRUPTED)
+    if disrupted:
+        said = f"{disrupted.get('reason', '')}: {disrupted.get('message', '')}".strip(": ")
+        return Failure(code=reasons.DISRUPTED, message=said)
+    if ended and (ended.get("reason") == "OOMKilled" or ended.get("exitCode") == KILLED):
         return Failure(
             code=reasons.OUT_OF_MEMORY,
-            message="the container was killed (137), by the kernel for its memory in most cases: "
-            "raise targets[].resources.limits.memory",
+            message="the container was killed (137), by the kernel for its memory in most cases",
         )
     said = status.get("message") or (f"exit code {ended.get('exitCode')}" if ended else "evicted")
     return Failure(
@@ -112,6 +123,8 @@ def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) 
         result = parse_result(ended.get("message", "")) if ended else None
         if result and result.published:
             return Succeeded(result.published)
+        if result and result.prepared:
+            return HandedOver()
     if now - _moment(complete["lastTransitionTime"]) < RESULT_GRACE:
         return Ending("the Job is complete, its pod's result is awaited")
     return Lost()
@@ -120,30 +133,55 @@ def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) 
 def _read_failed(failed: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
     failures = [failure for pod in pods if (failure := failure_of(pod))]
     if failures:
-        return Failed(failures[0])
+        own = (failure for failure in failures if failure.code != reasons.DISRUPTED)
+        return Failed(next(own, failures[0]))
     if now - _moment(failed["lastTransitionTime"]) < RESULT_GRACE:
         return Ending("the Job has failed, its pod's last words are awaited")
     said = failed.get("message") or failed.get("reason", "")
     return Failed(Failure(code=reasons.BUILD_CRASHED, message=f"the Job has failed: {said}"))
 
 
-def _read_active(job: Manifest, pods: Sequence[Manifest]) -> Outcome:
+def _read_active(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
     if job["spec"].get("suspend"):
         queue = job["metadata"].get("labels", {}).get(names.QUEUE_NAME, "")
         return Waiting(reasons.QUEUED, f"queue {queue} has not admitted the Job yet")
     failures = [failure for pod in pods if (failure := failure_of(pod))]
     for pod in pods:
-        phase = pod.get("status", {}).get("phase")
+        meta, phase = pod["metadata"], pod.get("status", {}).get("phase")
         # A pod that has ended well is at work until its Job says so.
-        if phase in ("Running", "Succeeded") and not pod["metadata"].get("deletionTimestamp"):
-            meta = pod["metadata"]
+        if phase in ("Running", "Succeeded") and not meta.get("deletionTimestamp"):
             return Running(meta["name"], meta["uid"], pod["spec"].get("nodeName") or "")
+        if phase == "Running":
+            return _read_leaving(pod, now)
         if phase == "Pending":
             return _read_pending(pod)
     if failures:
-        said = f"{failures[0].code}: {failures[0].message}"
-        return Waiting(reasons.RETRYING, f"attempt {len(failures)} failed, another follows: {said}")
+        return _read_retried(failures)
     return Waiting(reasons.JOB_CREATED, "the Job has no pod yet")
+
+
+def _read_leaving(pod: Manifest, now: datetime) -> Waiting:
+    """A Job with a podFailurePolicy starts no other pod before this one is known to have ended."""
+    meta, node = pod["metadata"], pod["spec"].get("nodeName")
+    left = _moment(meta["deletionTimestamp"]) + _LOST_AFTER - now
+    if left > timedelta():
+        said = f"pod {meta['name']} is ended on node {node}: another follows"
+        return Waiting(reasons.DISRUPTED, said, requeue=left.total_seconds())
+    return Waiting(
+        reasons.NODE_LOST,
+        f"node {node} does not say that pod {meta['name']} has ended, and no other may begin "
+        "before: repair the node; or delete it, or the pod with --force, once nothing runs there",
+    )
+
+
+def _read_retried(failures: Sequence[Failure]) -> Waiting:
+    newest = failures[0]
+    if newest.code == reasons.DISRUPTED:
+        said = f"an attempt was ended ({newest.message}): another goes on from its last stage"
+        return Waiting(reasons.DISRUPTED, said)
+    count = sum(failure.code != reasons.DISRUPTED for failure in failures)
+    said = f"attempt {count} failed, another follows: {newest.code}: {newest.message}"
+    return Waiting(reasons.RETRYING, said)
 
 
 def _read_pending(pod: Manifest) -> Waiting:

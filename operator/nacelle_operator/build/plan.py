@@ -1,7 +1,6 @@
 """The plan for an EngineBuild: every target's decision, put together into objects and a status."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +8,6 @@ from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.api.engine_build_status import (
     EngineBuildStatus,
-    EngineRef,
-    StageTiming,
     TargetStatus,
     ToolchainStatus,
 )
@@ -19,12 +16,13 @@ from nacelle_operator.build.decision import Decision, Failing, Progressing, Publ
 from nacelle_operator.build.narrate import narrate
 from nacelle_operator.build.observed import Observed
 from nacelle_operator.build.request import (
-    TargetRequest,
     pinned_toolchain,
     target_requests,
     wanted_jobs,
 )
-from nacelle_operator.build.target import TargetInput, decide
+from nacelle_operator.build.target import decide
+from nacelle_operator.build.target_input import TargetInput
+from nacelle_operator.build.target_status import DecidedTarget, target_status
 from nacelle_operator.conditions import READY, RECONCILING, STALLED, Verdict, carry
 from nacelle_operator.kinds import ENGINE, JOB
 from nacelle_operator.objects import names
@@ -34,15 +32,6 @@ STORE_NOT_SHARED = "StoreNotShared"
 TOOLCHAIN_OUTDATED = "ToolchainOutdated"
 
 
-@dataclass(frozen=True)
-class DecidedTarget:
-    """One target, what it asks for, and what was decided."""
-
-    request: TargetRequest
-    previous: TargetStatus | None
-    decision: Decision
-
-
 def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: datetime) -> Plan:
     """What to write for a build; `current` is the toolchain that new generations are pinned to."""
     toolchain = pinned_toolchain(build, current)
@@ -50,7 +39,7 @@ def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: dateti
     for request in target_requests(build, current):
         target = TargetInput(build, request, toolchain, observed, now)
         decided.append(DecidedTarget(request, target.previous, decide(target)))
-    statuses = tuple(_target_status(build, each, observed, now) for each in decided)
+    statuses = tuple(target_status(build, each, observed, now) for each in decided)
     decisions = [each.decision for each in decided]
     status = EngineBuildStatus(
         observed_generation=build.metadata.generation,
@@ -100,76 +89,6 @@ def _is_wanted(name: str, job: Mapping[str, Any], observed: Observed, current: T
     if creator and name in wanted_jobs(creator, current):
         return True
     return any(name in wanted_jobs(build, current) for build in observed.builds.values())
-
-
-def _target_status(
-    build: EngineBuild, decided: DecidedTarget, observed: Observed, now: datetime
-) -> TargetStatus:
-    request, previous, decision = decided.request, decided.previous, decided.decision
-    pods = observed.pods.get(request.job, ())
-    counted = decision.attempts if isinstance(decision, Progressing) else 0
-    base = TargetStatus(
-        name=request.target.name,
-        architecture=request.target.architecture,
-        request_key=request.key,
-        attempts=max(previous.attempts if previous else 0, len(pods), counted),
-        jobs=(request.job,) if request.job in observed.jobs or _creates_job(decision) else (),
-        conditions=carry(
-            previous.conditions if previous else (),
-            _target_verdicts(decision),
-            generation=build.metadata.generation,
-            now=now,
-        ),
-    )
-    return base.model_copy(update=_details(decision, previous))
-
-
-def _creates_job(decision: Decision) -> bool:
-    return isinstance(decision, Progressing) and bool(decision.creates)
-
-
-def _details(decision: Decision, previous: TargetStatus | None) -> dict[str, object]:
-    if isinstance(decision, Publishing):
-        timings = tuple(
-            StageTiming(stage=stage, seconds=seconds)
-            for stage, seconds in decision.stage_seconds.items()
-        )
-        return {
-            "engine_ref": EngineRef(name=decision.engine),
-            "percent": 100,
-            "message": f"{decision.engine} is published",
-            "accuracy": decision.accuracy or (previous.accuracy if previous else None),
-            "timings": timings or (previous.timings if previous else ()),
-        }
-    if isinstance(decision, Failing):
-        failure = decision.failure
-        stage = failure.stage or (previous.stage if previous else "")
-        percent = previous.percent if previous else 0
-        return {"stage": stage, "percent": percent, "message": failure.message}
-    # A pod that has just started or ended, or a log that gave nothing new, takes no progress back.
-    running = decision.reason in (reasons.RUNNING, reasons.JOINED, reasons.JOB_ENDING)
-    kept = previous if running and previous and not decision.stage else None
-    return {
-        "stage": kept.stage if kept else decision.stage,
-        "percent": kept.percent if kept else decision.percent,
-        "message": kept.message if kept and kept.stage else decision.message,
-        "node": decision.node,
-    }
-
-
-def _target_verdicts(decision: Decision) -> list[Verdict]:
-    if isinstance(decision, Publishing):
-        return [Verdict(READY, "True", decision.reason, f"{decision.engine} is published")]
-    if isinstance(decision, Failing):
-        failure = decision.failure
-        return [
-            Verdict(READY, "False", failure.code, failure.message),
-            Verdict(STALLED, "True", failure.code, failure.message),
-        ]
-    verdicts = [Verdict(READY, "False", decision.reason, decision.message)]
-    if decision.reason != reasons.SUSPENDED:
-        verdicts.append(Verdict(RECONCILING, "True", decision.reason, decision.message))
-    return verdicts
 
 
 def _verdicts(build: EngineBuild, decided: Sequence[DecidedTarget]) -> Iterable[Verdict]:

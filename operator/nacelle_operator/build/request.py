@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from nacelle_engine.canonical import digest
 from nacelle_engine.recipe import ANY_PRODUCT, Parallelism, Recipe, Toolchain, request_key
 from nacelle_engine.request import BuildRequest, FolderSource, HuggingFaceSource
-from nacelle_operator.api.engine_build import EngineBuild, EngineBuildSpec, Target
+from nacelle_operator.api.engine_build import EngineBuild, EngineBuildSpec
 from nacelle_operator.api.model_source import ModelSource
+from nacelle_operator.api.target import Target
 from nacelle_operator.objects.job_pod import SOURCE_MOUNT, STORE_MOUNT
-from nacelle_operator.objects.names import job_name
+from nacelle_operator.objects.names import job_name, prepare_job_name
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,39 @@ class TargetRequest:
 
     @property
     def job(self) -> str:
-        """The Job's name: of builds that ask for the same, into the same store, within the same
-        bounds. Other bounds are another Job, as its answer can be another one."""
-        return job_name(
-            digest(
-                {
-                    "request": self.key,
-                    "store": self.store_claim,
-                    "accuracy": self.request.accuracy.model_dump(mode="json", by_alias=True),
-                }
-            )
+        """The name of the Job that publishes."""
+        return job_name(self._job_key)
+
+    @property
+    def prepare_job(self) -> str:
+        """The name of the Job before it, which holds no GPU; targets without one have none."""
+        return prepare_job_name(self._job_key) if self.prepares_until else ""
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The names of all Jobs, in their order."""
+        return (self.prepare_job, self.job) if self.prepares_until else (self.job,)
+
+    @property
+    def prepares_until(self) -> str:
+        """The last stage of the builder's that holds no GPU; empty: one Job does it all.
+
+        What is calibrated is run, and converted only after that.
+        """
+        if self.target.architecture.is_cpu:
+            return ""
+        return "source" if self.request.recipe.quantization.calibrated else "convert"
+
+    @property
+    def _job_key(self) -> str:
+        """The same for builds that ask for the same, into the same store, within the same bounds.
+        Other bounds are other Jobs, as their answer can be another one."""
+        return digest(
+            {
+                "request": self.key,
+                "store": self.store_claim,
+                "accuracy": self.request.accuracy.model_dump(mode="json", by_alias=True),
+            }
         )
 
 
@@ -59,7 +83,8 @@ def wanted_jobs(build: EngineBuild, current: Toolchain) -> frozenset[str]:
     """The names of all Jobs that the build may need; none while it is suspended or going."""
     if build.spec.suspend or build.metadata.deletion_timestamp:
         return frozenset()
-    return frozenset(request.job for request in target_requests(build, current))
+    requests = target_requests(build, current)
+    return frozenset(name for request in requests for name in request.jobs)
 
 
 def _target_request(spec: EngineBuildSpec, target: Target, toolchain: Toolchain) -> TargetRequest:

@@ -8,8 +8,9 @@ from typing import Any
 from nacelle_engine.result import Accuracy, Failure
 from nacelle_operator.api.engine import Engine, EngineStatus, User
 from nacelle_operator.build import outcome
-from nacelle_operator.conditions import READY, RECONCILING, STALLED, Verdict, carry, find
+from nacelle_operator.conditions import READY, RECONCILING, STALLED, UNUSED, Verdict, carry, find
 from nacelle_operator.engines import reasons
+from nacelle_operator.engines.collection import Collection
 from nacelle_operator.kinds import JOB
 from nacelle_operator.objects import names
 from nacelle_operator.objects.engine_job import inspect_job, sweep_job
@@ -40,13 +41,16 @@ class _Judgement:
     requeue: float | None = None
 
 
-def plan(engine: Engine, observed: EngineObserved, image: str, now: datetime) -> Plan:
+def plan(
+    engine: Engine, observed: EngineObserved, image: str, collection: Collection, now: datetime
+) -> Plan:
     """What to write for an Engine; `image` is the builder's, which inspects and sweeps."""
-    if _is_unwanted(engine, observed):
-        judged = _swept(engine, observed, image, now)
+    if names.sweep_job_name(engine.spec.key) in observed.jobs:
+        judged = _swept(engine, observed, image, now)  # half a folder serves nobody any more
+    elif _is_unwanted(engine, observed):
+        judged = _unused(engine, observed, image, collection, now)
     elif names.REQUEST_KEY in engine.metadata.labels:
-        message = f"build {engine.metadata.labels.get(names.BUILD)} published it"
-        judged = _Judgement((Verdict(READY, "True", reasons.BUILT_HERE, message),))
+        judged = _Judgement((_built_here(engine),))
     else:
         judged = _inspected(engine, observed, image, now)
     status = EngineStatus(
@@ -75,6 +79,25 @@ def _is_unwanted(engine: Engine, observed: EngineObserved) -> bool:
     made_here = names.REQUEST_KEY in engine.metadata.labels
     delete = engine.spec.deletion_policy == "Delete"
     return made_here and delete and not observed.creator_exists and not observed.users
+
+
+def _built_here(engine: Engine) -> Verdict:
+    message = f"build {engine.metadata.labels.get(names.BUILD)} published it"
+    return Verdict(READY, "True", reasons.BUILT_HERE, message)
+
+
+def _unused(
+    engine: Engine, observed: EngineObserved, image: str, collection: Collection, now: datetime
+) -> _Judgement:
+    left = collection.left(engine, now).total_seconds()
+    if left <= 0 and not collection.is_dry_run:
+        return _swept(engine, observed, image, now)
+    verdict = collection.verdict()
+    before = find(engine.status.conditions, UNUSED)
+    is_new = before is None or before.reason != verdict.reason
+    events = (Event("Normal", verdict.reason, verdict.message),) if is_new else ()
+    requeue = None if collection.is_dry_run else left
+    return _Judgement((_built_here(engine), verdict), events=events, requeue=requeue)
 
 
 def _swept(engine: Engine, observed: EngineObserved, image: str, now: datetime) -> _Judgement:
@@ -118,7 +141,7 @@ def _inspected(engine: Engine, observed: EngineObserved, image: str, now: dateti
             return _Judgement((Verdict(READY, "True", reasons.VERIFIED, "every digest matches"),))
         case outcome.Failed(failure):
             return _Judgement(_refused(failure))
-        case outcome.Lost():
+        case outcome.Lost() | outcome.HandedOver():
             lost = Failure(code=reasons.INSPECTION_LOST, message="the Job left no result")
             return _Judgement(_refused(lost))
         case outcome.Waiting(reason, message):

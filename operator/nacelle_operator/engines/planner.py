@@ -10,6 +10,7 @@ from nacelle_operator.api.engine import Engine, User
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.plan import EngineObserved, plan
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD
 from nacelle_operator.objects import names
@@ -24,8 +25,9 @@ Manifest = dict[str, Any]
 class EnginePlanner:
     """Plans for one Engine at a time, from the cache alone."""
 
-    def __init__(self, cache: ObjectCache, current: Toolchain) -> None:
+    def __init__(self, cache: ObjectCache, current: Toolchain, collection: Collection) -> None:
         self._cache = cache
+        self._collection = collection
         self._current = current
         self._engines = Parser(Engine)
         self._builds = Parser(EngineBuild)
@@ -36,7 +38,8 @@ class EnginePlanner:
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return Plan()
         engine = self._engines.parse(raw)
-        return plan(engine, self._observed(engine), self._current.builder_image, now)
+        image = self._current.builder_image
+        return plan(engine, self._observed(engine), image, self._collection, now)
 
     def _observed(self, engine: Engine) -> EngineObserved:
         namespace = engine.metadata.namespace
@@ -62,14 +65,16 @@ class EnginePlanner:
             if name in engines_of_build(raw) or self._asks_for(raw, engine):
                 yield User(kind=ENGINE_BUILD.name, name=raw["metadata"]["name"])
         for raw in self._cache.select(INFERENCE_DEPLOYMENT, namespace):
-            if name in engines_of_deployment(raw) or self._drafts_for(raw, name):
+            if name in engines_of_deployment(raw) or self._has_pods(raw, name):
                 yield User(kind=INFERENCE_DEPLOYMENT.name, name=raw["metadata"]["name"])
 
-    def _drafts_for(self, raw: Manifest, name: str) -> bool:
-        """Whether pods of a deployment still draft with an engine that its spec names no more."""
+    def _has_pods(self, raw: Manifest, name: str) -> bool:
+        """Whether pods of a deployment still run with an engine that it names no more."""
         meta = raw["metadata"]
-        mine = {names.DEPLOYMENT: meta["name"], names.DRAFT_ENGINE: name}
-        return bool(self._cache.select(POD, meta["namespace"], mine))
+        return any(
+            self._cache.select(POD, meta["namespace"], {names.DEPLOYMENT: meta["name"], use: name})
+            for use in (names.ENGINE, names.DRAFT_ENGINE)
+        )
 
     def _asks_for(self, raw: Manifest, engine: Engine) -> bool:
         """Whether a build asks for what the engine answers, recorded in its status or not yet."""

@@ -1,55 +1,79 @@
 """The Job that builds one engine; made once, its template is never applied again."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from nacelle_engine.errors import OutOfMemory
 from nacelle_operator.api.duration import parse_duration
-from nacelle_operator.api.engine_build import EngineBuild, Target
+from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.api.model_source import HuggingFaceModel, ModelSource
 from nacelle_operator.build.request import TargetRequest
 from nacelle_operator.kinds import JOB
 from nacelle_operator.objects import names
+from nacelle_operator.objects.build_step import step_placement, step_resources
+from nacelle_operator.objects.job_memory import (
+    default_bound,
+    with_memory,
+)
 from nacelle_operator.objects.job_pod import (
+    KILLED,
     SOURCE_MOUNT,
     JobPod,
     Mount,
     failure_policy,
     store_mount,
 )
-from nacelle_operator.objects.node_affinity import GPU, GPU_TOLERATION, node_affinity
+from nacelle_operator.objects.quantity import to_bytes
+from nacelle_operator.objects.resource_claim_template import pod_claim
 
 PART = "builder"
 _CA_MOUNT = "/etc/nacelle/ca"
-# What a small model needs; a large one says its own in targets[].resources. A build on a CPU takes
-# all that is idle, and asks for little: on a node of two CPUs it goes on beside what serves there.
-_CPU_RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "500m", "memory": "4Gi"}}
-_GPU_RESOURCES: Mapping[str, Any] = {
-    "requests": {"cpu": "4", "memory": "32Gi"},
-    "limits": {GPU: "1"},
-}
 
 
-def build_job(build: EngineBuild, request: TargetRequest, builder_image: str) -> dict[str, Any]:
-    """The Job for one target of a build."""
+@dataclass(frozen=True)
+class WantedJob:
+    """One of a request's Jobs: its name, the bytes of memory that its pods are given at least, and
+    what tells it from others of its name, before and after it."""
+
+    name: str
+    memory: int = 0
+    made: str = ""
+
+
+def build_job(
+    build: EngineBuild, request: TargetRequest, builder_image: str, wanted: WantedJob
+) -> dict[str, Any]:
+    """The Job, as it is created."""
     job = build.spec.job
-    labels = _labels(build, request)
+    step = names.PREPARE if wanted.name == request.prepare_job else names.BUILD_STEP
+    first = step_resources(request.target, step)
+    bound = str(request.target.max_memory or default_bound(first))
+    resources: dict[str, Any] = with_memory(first, min(wanted.memory, to_bytes(bound)))
+    labels = {**_labels(build, request), names.STEP: step}
     kueue = {names.QUEUE_NAME: job.queue_name} if job.queue_name else {}
-    pod = _pod(build, request, builder_image)
+    claims = {}
+    if request.target.device_claim and step == names.BUILD_STEP:
+        resources = {**resources, "claims": [{"name": names.GPU_CLAIM}]}
+        claims = pod_claim(f"{wanted.name}-{wanted.made}")
+    pod = _pod(build, request, builder_image, step, resources).spec() | claims
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.name,
         "metadata": {
-            "name": request.job,
+            "name": wanted.name,
             "namespace": build.metadata.namespace,
             "labels": {**labels, **kueue},
-            "annotations": {names.GENERATION: str(build.metadata.generation)},
+            "annotations": {
+                names.GENERATION: str(build.metadata.generation),
+                names.MAX_MEMORY: bound,
+            },
         },
         "spec": {
             "backoffLimit": job.backoff_limit,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": failure_policy(),
+            "podFailurePolicy": failure_policy(OutOfMemory.exit_code, KILLED),
             **({"suspend": True} if job.queue_name else {}),
-            "template": {"metadata": {"labels": labels}, "spec": pod.spec()},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
 
@@ -63,11 +87,14 @@ def _labels(build: EngineBuild, request: TargetRequest) -> dict[str, str]:
     }
 
 
-def _pod(build: EngineBuild, request: TargetRequest, image: str) -> JobPod:
+def _pod(
+    build: EngineBuild, request: TargetRequest, image: str, step: str, resources: dict[str, Any]
+) -> JobPod:
     spec = build.spec
+    until = ("--until", request.prepares_until) if step == names.PREPARE else ()
     return JobPod(
         image=image,
-        command=("nacelle", "build", "--request-env"),
+        command=("nacelle", "build", "--request-env", *until),
         deadline_seconds=max(1, int(parse_duration(spec.job.attempt_timeout).total_seconds())),
         env=(
             {
@@ -77,8 +104,8 @@ def _pod(build: EngineBuild, request: TargetRequest, image: str) -> JobPod:
             *_hub_env(spec.model.hugging_face),
         ),
         mounts=(*_source_mounts(spec.model), store_mount(request.store_claim)),
-        resources=_resources(request.target),
-        placement=_placement(build, request.target),
+        resources=resources,
+        placement=step_placement(build, request.target, step),
     )
 
 
@@ -104,28 +131,3 @@ def _source_mounts(model: ModelSource) -> tuple[Mount, ...]:
         volume = {"configMap": {"name": model.hugging_face.ca_bundle_ref.name}}
         mounts.append(Mount("ca", _CA_MOUNT, volume, read_only=True))
     return tuple(mounts)
-
-
-def _resources(target: Target) -> dict[str, Any]:
-    default = _CPU_RESOURCES if target.architecture.is_cpu else _GPU_RESOURCES
-    asked = target.resources.plain() if target.resources else dict(default)
-    if target.architecture.is_cpu:
-        return asked
-    return {**asked, "limits": {GPU: "1", **asked.get("limits", {})}}
-
-
-def _placement(build: EngineBuild, target: Target) -> dict[str, Any]:
-    tolerations = [toleration.plain() for toleration in target.tolerations]
-    if not target.architecture.is_cpu:
-        tolerations.append(dict(GPU_TOLERATION))
-    job = build.spec.job
-    secrets = [{"name": name} for name in job.image_pull_secrets]
-    placement: dict[str, Any] = {
-        "affinity": node_affinity(target.architecture, target.gpu_products),
-        "nodeSelector": dict(target.node_selector),
-        "tolerations": tolerations,
-        "imagePullSecrets": secrets,
-        "runtimeClassName": target.runtime_class_name,
-        "priorityClassName": job.priority_class_name,
-    }
-    return {name: value for name, value in placement.items() if value}

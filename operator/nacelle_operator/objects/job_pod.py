@@ -8,6 +8,10 @@ from nacelle_engine.errors import CorruptBundle, MismatchError, PermanentError
 from nacelle_operator.objects.security import container_security, pod_security
 
 CONTAINER = "builder"
+# The exit code of SIGKILL, which is how the kernel ends what exceeds its memory.
+KILLED = 137
+# The condition of a pod that was preempted, evicted, or lost with its node.
+DISRUPTED = "DisruptionTarget"
 STORE_MOUNT = "/store"
 SOURCE_MOUNT = "/source"
 _TMP_SIZE = "8Gi"
@@ -65,19 +69,20 @@ class JobPod:
         }
 
 
-def failure_policy() -> dict[str, Any]:
-    """Errors that another attempt would meet again fail the Job; a disruption counts as none."""
-    final = (PermanentError, MismatchError, CorruptBundle)
+def failure_policy(*more_final: int) -> dict[str, Any]:
+    """Errors that another attempt would meet again fail the Job, and so do the exit codes of
+    `more_final`; a disruption counts as none, whatever code it ended the pod with."""
+    final = {error.exit_code for error in (PermanentError, MismatchError, CorruptBundle)}
     exit_codes = {
         "containerName": CONTAINER,
         "operator": "In",
-        "values": sorted(error.exit_code for error in final),
+        "values": sorted(final | set(more_final)),
     }
-    disrupted = {"type": "DisruptionTarget", "status": "True"}
+    disrupted = {"type": DISRUPTED, "status": "True"}
     return {
         "rules": [
-            {"action": "FailJob", "onExitCodes": exit_codes},
             {"action": "Ignore", "onPodConditions": [disrupted]},
+            {"action": "FailJob", "onExitCodes": exit_codes},
         ]
     }
 

@@ -17,6 +17,7 @@ DEPLOYMENT: Final = "nacelle.dev/inference-deployment"
 SLOT: Final = "nacelle.dev/slot"
 REVISION: Final = "nacelle.dev/revision"
 REQUEST_KEY: Final = "nacelle.dev/request-key"
+STEP: Final = "nacelle.dev/step"
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 CPU_LEVEL: Final = "nacelle.dev/cpu-level"
@@ -28,6 +29,7 @@ GENERATION: Final = "nacelle.dev/generation"
 ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
 POD_MONITOR: Final = "nacelle.dev/pod-monitor"
+MAX_MEMORY: Final = "nacelle.dev/max-memory"
 
 # Ports by their names in pods: a Service finds them by these, whatever their numbers.
 OPENAI_PORT: Final = "openai"
@@ -35,10 +37,17 @@ TRITON_HTTP_PORT: Final = "triton-http"
 TRITON_GRPC_PORT: Final = "triton-grpc"
 TRITON_METRICS_PORT: Final = "triton-metrics"
 
+# The claim for a GPU, by its name in pods and in the claim itself.
+GPU_CLAIM: Final = "gpu"
+
 # Containers of a serving pod.
 RUNTIME: Final = "runtime"
 TRITON: Final = "triton"
 TRITON_MODELS: Final = "triton-models"
+
+# Values of STEP: a Job without a GPU, and the one that publishes.
+PREPARE: Final = "prepare"
+BUILD_STEP: Final = "build"
 
 Slot = Literal["a", "b"]
 SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
@@ -57,6 +66,11 @@ def engine_name(key: str) -> str:
 def job_name(request_key: str) -> str:
     """The Job that builds what a request key asks for."""
     return f"build-{request_key[:16]}"
+
+
+def prepare_job_name(request_key: str) -> str:
+    """The Job that does, without a GPU, what of it needs none."""
+    return f"prepare-{request_key[:16]}"
 
 
 def inspect_job_name(key: str) -> str:

@@ -32,6 +32,21 @@ def node_affinity(architecture: Architecture, gpu_products: Iterable[str] = ()) 
     }
 
 
+def without_gpu_affinity() -> dict[str, Any]:
+    """The affinity of a builder's pod that needs no GPU: it runs anywhere, best where none is."""
+    without = {"matchExpressions": [{"key": GPU_MAJOR, "operator": "DoesNotExist"}]}
+    return {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [_is_in(names.ARCH, ["amd64"])]}]
+            },
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 100, "preference": without}
+            ],
+        }
+    }
+
+
 def _cpu_terms(architecture: Architecture) -> list[dict[str, Any]]:
     levels = [level.value for level in levels_that_run(architecture)]
     return [
