@@ -1,9 +1,10 @@
 """The operator's memory of the cluster: trimmed objects, fed by watches, lists and own writes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nacelle_operator.index import LABELS, Indexers
 from nacelle_operator.kinds import POD, Kind
 
 Manifest = dict[str, Any]
@@ -12,12 +13,20 @@ _REMEMBERED = 4096
 
 
 class ObjectCache:
-    """Objects by kind, namespace and name; an older version never replaces a newer one."""
+    """Objects by kind, namespace and name; an older version never replaces a newer one.
 
-    def __init__(self) -> None:
+    They are found by the labels of `index.LABELS` and by the values that `indexers` give.
+    """
+
+    def __init__(self, indexers: Indexers | None = None) -> None:
         self._objects: dict[Kind, dict[str, dict[str, Manifest]]] = defaultdict(
             lambda: defaultdict(dict)
         )
+        self._indexers = indexers or {}
+        # (kind, namespace, index, value) -> names.
+        self._names: dict[tuple[Kind, str, str, str], set[str]] = {}
+        # What each object is found by, so that it can be taken out again.
+        self._places: dict[tuple[Kind, str, str], tuple[tuple[str, str], ...]] = {}
         self._gone: dict[str, None] = {}
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -29,14 +38,20 @@ class ObjectCache:
     ) -> tuple[Manifest, ...]:
         """Objects of a namespace (None: of all) that carry every one of the labels, by name."""
         spaces = self._objects[kind]
-        inside = [spaces[namespace]] if namespace is not None else list(spaces.values())
-        wanted = (labels or {}).items()
+        wanted = labels or {}
+        inside = [namespace] if namespace is not None else list(spaces)
         return tuple(
-            space[name]
+            spaces[space][name]
             for space in inside
-            for name in sorted(space)
-            if wanted <= space[name]["metadata"].get("labels", {}).items()
+            for name in sorted(self._candidates(kind, space, wanted))
+            if wanted.items() <= spaces[space][name]["metadata"].get("labels", {}).items()
         )
+
+    def referring(self, kind: Kind, namespace: str, index: str, value: str) -> tuple[Manifest, ...]:
+        """Objects for which the index gives this value, by name."""
+        assert (kind, index) in self._indexers, f"{kind.plural} have no index {index}"
+        space = self._objects[kind][namespace]
+        return tuple(space[n] for n in sorted(self._names.get((kind, namespace, index, value), ())))
 
     def put(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
         """Take in an object; False when what is known of it is as new or newer."""
@@ -47,7 +62,9 @@ class ObjectCache:
         known = space.get(meta["name"])
         if known is not None and _version(known) >= _version(manifest):
             return False
-        space[meta["name"]] = trim(kind, manifest)
+        kept = trim(kind, manifest)
+        space[meta["name"]] = kept
+        self._index(kind, kept)
         return True
 
     def remove(self, kind: Kind, manifest: Mapping[str, Any]) -> None:
@@ -60,6 +77,7 @@ class ObjectCache:
         known = space.get(meta["name"])
         if known is not None and known["metadata"]["uid"] == meta["uid"]:
             del space[meta["name"]]
+            self._take_out(kind, meta.get("namespace", ""), meta["name"])
 
     def replace(
         self, kind: Kind, listed: Iterable[Mapping[str, Any]], version: int, namespace: str | None
@@ -80,6 +98,39 @@ class ObjectCache:
         for manifest in gone:
             self.remove(kind, manifest)
         return gone
+
+    def _candidates(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Iterable[str]:
+        """Names among which all objects with these labels are: the fewest that an index gives."""
+        found = [
+            self._names.get((kind, namespace, label, value), set())
+            for label, value in labels.items()
+            if label in LABELS
+        ]
+        return min(found, key=len) if found else self._objects[kind][namespace]
+
+    def _index(self, kind: Kind, manifest: Manifest) -> None:
+        namespace, name = manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
+        places = tuple(self._found_by(kind, manifest))
+        if self._places.get((kind, namespace, name), ()) == places:
+            return
+        self._take_out(kind, namespace, name)
+        self._places[kind, namespace, name] = places
+        for index, value in places:
+            self._names.setdefault((kind, namespace, index, value), set()).add(name)
+
+    def _found_by(self, kind: Kind, manifest: Manifest) -> Iterator[tuple[str, str]]:
+        labels = manifest["metadata"].get("labels", {})
+        yield from ((label, labels[label]) for label in LABELS if label in labels)
+        for (of, index), values in self._indexers.items():
+            if of == kind:
+                yield from ((index, value) for value in sorted(values(manifest)))
+
+    def _take_out(self, kind: Kind, namespace: str, name: str) -> None:
+        for index, value in self._places.pop((kind, namespace, name), ()):
+            names = self._names[kind, namespace, index, value]
+            names.discard(name)
+            if not names:
+                del self._names[kind, namespace, index, value]
 
 
 def trim(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:

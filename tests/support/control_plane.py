@@ -80,6 +80,21 @@ class ControlPlane:
                 raise RuntimeError((self.folder / "api.log").read_text()[-3000:])
             time.sleep(0.1)
 
+    def start_scheduler(self) -> None:
+        """Start the scheduler too: pods then go to nodes by themselves."""
+        self._spawn(
+            "scheduler",
+            self._programs.program(KUBE, "kube-scheduler"),
+            [
+                *(f"--{kind}kubeconfig={self.kubeconfig}" for kind in ("", "authentication-")),
+                f"--authorization-kubeconfig={self.kubeconfig}",
+                "--secure-port=0",
+                "--leader-elect=false",
+                "--kube-api-qps=300",
+                "--kube-api-burst=600",
+            ],
+        )
+
     def kill(self, name: str) -> None:
         """Kill -9 one process and wait for its end."""
         process = self._processes.pop(name)
