@@ -138,7 +138,7 @@ class _Run:
             writes = _known(operator).writes
             if writes != last[0]:
                 last[:] = writes, time.monotonic()
-            return time.monotonic() - last[1] >= _QUIET_SECONDS
+            return bool(time.monotonic() - last[1] >= _QUIET_SECONDS)
 
         wait_for("an operator at rest", quiet, _SETTLE_SECONDS)
         return ready

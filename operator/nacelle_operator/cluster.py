@@ -25,7 +25,7 @@ FIELD_MANAGER = "nacelle-operator"
 WRITE_SECONDS = 3.5
 READ_SECONDS = 10.0
 LIST_SECONDS = 60.0
-_PAGE = 500
+_PAGE = 250
 
 
 class Request(NamedTuple):
@@ -87,15 +87,19 @@ class Cluster:
         namespace: str | None,
         selector: str = "",
         timeout: float = LIST_SECONDS,
+        keep: Callable[[Kind, Manifest], Manifest] = lambda _, manifest: manifest,
     ) -> Listing:
-        """All objects of a kind that carry the labels, read page by page."""
+        """All objects of a kind that carry the labels, a page at a time; of each what `keep` gives.
+
+        So that of thousands of objects only a page at a time is there in full.
+        """
         items: list[Manifest] = []
         query: dict[str, str | int] = {"limit": _PAGE}
         if selector:
             query["labelSelector"] = selector
         while True:
             page = self._json(Request("GET", kind.path(namespace), query), timeout)
-            items += page["items"]
+            items += (keep(kind, item) for item in page["items"])
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return Listing(items, int(page["metadata"]["resourceVersion"]))

@@ -49,6 +49,7 @@ class OperatorProcess:
             self._cluster,
             LeaseName(settings.own_namespace, LEASE_NAME, settings.identity),
             on_lost=_end_now,
+            may_take=lambda: self._feed.synced,
         )
         self._cache = ObjectCache(indexers(settings.toolchain))
         queue = KeyQueue(clock=time.monotonic, random=random.random)
@@ -101,15 +102,15 @@ class OperatorProcess:
             health.close()
 
     async def _work(self, watch: Watch) -> None:
-        await self._feed.sync()
-        watch.start()
-        _log.info("the cache is synced")
         stop_leading = threading.Event()
         election = threading.Thread(
             target=self._leader.run, args=(stop_leading,), name="lease", daemon=True
         )
         election.start()
         try:
+            await self._feed.sync()
+            watch.start()
+            _log.info("the cache is synced")
             # A defect in either ends both, and the process with them.
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed.resync())

@@ -60,7 +60,7 @@ class KeyQueue:
 
     def take(self) -> Key | None:
         """The key that has been due for longest, now running; None when there is none to run."""
-        if len(self._running) >= self.concurrency:
+        if self.is_full:
             return None
         first = self._first()
         if first is None or first[0] > self.clock():
@@ -105,7 +105,7 @@ class KeyQueue:
 
     def wait(self) -> float | None:
         """Seconds until `take` can give a key; None when only an add or a finish can help."""
-        if len(self._running) >= self.concurrency:
+        if self.is_full:
             return None
         first = self._first()
         return max(0.0, first[0] - self.clock()) if first else None
@@ -113,6 +113,11 @@ class KeyQueue:
     def failures(self, key: Key) -> int:
         """How many times in a row the key's reconcile has failed."""
         return self._failures.get(key, 0)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much is at work as may be; if not, all that is due is at work."""
+        return len(self._running) >= self.concurrency
 
     @property
     def depth(self) -> int:

@@ -71,10 +71,12 @@ class Reconciler:
                 task.cancel()
 
     def _tell_depth(self) -> None:
-        """Now and then while there is much to do: it takes a look at every key."""
-        now, left = time.monotonic(), self._queue.wait()
-        if left or now - self._depth_told >= _DEPTH_SECONDS:
-            self._metrics.queue_depth.set(0 if left else self._queue.depth)
+        """Once all that is due has been taken; only now and then while keys wait to be counted."""
+        now = time.monotonic()
+        if not self._queue.is_full:
+            self._metrics.queue_depth.set(0)
+        elif now - self._depth_told >= _DEPTH_SECONDS:
+            self._metrics.queue_depth.set(self._queue.depth)
             self._depth_told = now
 
     async def _reconcile(self, key: Key) -> None:

@@ -46,6 +46,11 @@ class ControlPlane:
         """How clients reach it."""
         return self.folder / "kubeconfig"
 
+    @property
+    def server(self) -> str:
+        """Its address."""
+        return f"https://127.0.0.1:{self._ports['api']}"
+
     def start(self) -> None:
         """Start all and wait until the API server is ready."""
         parts = PartStore(read_settings().home)
@@ -112,7 +117,7 @@ class ControlPlane:
     ) -> dict[str, Any]:
         """One request of the API as its administrator."""
         request = urllib.request.Request(
-            f"https://127.0.0.1:{self._ports['api']}{path}",
+            f"{self.server}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind},
@@ -122,7 +127,7 @@ class ControlPlane:
         return result
 
     def _is_ready(self) -> bool:
-        url = f"https://127.0.0.1:{self._ports['api']}/readyz"
+        url = f"{self.server}/readyz"
         try:
             with urllib.request.urlopen(url, timeout=2, context=_context()) as answer:
                 return bool(answer.status == 200)
@@ -176,13 +181,12 @@ class ControlPlane:
         subprocess.run(make, check=True, capture_output=True, timeout=30)
         show = ["openssl", "ec", "-in", key, "-pubout", "-out", public]
         subprocess.run(show, check=True, capture_output=True, timeout=30)
-        server = f"https://127.0.0.1:{self._ports['api']}"
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "admin",
             "clusters": [
-                {"name": "c", "cluster": {"server": server, "insecure-skip-tls-verify": True}}
+                {"name": "c", "cluster": {"server": self.server, "insecure-skip-tls-verify": True}}
             ],
             "users": [{"name": "admin", "user": {"token": TOKEN}}],
             "contexts": [{"name": "admin", "context": {"cluster": "c", "user": "admin"}}],
