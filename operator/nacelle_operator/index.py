@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine_build import EngineBuild
-from nacelle_operator.build.request import TargetRequest, target_requests
+from nacelle_operator.build.request import target_requests
 from nacelle_operator.kinds import ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
 from nacelle_operator.objects import names
 
 Manifest = Mapping[str, Any]
 Indexer = Callable[[Manifest], Iterable[str]]
 Indexers = Mapping[tuple[Kind, str], Indexer]
+_Names = tuple[str, str]
 
 # Labels by which children are found.
 LABELS: Final = (
@@ -69,24 +70,25 @@ def build_of_deployment(deployment: Manifest) -> set[str]:
 class _Asked:
     """What builds ask for: the Jobs that they want or have had, and the labels of their keys.
 
-    Worked out once a spec and toolchain: progress writes a status many times.
+    Worked out once a spec and toolchain: progress writes a status many times. Of each target the
+    Job's name and the label are kept.
     """
 
     def __init__(self, current: Toolchain) -> None:
         self._current = current
-        self._known: dict[str, tuple[object, tuple[TargetRequest, ...]]] = {}
+        self._known: dict[str, tuple[object, tuple[_Names, ...]]] = {}
 
     def jobs(self, build: Manifest) -> set[str]:
         """The Jobs that its targets ask for, and those that its status names."""
         targets = build.get("status", {}).get("targets", ())
         named = {job for target in targets for job in target.get("jobs", ())}
-        return named.union(request.job for request in self._requests(build))
+        return named.union(job for job, _ in self._requests(build))
 
     def requests(self, build: Manifest) -> set[str]:
         """The labels of its targets' keys."""
-        return {names.key_label(request.key) for request in self._requests(build)}
+        return {label for _, label in self._requests(build)}
 
-    def _requests(self, build: Manifest) -> tuple[TargetRequest, ...]:
+    def _requests(self, build: Manifest) -> tuple[_Names, ...]:
         meta, status = build["metadata"], build.get("status", {})
         pinned = (meta.get("generation"), status.get("observedGeneration"), status.get("toolchain"))
         known = self._known.pop(meta["uid"], None)
@@ -97,9 +99,10 @@ class _Asked:
             del self._known[next(iter(self._known))]
         return known[1]
 
-    def _worked_out(self, build: Manifest) -> tuple[TargetRequest, ...]:
+    def _worked_out(self, build: Manifest) -> tuple[_Names, ...]:
         try:
-            return target_requests(EngineBuild.parse(build), self._current)
+            requests = target_requests(EngineBuild.parse(build), self._current)
+            return tuple((request.job, names.key_label(request.key)) for request in requests)
         except ValueError:
             # One that an older definition let in: its own reconcile tells, others go on.
             return ()

@@ -79,14 +79,14 @@ class Watch:
         settings.peering.standalone = True
         settings.scanning.disabled = True
         settings.queueing.worker_limit = None
-        settings.queueing.idle_timeout = 1.0
+        settings.queueing.idle_timeout = 0.05
         # Watches die silently; both sides end them in time and they begin again.
         settings.watching.server_timeout = 240
         settings.watching.client_timeout = 270
         settings.watching.connect_timeout = 10
         settings.watching.reconnect_backoff = 1.0
         # Whole lists of thousands of objects, all kinds' at once, would be most of the memory.
-        settings.watching.chunk_size = 250
+        settings.watching.chunk_size = 100
         settings.networking.request_timeout = 60
         settings.networking.connect_timeout = 10
         for kind in CHILDREN:

@@ -155,7 +155,8 @@ class _Server(ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with contextlib.suppress(OSError):
-            secured = self.context.wrap_socket(request, server_side=True)
-            super().finish_request(secured, client_address)
+            # A client that is killed says no farewell.
+            with self.context.wrap_socket(request, server_side=True) as secured:
+                super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None: ...
