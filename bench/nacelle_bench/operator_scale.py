@@ -29,6 +29,8 @@ _WRITTEN: Final = (
     "/api/v1/services",
     "/apis/events.k8s.io/v1/events",
 )
+# Builds, engines, deployments.
+_KINDS: Final = 3
 _SETTLE_SECONDS: Final = 3600.0
 _QUIET_SECONDS: Final = 10.0
 _PERCENTS: Final = range(0, 101, 2)
@@ -75,7 +77,7 @@ class _Run:
                 rows.append({"applied": "one by one", "settled_s": settled, **single()})
             idle = self._idle(operator)
             load.append(os.getloadavg()[0])
-            starts = [self._restart(operator, end) for end in ("stop", "kill")]
+            starts = [self._restart(end) for end in ("stop", "kill")]
         finally:
             # The last one that was started; those before it have ended.
             self._operator.kill()
@@ -169,21 +171,21 @@ class _Run:
             if meta.get("namespace") in self._namespaces
         }
 
-    def _restart(self, before: OperatorProcess, end: str) -> dict[str, Any]:
+    def _restart(self, end: str) -> dict[str, Any]:
         """End it, start another: seconds from its exec until every resource was looked at."""
-        del before
-        self._operator.kill() if end == "kill" else self._operator.stop()
+        if end == "kill":
+            self._operator.kill()
+        else:
+            self._operator.stop()
         total = self._arguments.builds + self._arguments.singles
         operator = self._start()
         caught_up: list[float] = []
 
         def done() -> bool:
             counts = operator.counts()
-            at_work = counts is not None and set(counts.reconciles) >= {"EngineBuild", "Engine"}
-            if at_work and counts and counts.waiting == 0:
-                least = min(counts.reconciles.values())
-                if least >= total and len(counts.reconciles) == 3:
-                    caught_up.append(round(time.monotonic() - operator.began, 1))
+            looked = list(counts.reconciles.values()) if counts and not counts.waiting else []
+            if len(looked) == _KINDS and min(looked) >= total:
+                caught_up.append(round(time.monotonic() - operator.began, 1))
             return bool(caught_up)
 
         wait_for("the restarted operator", done)

@@ -154,9 +154,11 @@ class _Server(ThreadingHTTPServer):
     context: ssl.SSLContext
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        with contextlib.suppress(OSError):
-            # A client that is killed says no farewell.
-            with self.context.wrap_socket(request, server_side=True) as secured:
-                super().finish_request(secured, client_address)
+        # A client that is killed says no farewell.
+        with (
+            contextlib.suppress(OSError),
+            self.context.wrap_socket(request, server_side=True) as secured,
+        ):
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None: ...
