@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit slow e2e verify generate format lint types lock images cluster cluster-down
+.PHONY: help demo demo-down test unit slow e2e chaos verify generate format lint types lock images cluster cluster-down
 
 # Where it is set, each of the tests' many processes would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,6 +11,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ROOT := .
+KILLS := 50
+SEED := 1
 GENERATED := crds charts deploy docs/reference
 # uv does not read pip's configuration: it is told the index that pip uses, if one is set.
 INDEX = $(shell $(BIN)/pip config get global.index-url 2>/dev/null)
@@ -43,13 +45,16 @@ test: verify ## everything: verify, then the slow tests beside the end-to-end te
 	@$(MAKE) -s -j2 --output-sync=target slow e2e
 
 unit: $(READY) ## unit tests, under a minute
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow" $(NO_CLUSTER)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow and not chaos" $(NO_CLUSTER)
 
 slow: $(READY) ## tests that take longer: real engines, interpreted kernels, a real API server
 	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e" $(NO_CLUSTER)
 
 e2e: $(READY) ## tests on a real cluster
 	@$(BIN)/pytest -q -m e2e $(ON_CLUSTER)
+
+chaos: $(READY) ## kill -9 of the operator at KILLS random moments that follow from SEED (minutes)
+	@$(BIN)/pytest -q -m chaos --chaos-kills $(KILLS) --chaos-seed $(SEED) $(NO_CLUSTER)
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the longest walk is, and over what."""
+    """How long the longest walk is, and over what; how often the operator is killed."""
     parser.addoption(
         "--walk-requests",
         type=int,
@@ -58,6 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="a sealed BatchInvariant bundle for this machine, over which that walk goes instead",
     )
+    parser.addoption(
+        "--chaos-kills", type=int, default=50, help="kills of the operator (test_chaos.py)"
+    )
+    parser.addoption("--chaos-seed", type=int, default=1, help="what their moments follow from")
 
 
 def pytest_collection_finish() -> None:

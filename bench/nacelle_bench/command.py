@@ -6,6 +6,7 @@ from pathlib import Path
 from nacelle_bench import (
     attention_command,
     fusion_command,
+    operator_command,
     serve_command,
     soak_command,
     speculation_command,
@@ -84,6 +85,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     soak_command.configure(
         kinds.add_parser("soak", help="a server under mixed traffic: what grows, what is left")
     )
+    operator_command.configure(
+        kinds.add_parser("operator", help="the operator with a thousand builds and deployments")
+    )
     attention_command.configure(
         kinds.add_parser("attention", help="FlashInfer's attention beside ours and compiled ones")
     )
@@ -134,6 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
         from nacelle_bench.soak import bench_soak
 
         result = bench_soak(arguments)
+    elif arguments.benchmark == "operator":
+        from nacelle_bench.operator_scale import bench_operator
+
+        result = bench_operator(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     elif arguments.benchmark == "fusion":

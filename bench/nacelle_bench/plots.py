@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from nacelle_bench.fusion_plots import fusion_chart
+from nacelle_bench.operator_plots import operator_chart
 from nacelle_bench.records import EngineRun, KernelRun, PeerRun, Records, Row, read_records
 from nacelle_bench.serve_plots import serve_charts
 from nacelle_bench.soak_plots import soak_chart
@@ -35,6 +36,8 @@ def charts(records: Records) -> dict[str, Chart]:
         made[f"fusion{_number(number)}.svg"] = fusion_chart(fusion)
     for number, soak in enumerate(records.soaks):
         made[f"soak{_number(number)}.svg"] = soak_chart(soak)
+    for number, operator in enumerate(records.operators):
+        made[f"operator{_number(number)}.svg"] = operator_chart(operator)
     return made
 
 
@@ -48,7 +51,7 @@ def write_charts(folder: Path) -> tuple[Path, ...]:
     made = charts(read_records(folder))
     if not made:
         raise InvalidRequest(
-            f"{folder} holds no figures to draw: no engine's, server's, kernels' or layer's"
+            f"{folder} holds no figures to draw: no engine's, server's, kernels' or operator's"
         )
     for name, chart in made.items():
         (folder / name).write_text(draw(chart), encoding="utf-8")

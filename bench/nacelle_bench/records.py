@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nacelle_engine.errors import InvalidRequest
 
@@ -76,7 +76,17 @@ class SoakRun:
     samples: tuple[Row, ...]
 
 
-Run = EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SpeculationRun | SoakRun
+@dataclass(frozen=True)
+class OperatorRun:
+    """`nacelle bench operator --out`: how soon objects were there, and in what surroundings."""
+
+    note: str
+    samples: tuple[Row, ...]
+
+
+Run = (
+    EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SpeculationRun | SoakRun | OperatorRun
+)
 
 
 @dataclass(frozen=True)
@@ -90,14 +100,14 @@ class Records:
     fusion: tuple[FusionRun, ...] = ()
     speculation: tuple[SpeculationRun, ...] = ()
     soaks: tuple[SoakRun, ...] = ()
+    operators: tuple[OperatorRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
     """The runs in a folder's *.json; InvalidRequest names the file that is none of them."""
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder with benchmark files")
-    kinds = (EngineRun, PeerRun, KernelRun, ServeRun, FusionRun, SpeculationRun, SoakRun)
-    made: dict[type, list[Any]] = {kind: [] for kind in kinds}
+    made: dict[type, list[Any]] = {kind: [] for kind in get_args(Run)}
     for path in sorted(folder.glob("*.json")):
         run = _read(path)
         made[type(run)].append(run)
@@ -136,6 +146,9 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
             minutes, requests = data["seconds"] / 60, sum(data["requests"].values())
             note = f"{requests:,} requests of {data['clients']} clients in {minutes:g} minutes."
             return SoakRun(note, tuple(data["samples"]))
+        case "operator":
+            note = f"{data['builds']:,} builds and as many deployments on {data['nodes']} nodes, "
+            return OperatorRun(f"{note}{data['cpus']} CPUs for all.", tuple(data["samples"]))
         case "engine":
             return EngineRun(
                 name,
@@ -145,5 +158,5 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            known = "engine, peer, kernels, serve, fusion, speculation, soak"
+            known = "engine, peer, kernels, serve, fusion, speculation, soak, operator"
             raise ValueError(f"kind {other!r} is unknown; known are {known}")

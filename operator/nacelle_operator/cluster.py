@@ -25,7 +25,7 @@ FIELD_MANAGER = "nacelle-operator"
 WRITE_SECONDS = 3.5
 READ_SECONDS = 10.0
 LIST_SECONDS = 60.0
-_PAGE = 500
+_PAGE = 250
 
 
 class Request(NamedTuple):
@@ -37,6 +37,14 @@ class Request(NamedTuple):
     body: Mapping[str, Any] | None = None
     content_type: str = "application/json"
 
+    @property
+    def resource(self) -> str:
+        """The plural name that the path holds: below its namespace, or else below its group."""
+        parts = self.path.strip("/").split("/")
+        prefix = 2 if parts[0] == "api" else 3
+        below = parts[prefix + 2 :] if parts[prefix : prefix + 1] == ["namespaces"] else []
+        return (below or parts[prefix:] or ["-"])[0]
+
 
 class Listing(NamedTuple):
     """The objects of a live list and the resource version it was made at."""
@@ -45,12 +53,29 @@ class Listing(NamedTuple):
     version: int
 
 
+class Answered(NamedTuple):
+    """A call that is over: its method, the resource by its plural, and how it was answered.
+
+    `code` is the HTTP status, or "none" when there was no answer in time.
+    """
+
+    method: str
+    resource: str
+    code: str
+
+
 class Cluster:
     """Calls of the API server; every one blocks, so run it in a thread."""
 
-    def __init__(self, api: client.ApiClient, may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        api: client.ApiClient,
+        may_write: Callable[[], bool],
+        told: Callable[[Answered], None] = lambda _: None,
+    ) -> None:
         self._api = api
         self._may_write = may_write
+        self._told = told
 
     def get(self, kind: Kind, namespace: str, name: str, timeout: float = READ_SECONDS) -> Manifest:
         """One object, live; NotFound when there is none."""
@@ -62,15 +87,19 @@ class Cluster:
         namespace: str | None,
         selector: str = "",
         timeout: float = LIST_SECONDS,
+        keep: Callable[[Kind, Manifest], Manifest] = lambda _, manifest: manifest,
     ) -> Listing:
-        """All objects of a kind that carry the labels, read page by page."""
+        """All objects of a kind that carry the labels, a page at a time; of each what `keep` gives.
+
+        So that of thousands of objects only a page at a time is there in full.
+        """
         items: list[Manifest] = []
         query: dict[str, str | int] = {"limit": _PAGE}
         if selector:
             query["labelSelector"] = selector
         while True:
             page = self._json(Request("GET", kind.path(namespace), query), timeout)
-            items += page["items"]
+            items += (keep(kind, item) for item in page["items"])
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return Listing(items, int(page["metadata"]["resourceVersion"]))
@@ -158,18 +187,24 @@ class Cluster:
             body=request.body,
             auth_settings=["BearerToken"],
         )
+        code = "none"
         try:
             answer = self._api.call_api(*serialized, _request_timeout=timeout)
             body: bytes = answer.read()  # type: ignore[no-untyped-call]
+            code = str(answer.status)
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             raise Unavailable(f"{request.method} {request.path}: {error}") from error
+        finally:
+            self._told(Answered(request.method, request.resource, code))
         if answer.status >= 400:
             raise _error(request, answer.status, body, dict(answer.headers))
         return body
 
 
-def connect(may_write: Callable[[], bool]) -> Cluster:
-    """A door made from the pod's service account, or else from KUBECONFIG."""
+def connect(
+    may_write: Callable[[], bool], told: Callable[[Answered], None] = lambda _: None
+) -> Cluster:
+    """A door made from the pod's service account, or else from KUBECONFIG; `told` of its calls."""
     configuration = client.Configuration()
     try:
         config.load_incluster_config(  # type: ignore[no-untyped-call]
@@ -179,7 +214,7 @@ def connect(may_write: Callable[[], bool]) -> Cluster:
         config.load_kube_config(  # type: ignore[no-untyped-call]
             client_configuration=configuration
         )
-    return _door(configuration, may_write)
+    return _door(configuration, may_write, told)
 
 
 def read_only() -> tuple[Cluster, str]:
@@ -199,10 +234,14 @@ def read_only() -> tuple[Cluster, str]:
     return _door(configuration, lambda: False), namespace
 
 
-def _door(configuration: client.Configuration, may_write: Callable[[], bool]) -> Cluster:
+def _door(
+    configuration: client.Configuration,
+    may_write: Callable[[], bool],
+    told: Callable[[Answered], None] = lambda _: None,
+) -> Cluster:
     configuration.retries = False  # the queue retries, with its own backoff
     configuration.connection_pool_maxsize = 32
-    return Cluster(client.ApiClient(configuration), may_write)
+    return Cluster(client.ApiClient(configuration), may_write, told)
 
 
 def _error(request: Request, status: int, body: bytes, headers: Mapping[str, str]) -> OperatorError:

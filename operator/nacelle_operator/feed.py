@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nacelle_operator.cache import ObjectCache
+from nacelle_operator.cache import ObjectCache, trim
 from nacelle_operator.cluster import Cluster, Listing
 from nacelle_operator.errors import OperatorError
 from nacelle_operator.kinds import CHILDREN, RESOURCES, Kind
@@ -80,7 +80,9 @@ class Feed:
     async def _list(self, kind: Kind, namespace: str | None, selector: str) -> Listing:
         while True:
             try:
-                return await asyncio.to_thread(self._cluster.list, kind, namespace, selector)
+                return await asyncio.to_thread(
+                    self._cluster.list, kind, namespace, selector, keep=trim
+                )
             except OperatorError as error:
                 _log.warning("%s cannot be listed yet: %s", kind.plural, error)
                 await asyncio.sleep(_LIST_RETRY_SECONDS)

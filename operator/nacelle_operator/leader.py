@@ -17,6 +17,7 @@ from nacelle_operator.errors import Conflict, NotFound, OperatorError
 from nacelle_operator.kinds import LEASE, Kind
 
 Manifest = dict[str, Any]
+_SHORTEST_PAUSE = 0.25
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,10 @@ class LeaseName:
 
 
 class Leader:
-    """One candidate: tries to take or renew the lease, in a thread of its own."""
+    """One candidate: tries to take or renew the lease, in a thread of its own.
+
+    Until `may_take` it only looks: the time that a dead holder's lease has left runs meanwhile.
+    """
 
     def __init__(
         self,
@@ -58,16 +62,19 @@ class Leader:
         lease: LeaseName,
         on_lost: Callable[[], None],
         *,
+        may_take: Callable[[], bool] = lambda: True,
         timing: LeaseTiming | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._door = door
         self._lease = lease
         self._on_lost = on_lost
+        self._may_take = may_take
         self._timing = timing or LeaseTiming()
         self._clock = clock
         self._valid_until: float | None = None
         self._seen: tuple[str, float] = ("", 0.0)
+        self._runs_out: float | None = None
         self.acquired = threading.Event()
 
     def holds(self) -> bool:
@@ -80,7 +87,7 @@ class Leader:
             if not self.step():
                 self._on_lost()
                 return
-            stop.wait(self._timing.retry)
+            stop.wait(self.pause())
         self.release()
 
     def step(self) -> bool:
@@ -90,6 +97,12 @@ class Leader:
         except OperatorError as error:
             _log.warning("lease %s: %s", self._lease.name, error)
         return self._valid_until is None or self.holds()
+
+    def pause(self) -> float:
+        """Seconds until the next try: the usual ones, or fewer when another's lease runs out."""
+        if self._valid_until is not None or self._runs_out is None:
+            return self._timing.retry
+        return min(self._timing.retry, max(_SHORTEST_PAUSE, self._runs_out - self._clock()))
 
     def release(self) -> None:
         """Give the lease up, so that a standby need not wait it out."""
@@ -115,6 +128,9 @@ class Leader:
                 return
             if not self._has_run_out(current):
                 return
+        if self._valid_until is None and not self._may_take():
+            self._runs_out = self._clock()
+            return
         try:
             self._door.write_lease(self._renewed(current, holder), self._timing.request)
         except Conflict:
@@ -133,11 +149,11 @@ class Leader:
             return None
 
     def _has_run_out(self, current: Manifest) -> bool:
-        version, since = self._seen
-        if version != current["metadata"]["resourceVersion"]:
+        if self._seen[0] != current["metadata"]["resourceVersion"]:
             self._seen = (current["metadata"]["resourceVersion"], self._clock())
-            return False
-        return self._clock() - since >= float(current["spec"].get("leaseDurationSeconds", 0))
+        duration = float(current["spec"].get("leaseDurationSeconds", 0))
+        self._runs_out = self._seen[1] + duration
+        return self._clock() >= self._runs_out
 
     def _renewed(self, current: Manifest | None, holder: str) -> Manifest:
         now = _wall_time()

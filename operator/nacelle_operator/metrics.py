@@ -27,6 +27,12 @@ class Metrics:
             ("verb",),
             registry=self.registry,
         )
+        self.requests = Counter(
+            "nacelle_api_requests_total",
+            "Calls of the API server but for watches, by method, resource and answer.",
+            ("method", "resource", "code"),
+            registry=self.registry,
+        )
         self.events = Counter(
             "nacelle_watch_events_total",
             "Watch events taken in, by kind.",

@@ -1,16 +1,17 @@
-"""Resources as models, each version parsed once."""
+"""Resources as models, each version parsed once while it is much asked for."""
 
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from nacelle_operator.api.schema import Resource
 
-_REMEMBERED = 10_000
+# Each is several times what is cached of it, and a reconcile needs few.
+_REMEMBERED = 256
 _Model = TypeVar("_Model", bound=Resource)
 
 
 class Parser(Generic[_Model]):
-    """Parses objects of one kind, and remembers the newest version of each."""
+    """Parses objects of one kind, and remembers the newest versions of those parsed last."""
 
     def __init__(self, model: type[_Model]) -> None:
         self._model = model

@@ -18,6 +18,7 @@ from nacelle_operator.deployment.planner import DeploymentPlanner, Readers
 from nacelle_operator.engines.planner import EnginePlanner
 from nacelle_operator.feed import CHILD_SELECTOR, Feed
 from nacelle_operator.health import HealthServer
+from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
@@ -40,13 +41,17 @@ class OperatorProcess:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self._cluster = connect(lambda: self._leader.holds())
+        self._cluster = connect(
+            lambda: self._leader.holds(),
+            lambda call: self._metrics.requests.labels(*call).inc(),
+        )
         self._leader = Leader(
             self._cluster,
             LeaseName(settings.own_namespace, LEASE_NAME, settings.identity),
             on_lost=_end_now,
+            may_take=lambda: self._feed.synced,
         )
-        self._cache = ObjectCache()
+        self._cache = ObjectCache(indexers(settings.toolchain))
         queue = KeyQueue(clock=time.monotonic, random=random.random)
         self._reconciler = Reconciler(
             queue,
@@ -97,15 +102,15 @@ class OperatorProcess:
             health.close()
 
     async def _work(self, watch: Watch) -> None:
-        await self._feed.sync()
-        watch.start()
-        _log.info("the cache is synced")
         stop_leading = threading.Event()
         election = threading.Thread(
             target=self._leader.run, args=(stop_leading,), name="lease", daemon=True
         )
         election.start()
         try:
+            await self._feed.sync()
+            watch.start()
+            _log.info("the cache is synced")
             # A defect in either ends both, and the process with them.
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed.resync())

@@ -60,24 +60,26 @@ class KeyQueue:
 
     def take(self) -> Key | None:
         """The key that has been due for longest, now running; None when there is none to run."""
-        if len(self._running) >= self.concurrency:
+        if self.is_full:
             return None
-        now, passed, taken = self.clock(), [], None
-        while self._heap and self._heap[0][0] <= now:
+        first = self._first()
+        if first is None or first[0] > self.clock():
+            return None
+        del self._due[first[1]]
+        self._running.add(first[1])
+        return first[1]
+
+    def _first(self) -> tuple[float, Key] | None:
+        """The key that is due first of those that do not run; what is stale leaves the heap."""
+        passed, first = [], None
+        while self._heap and first is None:
             due, key = heapq.heappop(self._heap)
-            if self._due.get(key) != due:
-                continue
-            if key in self._running:
+            if self._due.get(key) == due:
                 passed.append((due, key))
-                continue
-            taken = key
-            break
+                first = None if key in self._running else (due, key)
         for entry in passed:
             heapq.heappush(self._heap, entry)
-        if taken is not None:
-            del self._due[taken]
-            self._running.add(taken)
-        return taken
+        return first
 
     def finish(self, key: Key, requeue_after: float | None = None) -> None:
         """The reconcile went well; look again after `requeue_after` seconds, if given."""
@@ -103,14 +105,19 @@ class KeyQueue:
 
     def wait(self) -> float | None:
         """Seconds until `take` can give a key; None when only an add or a finish can help."""
-        if len(self._running) >= self.concurrency:
+        if self.is_full:
             return None
-        due = [at for key, at in self._due.items() if key not in self._running]
-        return max(0.0, min(due) - self.clock()) if due else None
+        first = self._first()
+        return max(0.0, first[0] - self.clock()) if first else None
 
     def failures(self, key: Key) -> int:
         """How many times in a row the key's reconcile has failed."""
         return self._failures.get(key, 0)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much is at work as may be; if not, all that is due is at work."""
+        return len(self._running) >= self.concurrency
 
     @property
     def depth(self) -> int:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.cluster import Cluster
 from nacelle_operator.errors import Conflict, NotFound, NotLeader, Refused, Retry, Throttled
-from nacelle_operator.kinds import RESOURCES, Kind, kind_of
+from nacelle_operator.kinds import RESOURCES, kind_of
 from nacelle_operator.metrics import Metrics
+from nacelle_operator.objects.applied import marked
 from nacelle_operator.objects.event import event_manifest
 from nacelle_operator.plan import Deletion, Event, Patch, Plan
 from nacelle_operator.queue import Key, KeyQueue
@@ -22,6 +23,7 @@ Planner = Callable[[Key, datetime], Awaitable[Plan]]
 Manifest = dict[str, Any]
 _Answer = TypeVar("_Answer")
 _KINDS = {kind.name: kind for kind in RESOURCES}
+_DEPTH_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Reconciler:
         self._identity = identity
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._applied: dict[tuple[Kind, str, str], Manifest] = {}
+        self._depth_told = float("-inf")
 
     def wake(self, key: Key) -> None:
         """Ask for a reconcile soon."""
@@ -61,12 +63,21 @@ class Reconciler:
                     task = asyncio.create_task(self._reconcile(key))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                self._metrics.queue_depth.set(self._queue.depth)
+                self._tell_depth()
                 self._woken.clear()
                 await _wait(self._woken, self._queue.wait())
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    def _tell_depth(self) -> None:
+        """Once all that is due has been taken; only now and then while keys wait to be counted."""
+        now = time.monotonic()
+        if not self._queue.is_full:
+            self._metrics.queue_depth.set(0)
+        elif now - self._depth_told >= _DEPTH_SECONDS:
+            self._metrics.queue_depth.set(self._queue.depth)
+            self._depth_told = now
 
     async def _reconcile(self, key: Key) -> None:
         started = time.monotonic()
@@ -101,7 +112,7 @@ class Reconciler:
     async def carry_out(self, key: Key, plan: Plan) -> None:
         """Write what a plan asks for, in its order; the status last but for the events."""
         for manifest in plan.objects:
-            await self._apply(dict(manifest))
+            await self._apply(manifest)
         for manifest in plan.creates:
             if self._known(manifest) is None:
                 await self._create(dict(manifest))
@@ -117,15 +128,10 @@ class Reconciler:
         for event in plan.events:
             await self._tell(resource, event)
 
-    async def _apply(self, manifest: Manifest) -> None:
-        meta = manifest["metadata"]
-        place = (kind_of(manifest), meta["namespace"], meta["name"])
-        # Unsaid before: after a start, or when a field was dropped that only an apply takes away.
-        said = self._applied.get(place) == manifest
-        if said and is_contained(manifest, self._cache.get(*place)):
-            return
-        self._keep(await self._call("apply", self._cluster.apply, manifest))
-        self._applied[place] = manifest
+    async def _apply(self, wanted: Mapping[str, Any]) -> None:
+        manifest = marked(wanted)
+        if not is_contained(manifest, self._known(manifest)):
+            self._keep(await self._call("apply", self._cluster.apply, manifest))
 
     async def _create(self, manifest: Manifest) -> None:
         try:

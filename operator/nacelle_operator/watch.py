@@ -74,18 +74,58 @@ class Watch:
     def _settings(self) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = _NoDifferences()
+        settings.persistence.progress_storage = _NoProgress()
         settings.peering.standalone = True
         settings.scanning.disabled = True
         settings.queueing.worker_limit = None
-        settings.queueing.idle_timeout = 1.0
+        settings.queueing.idle_timeout = 0.05
         # Watches die silently; both sides end them in time and they begin again.
         settings.watching.server_timeout = 240
         settings.watching.client_timeout = 270
         settings.watching.connect_timeout = 10
         settings.watching.reconnect_backoff = 1.0
+        # Whole lists of thousands of objects, all kinds' at once, would be most of the memory.
+        settings.watching.chunk_size = 100
         settings.networking.request_timeout = 60
         settings.networking.connect_timeout = 10
         for kind in CHILDREN:
             key = (kind.group, kind.version, kind.plural)
             settings.watching.label_selectors[key] = self._selector
         return settings
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Nothing is compared with what was handled last: kopf would copy every object to find out."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """The part of an object that is compared: none."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """What was handled last: unknown."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Keep nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """No handler's progress is kept in objects, so there is none to look for."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> Any:
+        """A handler's progress: none."""
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Keep nothing."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing was kept."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Never write to wake oneself."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """Nothing of ours is in an object."""
+        return essence

@@ -125,7 +125,10 @@ def test_a_layer_needs_all_four_products():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"kind": "other"}, "known are engine, peer, kernels, serve, fusion, speculation, soak"),
+        (
+            {"kind": "other"},
+            "known are engine, peer, kernels, serve, fusion, speculation, soak, operator",
+        ),
         ({"kind": "peer", "name": "P"}, "conditions is missing"),
         ([], "no benchmark file"),
     ],

@@ -1,5 +1,6 @@
 """A control plane for the tests of this folder that need one, and builders of API objects."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -92,16 +93,28 @@ class Namespace:
 
 
 @pytest.fixture
-def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+def make_namespace(control_plane: ControlPlane) -> Iterator[Callable[[str], Namespace]]:
+    """Makes fresh namespaces of given names; they go at the end."""
+    made: list[str] = []
+
+    def make(name: str) -> Namespace:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        control_plane.call("POST", "/api/v1/namespaces", body)
+        made.append(name)
+        return Namespace(control_plane, name)
+
+    yield make
+    for name in made:
+        control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def namespace(
+    make_namespace: Callable[[str], Namespace], request: pytest.FixtureRequest
+) -> Namespace:
     """A fresh namespace."""
-    name = "t-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[:50]
-    control_plane.call(
-        "POST",
-        "/api/v1/namespaces",
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
-    )
-    yield Namespace(control_plane, name)
-    control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
+    test = request.node.name.replace("_", "-").replace("[", "-").replace("]", "")
+    return make_namespace("t-" + test[:50].strip("-"))
 
 
 @dataclass
@@ -126,9 +139,10 @@ def start_operator(
 ) -> Iterator[Callable[..., RunningOperator]]:
     """Starts operators that look at this test's namespace only, and ends them."""
     started: list[RunningOperator] = []
+    numbers = itertools.count()
 
     def start(**environment: str) -> RunningOperator:
-        log = tmp_path / f"operator-{len(started)}.log"
+        log = tmp_path / f"operator-{next(numbers)}.log"
         env = {
             "PATH": os.environ["PATH"],
             # The code under test, also where another checkout is the one that is installed.

@@ -1,11 +1,15 @@
 """The cache: versions, deletions, lists after a silent watch, and what it keeps of an object."""
 
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.kinds import JOB, POD
+from nacelle_operator.objects import names
 
 
 def job(name: str, version: int, uid: str = "", **labels: str) -> dict[str, Any]:
@@ -18,7 +22,10 @@ def job(name: str, version: int, uid: str = "", **labels: str) -> dict[str, Any]
             "labels": labels,
             "managedFields": [{"manager": "x"}],
         },
-        "spec": {"template": {"a": 1}},
+        "spec": {
+            "backoffLimit": 3,
+            "template": {"spec": {"volumes": [{"name": "v"}], "containers": ["long"]}},
+        },
     }
 
 
@@ -73,5 +80,53 @@ def test_what_is_kept_names_its_kind_and_drops_what_no_plan_reads() -> None:
     cache.put(POD, {**job("p", 1), "spec": {"nodeName": "n", "containers": ["long"]}})
     kept, pod = cache.get(JOB, "ns", "a"), cache.get(POD, "ns", "p")
     assert kept and kept["kind"] == "Job" and kept["apiVersion"] == "batch/v1"
-    assert "managedFields" not in kept["metadata"] and kept["spec"] == {"template": {"a": 1}}
+    assert "managedFields" not in kept["metadata"]
+    assert kept["spec"] == {"backoffLimit": 3, "template": {"spec": {"volumes": [{"name": "v"}]}}}
     assert pod and pod["spec"] == {"nodeName": "n"}
+
+
+def test_texts_are_kept_once_however_many_objects_hold_them() -> None:
+    cache = ObjectCache()
+    for name in ("a", "b"):
+        text = "".join(["the same ", "text"])
+        cache.put(JOB, {**job(name, 1), "status": {"message": text}})
+    first, second = (cache.get(JOB, "ns", name) for name in ("a", "b"))
+    assert first and second and first["status"]["message"] is second["status"]["message"]
+
+
+def test_it_is_found_by_what_it_refers_to_now_and_by_nothing_else() -> None:
+    cache = ObjectCache({(JOB, "colour"): lambda job: job["spec"]["colours"]})
+
+    def dyed(version: int, *colours: str) -> dict[str, Any]:
+        return {**job("a", version), "spec": {"colours": colours}}
+
+    def found(colour: str) -> list[str]:
+        return [m["metadata"]["name"] for m in cache.referring(JOB, "ns", "colour", colour)]
+
+    cache.put(JOB, dyed(1, "red", "blue"))
+    assert (found("red"), found("blue"), found("green")) == (["a"], ["a"], [])
+    cache.put(JOB, dyed(2, "green"))
+    assert (found("red"), found("blue"), found("green")) == ([], [], ["a"])
+    cache.remove(JOB, dyed(2, "green"))
+    assert found("green") == []
+
+
+@given(st.integers(0, 2**32))
+def test_an_index_finds_what_a_look_at_all_would(seed: int) -> None:
+    random, cache = Random(seed), ObjectCache()
+    labels = (names.BUILD, names.ENGINE, "other")
+    for version in range(1, 61):
+        chosen = {label: random.choice("xy") for label in labels if random.random() < 0.7}
+        made = job(random.choice("abcd"), version, uid=str(version))
+        made["metadata"]["labels"] = chosen
+        if random.random() < 0.3:
+            known = cache.get(JOB, "ns", made["metadata"]["name"])
+            if known:
+                cache.remove(JOB, known)
+        else:
+            cache.put(JOB, made)
+        wanted = {label: random.choice("xy") for label in labels if random.random() < 0.6}
+        every = [
+            m for m in cache.select(JOB, "ns") if wanted.items() <= m["metadata"]["labels"].items()
+        ]
+        assert list(cache.select(JOB, "ns", wanted)) == every

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from build_world import TOOLCHAIN
 
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.cluster import Cluster, connect
 from nacelle_operator.errors import Conflict, NotFound, NotLeader, Refused, Unavailable
 from nacelle_operator.feed import CHILD_SELECTOR, Feed
+from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE_BUILD, JOB, LEASE, SERVICE, Kind
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
@@ -165,7 +167,7 @@ def test_the_watch_tells_of_everything_and_writes_nothing(
 async def test_a_sync_wakes_every_resource_and_finds_what_is_gone(
     cluster: Cluster, namespace: Any
 ) -> None:
-    cache, woken = ObjectCache(), list[Key]()
+    cache, woken = ObjectCache(indexers(TOOLCHAIN)), list[Key]()
     feed = Feed(cache, cluster, woken.append, namespaces=(namespace.name,), metrics=Metrics())
     build = namespace.create("enginebuilds", engine_build())
     await feed.sync()

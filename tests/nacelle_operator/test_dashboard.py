@@ -32,6 +32,7 @@ def of_operator() -> CollectorRegistry:
     metrics.reconciles.labels("Engine", "done").inc()
     metrics.seconds.labels("Engine").observe(1)
     metrics.writes.labels("apply").inc()
+    metrics.requests.labels("GET", "engines", "200").inc()
     metrics.events.labels("Engine").inc()
     return metrics.registry
 

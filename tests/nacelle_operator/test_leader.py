@@ -98,6 +98,40 @@ def test_a_lease_given_up_is_free_at_once() -> None:
     assert two.step() and two.holds()
 
 
+def test_who_is_not_ready_waits_the_lease_out_meanwhile_and_takes_it_when_it_is() -> None:
+    store, clock, ready = LeaseStore(), Clock(), False
+    one = candidate(store, clock, "one")
+    lease = LeaseName("ns", "lease", "two")
+    two = Leader(store, lease, lambda: None, may_take=lambda: ready, clock=clock)
+    one.step()
+    two.step()
+    clock.now += 10.0
+    assert two.step() and not two.holds()
+    ready = True
+    assert two.step() and two.holds()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0, 2.0), st.floats(0, 2.0))
+def test_a_standby_leads_within_fifteen_seconds_of_the_last_renewal(
+    looked: float, renewed: float
+) -> None:
+    """Whenever it looked last, and however late the renewal was that it has to wait out."""
+    store, clock = LeaseStore(), Clock()
+    one, two = candidate(store, clock, "one"), candidate(store, clock, "two")
+    one.step()
+    clock.now += looked
+    two.step()
+    clock.now += renewed
+    one.step()
+    died = clock.now
+    while not two.holds():
+        clock.now += two.pause()
+        two.step()
+    # A lease of ten seconds, seen up to two after it was renewed; a try waits no longer than asked.
+    assert 10.0 <= clock.now - died <= 12.3
+
+
 def test_losing_the_lease_ends_the_thread_through_its_callback() -> None:
     store, clock = LeaseStore(), Clock()
     lost = threading.Event()

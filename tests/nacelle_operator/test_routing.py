@@ -3,12 +3,24 @@
 from typing import Any
 
 import pytest
+from build_world import TOOLCHAIN, spec
 
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
 from nacelle_operator.routing import affected
 
-BUILD_STATUS = {"targets": [{"name": "t", "engineRef": {"name": "eng-1"}, "jobs": ["build-1"]}]}
+BUILD_STATUS = {
+    "targets": [
+        {
+            "name": "t",
+            "engineRef": {"name": "eng-1"},
+            "jobs": ["build-1"],
+            "architecture": "x86-64-v3",
+            "requestKey": "ab" * 32,
+        }
+    ]
+}
 
 
 def made(name: str, labels: dict[str, str] | None = None, **rest: Any) -> dict[str, Any]:
@@ -18,9 +30,9 @@ def made(name: str, labels: dict[str, str] | None = None, **rest: Any) -> dict[s
 
 @pytest.fixture
 def cache() -> ObjectCache:
-    cache = ObjectCache()
-    cache.put(ENGINE_BUILD, made("b", status=BUILD_STATUS))
-    cache.put(ENGINE_BUILD, made("other"))
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    cache.put(ENGINE_BUILD, made("b", spec=spec(), status=BUILD_STATUS))
+    cache.put(ENGINE_BUILD, made("other", spec=spec(modelName="other", limits={"maxBatchSize": 2})))
     build_ref = {"engine": {"buildRef": {"name": "b", "target": "t"}}}
     cache.put(INFERENCE_DEPLOYMENT, made("d", spec=build_ref))
     engine_ref = {"engine": {"engineRef": {"name": "eng-1"}}}

@@ -60,6 +60,11 @@ class ControlPlane:
         """A JSON event of each answer to the operator's service account, one a line."""
         return self.folder / "audit.log"
 
+    @property
+    def server(self) -> str:
+        """Its address."""
+        return f"https://127.0.0.1:{self._ports['api']}"
+
     def start(self) -> None:
         """Start all and wait until the API server is ready."""
         parts = PartStore(read_settings().home)
@@ -104,6 +109,8 @@ class ControlPlane:
                 f"--authorization-kubeconfig={self.kubeconfig}",
                 "--secure-port=0",
                 "--leader-elect=false",
+                "--kube-api-qps=300",
+                "--kube-api-burst=600",
             ],
         )
 
@@ -124,7 +131,7 @@ class ControlPlane:
     ) -> dict[str, Any]:
         """One request of the API as its administrator."""
         request = urllib.request.Request(
-            f"https://127.0.0.1:{self._ports['api']}{path}",
+            f"{self.server}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind},
@@ -134,7 +141,7 @@ class ControlPlane:
         return result
 
     def _is_ready(self) -> bool:
-        url = f"https://127.0.0.1:{self._ports['api']}/readyz"
+        url = f"{self.server}/readyz"
         try:
             with urllib.request.urlopen(url, timeout=2, context=_context()) as answer:
                 return bool(answer.status == 200)
@@ -204,13 +211,12 @@ class ControlPlane:
         self.operator_kubeconfig.write_text(json.dumps(self._client(_OPERATOR_TOKEN)))
 
     def _client(self, token: str) -> dict[str, Any]:
-        server = f"https://127.0.0.1:{self._ports['api']}"
         return {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "admin",
             "clusters": [
-                {"name": "c", "cluster": {"server": server, "insecure-skip-tls-verify": True}}
+                {"name": "c", "cluster": {"server": self.server, "insecure-skip-tls-verify": True}}
             ],
             "users": [{"name": "admin", "user": {"token": token}}],
             "contexts": [{"name": "admin", "context": {"cluster": "c", "user": "admin"}}],

@@ -34,15 +34,16 @@ class ServingCluster:
     knows_pod_monitors: bool = True
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        """The build alone is read by its name."""
+        """The build and the engines alone are read by their names."""
+        if kind == ENGINE:
+            engine = self.engines.get(name)
+            return engine.model_dump(mode="json", by_alias=True) if engine else None
         assert kind == ENGINE_BUILD
         found = self.build and self.build.metadata.name == name
         return self.build.model_dump(mode="json", by_alias=True) if found else None
 
     def select(self, kind: Kind, namespace: Any = None, labels: Any = None) -> tuple[Any, ...]:
         """Objects of a kind with these labels."""
-        if kind == ENGINE:
-            return tuple(e.model_dump(mode="json", by_alias=True) for e in self.engines.values())
         if kind.name == "Pod":
             return tuple(self.pods)
         found = (o for (name, _), o in sorted(self.objects.items()) if name == kind.name)

@@ -1,4 +1,4 @@
-"""What a build's plan is decided on: the objects of its namespace, and what running pods say."""
+"""What a build's plan is decided on: the objects that concern it, and what running pods say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Observed:
-    """The namespace as it was seen: Jobs and Engines by name, pods by their Job's name."""
+    """What concerns a build, as it was seen: Jobs and Engines by name, pods by their Job's name.
+
+    Jobs are those that the build made, asks for or shares a key with; `builds` are all that ask for
+    one of them, so that a Job that none of them wants is unwanted.
+    """
 
     jobs: Mapping[str, Manifest] = field(default_factory=dict)
     pods: Mapping[str, Sequence[Manifest]] = field(default_factory=dict)

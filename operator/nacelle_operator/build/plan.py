@@ -76,7 +76,7 @@ def plan_gone(observed: Observed, current: Toolchain) -> Plan:
 
 
 def unwanted_jobs(observed: Observed, current: Toolchain) -> tuple[Deletion, ...]:
-    """Jobs of the namespace that no build asks for, its present spec considered."""
+    """Those of the Jobs that no build asks for, its present spec considered."""
     return tuple(
         Deletion(JOB.api_version, JOB.name, name, job["metadata"]["uid"])
         for name, job in observed.jobs.items()

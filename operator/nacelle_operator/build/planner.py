@@ -1,6 +1,6 @@
 """Observe, then plan: what the loop runs for an EngineBuild."""
 
-from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,9 +11,10 @@ from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.observed import Claim, Observed
 from nacelle_operator.build.plan import plan, plan_gone
-from nacelle_operator.build.request import claims_of
+from nacelle_operator.build.request import claims_of, target_requests
 from nacelle_operator.cache import ObjectCache
-from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD
+from nacelle_operator.index import BY_JOB
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD, Kind
 from nacelle_operator.objects import names
 from nacelle_operator.objects.build_job import PART
 from nacelle_operator.objects.job_pod import CONTAINER
@@ -53,28 +54,48 @@ class BuildPlanner:
     async def __call__(self, key: Key, now: datetime) -> Plan:
         """The plan for this build as things stand."""
         raw = self._cache.get(ENGINE_BUILD, key.namespace, key.name)
-        observed = self._cached(key.namespace)
-        if raw is None:
-            return plan_gone(observed, self._current)
-        build = self._builds.parse(raw)
-        if build.metadata.deletion_timestamp:
-            return plan_gone(observed, self._current)
-        looked = await self._looked_up(build, observed)
+        build = self._builds.parse(raw) if raw else None
+        if build is None or build.metadata.deletion_timestamp:
+            jobs = self._cache.select(JOB, key.namespace, _PART_LABEL)
+            return plan_gone(self._with_jobs(key.namespace, jobs), self._current)
+        looked = await self._looked_up(build, self._cached(build))
         return plan(build, looked, self._current, now)
 
-    def _cached(self, namespace: str) -> Observed:
-        pods: dict[str, list[Manifest]] = defaultdict(list)
-        for pod in self._cache.select(POD, namespace, _PART_LABEL):
-            pods[pod["metadata"]["labels"].get(names.JOB_NAME, "")].append(pod)
-        jobs = self._cache.select(JOB, namespace, _PART_LABEL)
-        engines = map(self._engines.parse, self._cache.select(ENGINE, namespace))
-        builds = map(self._builds.parse, self._cache.select(ENGINE_BUILD, namespace))
-        return Observed(
-            jobs={job["metadata"]["name"]: job for job in jobs},
-            pods=pods,
-            engines={engine.metadata.name: engine for engine in engines},
-            builds={build.metadata.name: build for build in builds},
-        )
+    def _cached(self, build: EngineBuild) -> Observed:
+        """What concerns a build: its Jobs and those it asks for, and Engines of the same keys."""
+        namespace, meta = build.metadata.namespace, build.metadata
+        jobs = list(self._cache.select(JOB, namespace, {**_PART_LABEL, names.BUILD: meta.name}))
+        engines: list[Manifest] = []
+        for request in target_requests(build, self._current):
+            same = {names.REQUEST_KEY: names.key_label(request.key)}
+            jobs += self._cache.select(JOB, namespace, {**_PART_LABEL, **same})
+            engines += self._cache.select(ENGINE, namespace, same)
+        for target in build.status.targets:
+            jobs += self._named(JOB, namespace, target.jobs)
+            engines += self._named(
+                ENGINE, namespace, [ref.name] if (ref := target.engine_ref) else ()
+            )
+        parsed = map(self._engines.parse, engines)
+        observed = self._with_jobs(namespace, jobs)
+        return replace(observed, engines={engine.metadata.name: engine for engine in parsed})
+
+    def _with_jobs(self, namespace: str, found: Iterable[Manifest]) -> Observed:
+        """These Jobs, their pods, and every build that asks for one of them."""
+        jobs = {job["metadata"]["name"]: job for job in found}
+        builds = {
+            raw["metadata"]["name"]: self._builds.parse(raw)
+            for job in jobs
+            for raw in self._cache.referring(ENGINE_BUILD, namespace, BY_JOB, job)
+        }
+        pods = {
+            job: self._cache.select(POD, namespace, {**_PART_LABEL, names.JOB_NAME: job})
+            for job in jobs
+        }
+        return Observed(jobs=jobs, pods=pods, builds=builds)
+
+    def _named(self, kind: Kind, namespace: str, wanted: Iterable[str]) -> Iterator[Manifest]:
+        found = (self._cache.get(kind, namespace, name) for name in wanted)
+        return (manifest for manifest in found if manifest is not None)
 
     async def _looked_up(self, build: EngineBuild, observed: Observed) -> Observed:
         namespace = build.metadata.namespace

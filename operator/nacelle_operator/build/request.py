@@ -1,6 +1,7 @@
 """What each target of a build asks for, and the identities that follow from it alone."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from nacelle_engine.canonical import digest
 from nacelle_engine.recipe import ANY_PRODUCT, Parallelism, Recipe, Toolchain, request_key
@@ -27,7 +28,7 @@ class TargetRequest:
         """The request key: source, recipe and toolchain."""
         return self.request.request_key
 
-    @property
+    @cached_property
     def job(self) -> str:
         """The name of the Job that publishes."""
         return job_name(self._job_key)

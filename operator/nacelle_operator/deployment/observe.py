@@ -1,6 +1,6 @@
 """What a deployment's plan is decided on: gathered from the cache, then never changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -77,13 +77,13 @@ def observe(
     """The surroundings of a deployment as the reader knows them."""
     namespace, name = resource.metadata.namespace, resource.metadata.name
     ref = resource.spec.engine.build_ref
-    build = reader.get(ENGINE_BUILD, namespace, ref.name) if ref else None
+    raw = reader.get(ENGINE_BUILD, namespace, ref.name) if ref else None
+    build = EngineBuild.parse(raw) if raw else None
     labels = serving_labels(resource)
+    revisions = reader.select(CONTROLLER_REVISION, namespace, labels)
     return Observed(
-        build=EngineBuild.parse(build) if build else None,
-        engines={
-            raw["metadata"]["name"]: Engine.parse(raw) for raw in reader.select(ENGINE, namespace)
-        },
+        build=build,
+        engines=_engines(reader, namespace, _concerned(resource, build, revisions)),
         deployments=_by_slot(name, reader.select(DEPLOYMENT, namespace, labels)),
         service=_ours(reader, SERVICE, resource),
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
@@ -91,11 +91,33 @@ def observe(
         network_policy=_ours(reader, NETWORK_POLICY, resource),
         slot_services=_by_slot(name, reader.select(SERVICE, namespace, labels)),
         endpoints=_endpoints(name, reader.select(ENDPOINT_SLICE, namespace, labels)),
-        revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
+        revisions=revisions,
         pods=reader.select(POD, namespace, labels),
         runtime_images=runtime_images,
         triton_images=triton_images,
     )
+
+
+def _concerned(
+    resource: InferenceDeployment,
+    build: EngineBuild | None,
+    revisions: Iterable[Mapping[str, Any]],
+) -> Iterator[str]:
+    """The engines that a deployment may come to serve, draft with, or go back to."""
+    engine, draft = resource.spec.engine.engine_ref, resource.spec.runtime.speculative
+    if engine:
+        yield engine.name
+    if draft and draft.draft_engine_ref:
+        yield draft.draft_engine_ref.name
+    for target in build.status.targets if build else ():
+        if target.engine_ref:
+            yield target.engine_ref.name
+    yield from (revision["data"]["engine"] for revision in revisions)
+
+
+def _engines(reader: Reader, namespace: str, wanted: Iterable[str]) -> dict[str, Engine]:
+    found = {name: reader.get(ENGINE, namespace, name) for name in wanted}
+    return {name: Engine.parse(raw) for name, raw in found.items() if raw}
 
 
 def _by_slot(name: str, manifests: Iterable[dict[str, Any]]) -> dict[names.Slot, KubernetesObject]:

@@ -1,23 +1,21 @@
 """Observe, then plan: what the loop runs for an Engine."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine import Engine, User
-from nacelle_operator.api.engine_build import EngineBuild
-from nacelle_operator.build.request import target_requests
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.plan import EngineObserved, plan
-from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD
+from nacelle_operator.index import BY_ENGINE, BY_REQUEST
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
 from nacelle_operator.objects import names
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
-from nacelle_operator.routing import engines_of_build, engines_of_deployment
 
 Manifest = dict[str, Any]
 
@@ -30,7 +28,6 @@ class EnginePlanner:
         self._collection = collection
         self._current = current
         self._engines = Parser(Engine)
-        self._builds = Parser(EngineBuild)
 
     async def __call__(self, key: Key, now: datetime) -> Plan:
         """The plan for this Engine as things stand."""
@@ -60,26 +57,27 @@ class EnginePlanner:
         )
 
     def _users(self, engine: Engine) -> Iterable[User]:
-        namespace, name = engine.metadata.namespace, engine.metadata.name
-        for raw in self._cache.select(ENGINE_BUILD, namespace):
-            if name in engines_of_build(raw) or self._asks_for(raw, engine):
-                yield User(kind=ENGINE_BUILD.name, name=raw["metadata"]["name"])
-        for raw in self._cache.select(INFERENCE_DEPLOYMENT, namespace):
-            if name in engines_of_deployment(raw) or self._has_pods(raw, name):
-                yield User(kind=INFERENCE_DEPLOYMENT.name, name=raw["metadata"]["name"])
+        builds = {*self._of(ENGINE_BUILD, BY_ENGINE, engine), *self._askers(engine)}
+        deployments = {*self._of(INFERENCE_DEPLOYMENT, BY_ENGINE, engine), *self._running(engine)}
+        yield from (User(kind=ENGINE_BUILD.name, name=name) for name in sorted(builds))
+        yield from (User(kind=INFERENCE_DEPLOYMENT.name, name=name) for name in sorted(deployments))
 
-    def _has_pods(self, raw: Manifest, name: str) -> bool:
-        """Whether pods of a deployment still run with an engine that it names no more."""
-        meta = raw["metadata"]
-        return any(
-            self._cache.select(POD, meta["namespace"], {names.DEPLOYMENT: meta["name"], use: name})
-            for use in (names.ENGINE, names.DRAFT_ENGINE)
-        )
+    def _of(self, kind: Kind, index: str, engine: Engine, value: str | None = None) -> list[str]:
+        """Names of the resources that an index gives for the engine's name, or another value."""
+        found = value or engine.metadata.name
+        referring = self._cache.referring(kind, engine.metadata.namespace, index, found)
+        return [raw["metadata"]["name"] for raw in referring]
 
-    def _asks_for(self, raw: Manifest, engine: Engine) -> bool:
-        """Whether a build asks for what the engine answers, recorded in its status or not yet."""
+    def _askers(self, engine: Engine) -> list[str]:
+        """Builds that ask for what the engine answers, recorded in their status or not yet."""
         label = engine.metadata.labels.get(names.REQUEST_KEY)
-        if label is None:
-            return False
-        requests = target_requests(self._builds.parse(raw), self._current)
-        return any(names.key_label(request.key) == label for request in requests)
+        return self._of(ENGINE_BUILD, BY_REQUEST, engine, label) if label else []
+
+    def _running(self, engine: Engine) -> Iterator[str]:
+        """Deployments whose pods still run with an engine that the spec names no more."""
+        namespace = engine.metadata.namespace
+        for use in (names.ENGINE, names.DRAFT_ENGINE):
+            for pod in self._cache.select(POD, namespace, {use: engine.metadata.name}):
+                name = pod["metadata"]["labels"].get(names.DEPLOYMENT, "")
+                if self._cache.get(INFERENCE_DEPLOYMENT, namespace, name):
+                    yield name

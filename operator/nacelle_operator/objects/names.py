@@ -30,6 +30,7 @@ ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
 POD_MONITOR: Final = "nacelle.dev/pod-monitor"
 MAX_MEMORY: Final = "nacelle.dev/max-memory"
+APPLIED: Final = "nacelle.dev/applied"
 
 # Ports by their names in pods: a Service finds them by these, whatever their numbers.
 OPENAI_PORT: Final = "openai"
