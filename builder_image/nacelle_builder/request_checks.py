@@ -12,6 +12,8 @@ GPU_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"
 
 def check_recipe(recipe: Recipe, machine: Machine) -> None:
     """Refuse what is not built yet, and a target that this machine could not check."""
+    if recipe.backend != "native":
+        raise InvalidRequest(f"backend {recipe.backend} is not built yet: use native")
     _check_quantization(recipe)
     if recipe.architecture.is_cpu:
         if recipe.gpu_product != "any":

@@ -11,6 +11,8 @@ from nacelle_engine.precision import Determinism, Quantization
 
 # An engine for every product of its architecture, built with tactics that none of them dislikes.
 ANY_PRODUCT: Final = "any"
+# What compiles a layer: our own kernels, or TensorRT for all of it but attention.
+Backend = Literal["native", "tensorrt"]
 
 
 class Parallelism(Frozen):
@@ -25,7 +27,7 @@ class Recipe(Frozen):
 
     architecture: Architecture
     gpu_product: str = ANY_PRODUCT
-    backend: Literal["native"] = "native"
+    backend: Backend = "native"
     quantization: Quantization = Quantization()
     determinism: Determinism = Determinism.FAST
     limits: Limits = Limits()
