@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-from nacelle_engine.abi import ABI
+from nacelle_engine.abi import ABI, abi_of
 from nacelle_engine.arch import Architecture
 from nacelle_engine.canonical import digest
 from nacelle_engine.frozen import Frozen
@@ -67,7 +67,7 @@ def engine_key(
             "recipe": plain,
             "calibration": calibration_digest,
             "smCount": sm_count,
-            "abi": ABI,
+            "abi": abi_of(recipe.backend),
         }
     )
 

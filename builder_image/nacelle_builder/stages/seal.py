@@ -13,7 +13,7 @@ from nacelle_builder.numerics import numerics
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import CheckpointFiles, find_checkpoint, read_json
 from nacelle_builder.source.generation import eos_token_ids, generation_config
-from nacelle_engine.abi import ABI
+from nacelle_engine.abi import abi_of
 from nacelle_engine.bundle import CONFIG, list_files, write_manifest
 from nacelle_engine.limits import TOKENS_PER_BLOCK, Limits
 from nacelle_engine.manifest import Manifest, Provenance, Target
@@ -80,7 +80,7 @@ def _manifest(
             gpu_product=recipe.gpu_product,
             sm_count=build.sm_count,
         ),
-        abi=ABI,
+        abi=abi_of(recipe.backend),
         limits=recipe.limits,
         quantization=recipe.quantization,
         determinism=recipe.determinism,

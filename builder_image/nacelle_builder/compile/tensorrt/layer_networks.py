@@ -10,6 +10,7 @@ linear(x, W) by the recipe's algorithm:
 NONE                        bfloat16(x) . W
 FP8                         (e4m3(x / s) . W) * s * w             s, w: one number each
 FP8_PER_CHANNEL_PER_TOKEN   (e4m3(x / s[t]) . W) * s[t] * w[n]    s[t] = max_k |x[t, k]| / 448
+Rounded to bfloat16 before E4M3, every thirtieth number would become its neighbour, so it is not.
 The product of two E4M3 tensors whose scales are both 1 is what TensorRT has FP8 kernels for, and
 its scales cannot vary; so the true ones are multiplied in before and after, in float32, where the
 norm and the residual's sum are computed anyway.
@@ -88,9 +89,8 @@ class _Layer:
         s = self._sketch
         static = self._algorithm == QuantizationAlgorithm.FP8
         scale = s.weight(f"{name}_input_scale") if static else self._row_scale(x)
-        fitted = s.cast(s.two("divide", x, scale), "bfloat16")
-        codes = s.dequantize(s.weight(name))
-        raw = s.wide(s.product(s.quantize(fitted), codes))
+        fitted = s.quantize(s.two("divide", x, scale))
+        raw = s.wide(s.product(fitted, s.dequantize(s.weight(name))))
         factor = s.weight(f"{name}_factor" if static else f"{name}_scale")
         return s.two("multiply", raw, s.two("multiply", scale, factor))
 
