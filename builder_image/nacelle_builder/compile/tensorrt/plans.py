@@ -21,35 +21,34 @@ def compile_plans(job: PlanJob, report: Report, timeout: float = TIMEOUT_SECONDS
 
     CompileFailed, OutOfMemory or AbiMismatch says what TensorRT's log says.
     """
-    process = subprocess.Popen(
+    lines: deque[str] = deque(maxlen=_KEPT_LINES)
+    late = threading.Event()
+    with subprocess.Popen(
         [sys.executable, "-m", WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdin and process.stdout and process.stderr
-    lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    beside = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
-    ended = threading.Event()
+    ) as process:
 
-    def end() -> None:
-        ended.set()
-        process.kill()
+        def end() -> None:
+            late.set()
+            process.kill()
 
-    watch = threading.Timer(timeout, end)
-    beside.start()
-    watch.start()
-    try:
-        _give(process.stdin, job)
-        done = _follow(process.stdout, report)
-        process.wait()
-    finally:
-        watch.cancel()
-        process.kill()
-        process.wait()
-        beside.join()
-    if ended.is_set():
+        assert process.stdin and process.stdout and process.stderr
+        beside = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+        watch = threading.Timer(timeout, end)
+        beside.start()
+        watch.start()
+        try:
+            _give(process.stdin, job)
+            done = _follow(process.stdout, report)
+            process.wait()
+        finally:
+            watch.cancel()
+            process.kill()
+            beside.join()
+    if late.is_set():
         raise CompileFailed(f"compiling plans: TensorRT did not end in {timeout:g} s")
     if process.returncode or done is None:
         raise failure("compiling plans", list(lines))
