@@ -174,6 +174,7 @@ def test_without_rounding_they_are_the_decoders_layer(monkeypatch, name, algorit
     assert max(errors(monkeypatch, name, algorithm, plain, wide=True, codes=False)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handed_over_wide")
 @pytest.mark.parametrize("algorithm", ["FP8", "FP8_PER_CHANNEL_PER_TOKEN"])
 @pytest.mark.parametrize("name", families.NAMES)
@@ -184,6 +185,7 @@ def test_inputs_are_rounded_as_the_gates_reference_rounds_them(monkeypatch, name
     assert max(found) < 4e-3 and 2 * max(found) < min(unrounded)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handed_over_wide")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("name", families.NAMES)
