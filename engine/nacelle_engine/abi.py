@@ -13,6 +13,6 @@ OPS_VERSION: Final = 6
 ABI: Final = f"torch{TORCH_VERSION}-triton{TRITON_VERSION}-ops{OPS_VERSION}"
 
 
-def abi_of(backend: str) -> str:
+def abi_of(backend: str, base: str = ABI) -> str:
     """The ABI of engines that a backend compiles: TensorRT's plans need its very version too."""
-    return f"{ABI}-tensorrt{TENSORRT_VERSION}" if backend == "tensorrt" else ABI
+    return f"{base}-tensorrt{TENSORRT_VERSION}" if backend == "tensorrt" else base

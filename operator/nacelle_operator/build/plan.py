@@ -22,6 +22,7 @@ from nacelle_operator.build.request import (
     TargetRequest,
     pinned_toolchain,
     target_requests,
+    todays_toolchain,
     wanted_jobs,
 )
 from nacelle_operator.build.target import TargetInput, decide
@@ -56,7 +57,10 @@ def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: dateti
         observed_generation=build.metadata.generation,
         conditions=carry(
             build.status.conditions,
-            [*_verdicts(build, decided), *_warnings(observed, toolchain, current, build)],
+            [
+                *_verdicts(build, decided),
+                *_warnings(observed, toolchain, todays_toolchain(build, current), build),
+            ],
             generation=build.metadata.generation,
             now=now,
         ),

@@ -65,7 +65,7 @@ def _monitor(trt: Any, network: str, number: int, count: int) -> Any:
     """TensorRT's own monitor, which tells how far the whole job is."""
     phases = Phases()
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 
