@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nacelle_builder.settings import HubAccess
-from nacelle_engine.abi import ABI
+from nacelle_engine.abi import abi_of
 from nacelle_engine.canonical import digest
 from nacelle_engine.frozen import Frozen
 from nacelle_engine.machine import Machine, this_machine
@@ -91,7 +91,7 @@ def work_folder(request: BuildRequest) -> Path:
         {
             "source": request.model_dump(mode="json", include={"hugging_face", "folder"}),
             "recipe": request.recipe.model_dump(mode="json"),
-            "abi": ABI,
+            "abi": abi_of(request.recipe.backend),
         }
     )
     return Path(request.store) / "work" / key

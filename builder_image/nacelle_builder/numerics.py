@@ -42,7 +42,8 @@ def step_classes(spec: ModelSpec, recipe: Recipe) -> StepClasses:
     """The classes of a recipe's steps; a CPU's leave activations as they are.
 
     BatchInvariant has one class, so that a token is computed alike in every step: the fused one,
-    since the library chooses its FP8 products by the step's size.
+    since the library chooses its FP8 products by the step's size. TensorRT multiplies FP8 with FP8
+    alone.
     """
     limit, algorithm = recipe.limits.max_num_tokens, recipe.quantization.algorithm
     # sm_80 has no FP8 products.
@@ -50,6 +51,8 @@ def step_classes(spec: ModelSpec, recipe: Recipe) -> StepClasses:
     invariant = recipe.determinism == Determinism.BATCH_INVARIANT
     if without or invariant or algorithm == QuantizationAlgorithm.NONE:
         return StepClasses(fused=limit, block=0)
+    if recipe.backend == "tensorrt":
+        return StepClasses(fused=0, block=0)
     # The products over blocks add straight to the stream, and know of no bias.
     plain = not (spec.qkv_bias or spec.dense_bias or spec.output_norms)
     blocks = plain and not any(
@@ -91,15 +94,16 @@ def numerics(spec: ModelSpec, recipe: Recipe) -> tuple[Numerics, ...]:
                 accumulation="float32, shorter within the tensor cores' products of one block",
             )
         )
-    made.append(
-        Numerics(
-            min_tokens=1,
-            max_tokens=classes.fused,
-            weights=stored,
-            activations=compute,
-            accumulation="float32",
+    if classes.fused:
+        made.append(
+            Numerics(
+                min_tokens=1,
+                max_tokens=classes.fused,
+                weights=stored,
+                activations=compute,
+                accumulation="float32",
+            )
         )
-    )
     if classes.fused < limit:
         made.append(
             Numerics(

@@ -1,10 +1,12 @@
 """What this builder can build, here and today; anything else is refused by name before any work."""
 
+from nacelle_builder.compile.tensorrt.request_check import check_tensorrt
 from nacelle_engine.arch import Architecture, cpu_level, missing_flags
 from nacelle_engine.errors import InvalidRequest, TargetMismatch, UnsupportedModel
 from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import ComputeType, Fp8OrNone, QuantizationAlgorithm
+from nacelle_engine.program.tensorrt_api import tensorrt
 from nacelle_engine.recipe import Recipe
 
 GPU_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3")
@@ -14,6 +16,8 @@ def check_recipe(recipe: Recipe, machine: Machine | None) -> None:
     """Refuse what is not built yet, and a target that this machine could not check; without one,
     nothing is compiled here."""
     _check_quantization(recipe)
+    if recipe.backend == "tensorrt":
+        check_tensorrt(recipe)
     if recipe.architecture.is_cpu:
         if recipe.gpu_product != "any":
             raise InvalidRequest(
@@ -26,6 +30,9 @@ def check_recipe(recipe: Recipe, machine: Machine | None) -> None:
         _check_gpu_recipe(recipe)
         if machine is not None:
             _check_gpu(recipe, machine.gpu)
+    if recipe.backend == "tensorrt" and machine is not None:
+        # Missing, or of another version: it says how to install it.
+        tensorrt()
 
 
 def check_model(recipe: Recipe, spec: ModelSpec) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from nacelle_engine.abi import ABI
+from nacelle_engine.abi import ABI, abi_of
 from nacelle_engine.arch import missing_flags
 from nacelle_engine.errors import AbiMismatch, CorruptBundle, TargetMismatch
 from nacelle_engine.machine import Gpu, Machine
@@ -161,12 +161,18 @@ def verify_files(bundle: Bundle) -> None:
             raise CorruptBundle(f"{bundle.root}: {path} does not match its digest")
 
 
-def check_target(bundle: Bundle, machine: Machine, abi: str = ABI) -> None:
-    """Refuse a bundle of another ABI, or for another CPU or GPU than this machine's."""
+def check_target(
+    bundle: Bundle, machine: Machine, abis: tuple[str, ...] = (ABI, abi_of("tensorrt"))
+) -> None:
+    """Refuse a bundle of another ABI, or for another CPU or GPU than this machine's.
+
+    abis: what this runtime serves, its own first; whether TensorRT is installed shows when its
+    plans are opened.
+    """
     manifest = bundle.manifest
-    if manifest.abi != abi:
+    if manifest.abi not in abis:
         raise AbiMismatch(
-            f"{bundle.root} was compiled for runtime {manifest.abi}, this is {abi}: "
+            f"{bundle.root} was compiled for runtime {manifest.abi}, this is {abis[0]}: "
             "rebuild it, or serve it with the runtime image of its ABI"
         )
     if manifest.target.architecture.is_cpu:

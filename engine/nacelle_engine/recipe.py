@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-from nacelle_engine.abi import ABI
+from nacelle_engine.abi import ABI, abi_of
 from nacelle_engine.arch import Architecture
 from nacelle_engine.canonical import digest
 from nacelle_engine.frozen import Frozen
@@ -11,6 +11,8 @@ from nacelle_engine.precision import Determinism, Quantization
 
 # An engine for every product of its architecture, built with tactics that none of them dislikes.
 ANY_PRODUCT: Final = "any"
+# What compiles a layer: our own kernels, or TensorRT for all of it but attention.
+Backend = Literal["native", "tensorrt"]
 
 
 class Parallelism(Frozen):
@@ -25,7 +27,7 @@ class Recipe(Frozen):
 
     architecture: Architecture
     gpu_product: str = ANY_PRODUCT
-    backend: Literal["native"] = "native"
+    backend: Backend = "native"
     quantization: Quantization = Quantization()
     determinism: Determinism = Determinism.FAST
     limits: Limits = Limits()
@@ -66,7 +68,7 @@ def engine_key(
             "recipe": plain,
             "calibration": calibration_digest,
             "smCount": sm_count,
-            "abi": ABI,
+            "abi": abi_of(recipe.backend),
         }
     )
 

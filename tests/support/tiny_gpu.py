@@ -6,6 +6,7 @@ import torch
 from interpreted_gpu import launch_list, open_interpreted
 from tiny_llama import CONFIG, VOCAB, random_model, write_weights
 
+from nacelle_builder.compile.gpu.layer_launches import own_linears
 from nacelle_builder.compile.gpu.lower import lower
 from nacelle_builder.compile.gpu.place import HeadProduct, LibraryCall
 from nacelle_builder.compile.gpu.places import places
@@ -42,6 +43,12 @@ class Tiny:
     def libraries(self, spec, recipe):
         return {}
 
+    backend = "native"
+
+    def linears(self, spec, recipe):
+        """What layers consist of beside attention."""
+        return own_linears
+
     # The largest mixed step that is captured.
     captured_tokens = 0
 
@@ -55,7 +62,11 @@ class Tiny:
     def _open(self, monkeypatch, rank, reference, spec, names, quantization, **recipe):
         """The program of a rank that holds weights, and the reference that has their values."""
         recipe = Recipe(
-            architecture="sm_89", quantization=quantization, limits=self.limits, **recipe
+            architecture="sm_89",
+            backend=self.backend,
+            quantization=quantization,
+            limits=self.limits,
+            **recipe,
         )
         self.layers = spec.num_layers
         self.reference = reference
@@ -73,7 +84,7 @@ class Tiny:
             if isinstance(candidate.kernel, (LibraryCall, HeadProduct))
         }
         chosen, _ = decide(every, times, "no GPU")
-        self.lowered = lower(spec, recipe, chosen)
+        self.lowered = lower(spec, recipe, chosen, self.linears(spec, recipe))
         self.planned = planned_steps(launch_list(self.lowered))
         self.program = open_interpreted(
             monkeypatch,

@@ -44,6 +44,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="any",
         help="bind a GPU engine to one product, as node labels spell it; default any",
     )
+    parser.add_argument(
+        "--backend",
+        choices=["native", "tensorrt"],
+        default="native",
+        help="what compiles layers: our own kernels, or TensorRT all but attention; default native",
+    )
     _choice(parser, "--quantization", QuantizationAlgorithm, _RECIPE.algorithm)
     _choice(parser, "--kv-cache", Fp8OrNone, _RECIPE.kv_cache)
     _choice(parser, "--lm-head", Fp8OrNone, _RECIPE.lm_head)
@@ -97,6 +103,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     return Recipe(
         architecture=_target(arguments.target),
         gpu_product=arguments.gpu_product,
+        backend=arguments.backend,
         quantization=Quantization(
             algorithm=arguments.quantization,
             kv_cache=arguments.kv_cache,

@@ -25,6 +25,10 @@ def compile_programs(
         from nacelle_builder.compile.cpu.programs import compile_libraries
 
         compile_libraries(spec, recipe, out, report, kept)
+    elif recipe.backend == "tensorrt":
+        from nacelle_builder.compile.tensorrt.programs import compile_by_tensorrt
+
+        compile_by_tensorrt(spec, recipe, out, report, kept)
     else:
         from nacelle_builder.compile.gpu.programs import compile_launches
 

@@ -23,7 +23,9 @@ from nacelle_builder.durable import write_durably
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import CheckpointFiles, read_json
 from nacelle_builder.source.formats.read import read_stored
+from nacelle_builder.source.formats.tensorrt_llm import is_tensorrt_llm, kv_scales_of
 from nacelle_builder.source.kv_scales import KvNames, kv_scale_names
+from nacelle_builder.source.model_config import model_config
 from nacelle_builder.source.stored import Stored, check_asked
 from nacelle_builder.source.tensors import TensorIndex, index_tensors
 from nacelle_builder.source.weights import SourceWeights, open_weights, require_linear
@@ -31,12 +33,14 @@ from nacelle_engine.errors import InvalidModel, TensorUnexpected
 from nacelle_engine.model.checkpoint import CheckpointTensor, checkpoint_tensors
 from nacelle_engine.model.families import family_of
 from nacelle_engine.model.family import read_spec, source_names
+from nacelle_engine.model.scales import KV_CACHE
 from nacelle_engine.model.source import Source
 from nacelle_engine.model.spec import ModelSpec
 from nacelle_engine.precision import Quantization, QuantizationAlgorithm
 
-# Buffers that old checkpoints carry and that the config alone decides.
-_RECOMPUTED = ".rotary_emb.inv_freq"
+# Buffers that old checkpoints carry and that the config alone decides; TensorRT-LLM's one scale of
+# an FP8 cache, where there is one for keys and one for values.
+_RECOMPUTED = (".rotary_emb.inv_freq", f".attention.{KV_CACHE}")
 _LM_HEAD = "lm_head.weight"
 _EMBEDDING = "model.embed_tokens.weight"
 
@@ -45,6 +49,8 @@ _EMBEDDING = "model.embed_tokens.weight"
 class Model:
     """A readable source: its config, its spec, its tensors, and which of them make what.
 
+    sources: where each tensor's numbers lie; names: which of transformers' tensors it becomes. They
+    are the same but for a checkpoint that is in our own format already.
     stored: how its linears are quantised already; None for a plain model.
     kv_scales: its tensors with each layer's scales of keys and values, where it has any.
     """
@@ -53,22 +59,26 @@ class Model:
     spec: ModelSpec
     index: TensorIndex
     sources: Mapping[str, Source]
+    names: Mapping[str, Source]
     stored: Stored | None = None
     kv_scales: tuple[KvNames, ...] = ()
 
 
 def read_model(files: CheckpointFiles) -> Model:
     """What a checkpoint folder holds; what is not supported is refused by name."""
-    config = read_json(files.config)
+    config = model_config(files)
     stored = read_stored(files, config)
     try:
         spec = read_spec(config)
     except (TypeError, ValueError) as error:
         raise InvalidModel(f"{files.config}: {error}") from error
-    sources = source_names(family_of(config), spec)
+    names = source_names(family_of(config), spec)
     index = index_tensors(files.weights)
+    if is_tensorrt_llm(read_json(files.config)):
+        same = {name: Source((name,)) for name in names}
+        return Model(config, spec, index, same, names, stored, kv_scales_of(index, spec.num_layers))
     kv_scales = kv_scale_names(index, spec.num_layers) if stored is not None else ()
-    return Model(config, spec, index, sources, stored, kv_scales)
+    return Model(config, spec, index, names, names, stored, kv_scales)
 
 
 def convert(

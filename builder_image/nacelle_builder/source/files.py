@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nacelle_engine.errors import InvalidModel
+from nacelle_engine.errors import InvalidModel, UnsupportedModel
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -51,6 +51,7 @@ def find_checkpoint(root: Path) -> CheckpointFiles:
     """The checkpoint in a folder; InvalidModel names the file that is missing."""
     if not root.is_dir():
         raise InvalidModel(f"{root} is not a folder")
+    _refuse_engine(root)
     if not (root / CONFIG).is_file():
         raise InvalidModel(f"{root} has no {CONFIG}: it is not a Hugging Face checkpoint")
     if not (root / TOKENIZER).is_file():
@@ -60,6 +61,18 @@ def find_checkpoint(root: Path) -> CheckpointFiles:
         )
     tokenizer = tuple(root / name for name in TOKENIZER_FILES if (root / name).is_file())
     return CheckpointFiles(root, _weights(root), tokenizer)
+
+
+def _refuse_engine(root: Path) -> None:
+    """An engine of TensorRT-LLM has weights that only its own kernels read."""
+    engines = sorted(path.name for path in root.glob("*.engine"))
+    config = read_json(root / CONFIG) if (root / CONFIG).is_file() else {}
+    if engines or {"pretrained_config", "build_config"} <= config.keys():
+        raise UnsupportedModel(
+            f"{root} holds an engine that TensorRT-LLM compiled "
+            f"({', '.join(engines) or CONFIG}): its weights cannot be read back; give the "
+            "checkpoint that it was built from (config.json and rank0.safetensors)"
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _load(folder: Path) -> Any:
 def _linears(model: Model) -> dict[str, str]:
     """Each linear's checkpoint name, and the module that has its input: the first it is made of."""
     return {
-        tensor.name: module_name(model.sources[tensor.name].names[0])
+        tensor.name: module_name(model.names[tensor.name].names[0])
         for tensor in checkpoint_tensors(model.spec)
         if tensor.linear
     }

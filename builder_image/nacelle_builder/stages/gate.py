@@ -99,11 +99,11 @@ def _check_programs(
 
     recipe = build.request.recipe
     with open_checkpoint(build.work / RANK0 / WEIGHTS) as converted:
-        reference.take_weights(model.spec, model.sources, converted)
+        reference.take_weights(model.spec, model.names, converted)
         roundings = {
             numerics: rounding_of(
                 model.spec,
-                model.sources,
+                model.names,
                 converted,
                 recipe.quantization,
                 numerics=numerics,

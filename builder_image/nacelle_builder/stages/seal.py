@@ -13,7 +13,8 @@ from nacelle_builder.numerics import numerics
 from nacelle_builder.report import Report
 from nacelle_builder.source.files import CheckpointFiles, find_checkpoint, read_json
 from nacelle_builder.source.generation import eos_token_ids, generation_config
-from nacelle_engine.abi import ABI
+from nacelle_builder.source.model_config import model_config
+from nacelle_engine.abi import abi_of
 from nacelle_engine.bundle import CONFIG, list_files, write_manifest
 from nacelle_engine.limits import TOKENS_PER_BLOCK, Limits
 from nacelle_engine.manifest import Manifest, Provenance, Target
@@ -42,7 +43,7 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     sync_tree(bundle)
     report(50, "hashing the bundle")
     signature = read_signature(bundle / RANK0)
-    spec = read_spec(read_json(files.config))
+    spec = read_spec(model_config(files))
     write_manifest(bundle, _manifest(build, facts, signature, spec, eos_token_ids(files)))
     return facts
 
@@ -80,7 +81,7 @@ def _manifest(
             gpu_product=recipe.gpu_product,
             sm_count=build.sm_count,
         ),
-        abi=ABI,
+        abi=abi_of(recipe.backend),
         limits=recipe.limits,
         quantization=recipe.quantization,
         determinism=recipe.determinism,

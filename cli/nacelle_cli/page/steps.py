@@ -51,4 +51,6 @@ def _facts(one: StepRange, launches: LaunchList, signature: Signature) -> StepFa
 def _name(launch: Launch) -> str:
     if launch.call == "kernel":
         return launch.kernel
+    if launch.call == "plan":
+        return f"TensorRT's plan {launch.plan}, profile {launch.profile}"
     return launch.library if launch.call == "paged_attention" else launch.call

@@ -9,6 +9,7 @@ from nacelle_engine.program.cells import Cells
 from nacelle_engine.program.driver import Function
 from nacelle_engine.program.launch import LaunchList
 from nacelle_engine.program.planned_attention import Attentions
+from nacelle_engine.program.plans import Plans
 from nacelle_engine.program.replay import Binder, Sizes
 from nacelle_engine.program.rope_table import rope_tables
 from nacelle_engine.program.scopes import Scopes
@@ -35,8 +36,9 @@ class BoundList:
         cells: Cells,
         stream: torch.cuda.Stream,
         device: torch.device,
+        plans: Plans | None = None,
     ) -> None:
-        """kv: each layer's cache, which may be made later, and anew."""
+        """kv: each layer's cache, which may be made later, and anew; plans: what launches call."""
         self._launches, self._cells = launches, cells
         self.room = torch.empty(signature.max_batch_size, signature.vocab_size, device=device)
         # Another while the head of a step with more rows is launched.
@@ -57,6 +59,7 @@ class BoundList:
             cells,
             stream.cuda_stream,
             self._attentions,
+            plans,
         )
         self._steps = [binder.step(one, scopes.embed, scopes.layers) for one in launches.steps]
         self._heads = [binder.launches(one.launches, scopes.head) for one in launches.heads]

@@ -17,6 +17,7 @@ from nacelle_engine.program.library_abi import check_libraries
 from nacelle_engine.program.load_times import LoadTimes
 from nacelle_engine.program.memory import kv_bytes_per_token
 from nacelle_engine.program.mixed_sizes import MixedSize, fitting, sizes_for
+from nacelle_engine.program.plans import open_plans
 from nacelle_engine.program.scopes import load_scopes
 from nacelle_engine.program.signature import Signature
 from nacelle_engine.program.step import StepInput
@@ -43,6 +44,8 @@ class GpuProgram:
         self.signature = signature
         self._launches = read_launches(rank)
         check_libraries(rank, self._launches.libraries)
+        # Another TensorRT is refused here, before the GPU is touched.
+        plans = open_plans(rank, self._launches.plans)
         self.device = current_device()
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._cells = Cells()
@@ -62,7 +65,7 @@ class GpuProgram:
         self._kv: list[torch.Tensor] = []
         self._bound = BoundList(
             *(rank, self._launches, signature, self._scopes, self._kv),
-            *(self._cells, self._stream, self.device),
+            *(self._cells, self._stream, self.device, plans),
         )
 
     @property

@@ -13,6 +13,8 @@ from nacelle_engine.frozen import Frozen
 from nacelle_engine.program.attention_library import BuiltLibrary
 
 LAUNCHES: Final = "launches.json"
+# What a plan calls the tensor that it gives.
+PLAN_OUTPUT: Final = "output"
 KERNEL_FOLDER: Final = "kernels"
 # The largest step, but for those of one token a request, that may be captured in a CUDA graph.
 CAPTURED_TOKENS: Final = 256
@@ -60,10 +62,11 @@ class Binding(Frozen):
 
     state: "kv" (the layer's cache), "rope" (the table of positions of the layer's KV group).
     input: "block_table" is the one of the layer's KV group. output: "logits", float32 [L, V].
-    size: a symbol as an int32.
+    size: a symbol as an int32. stream: "in" and "out", the residual stream before and after a layer
+    that may not rewrite it: buffers x and y, which take turns; layer 0 reads x.
     """
 
-    source: Literal["buffer", "weight", "input", "state", "size", "output"]
+    source: Literal["buffer", "weight", "input", "state", "size", "output", "stream"]
     name: str
 
 
@@ -146,8 +149,35 @@ class PagedAttentionLaunch(Frozen):
     window: int = 0
 
 
+class PlanFile(Frozen):
+    """A plan that TensorRT compiled, which all layers share: their weights are inputs of it.
+
+    workspace_bytes  what it works in while it runs
+    """
+
+    name: str
+    file: str
+    workspace_bytes: int = Field(ge=0)
+
+
+class PlanLaunch(Frozen):
+    """A call of a plan: rows of tokens in, rows of tokens out, all as the plan names them.
+
+    profile  which of the plan's ranges of tokens the step is of
+    inputs   of T rows each; weights whole
+    """
+
+    call: Literal["plan"] = "plan"
+    plan: str
+    profile: int = Field(ge=0)
+    inputs: dict[str, Binding]
+    weights: dict[str, Binding]
+    output: Binding
+
+
 Launch = Annotated[
-    KernelLaunch | MatmulLaunch | LogitsLaunch | PagedAttentionLaunch, Field(discriminator="call")
+    KernelLaunch | MatmulLaunch | LogitsLaunch | PagedAttentionLaunch | PlanLaunch,
+    Field(discriminator="call"),
 ]
 Launches = tuple[Launch, ...]
 
@@ -205,6 +235,7 @@ class LaunchList(Frozen):
     format_version: Literal[1] = 1
     kernels: tuple[KernelFile, ...]
     libraries: tuple[BuiltLibrary, ...] = ()
+    plans: tuple[PlanFile, ...] = ()
     buffers: tuple[Buffer, ...]
     steps: tuple[StepRange, ...]
     heads: tuple[HeadRange, ...]

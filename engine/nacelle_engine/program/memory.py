@@ -53,7 +53,12 @@ def memory_of(signature: Signature, launches: LaunchList | None) -> Memory:
 def workspace_parts(launches: LaunchList, signature: Signature) -> list[Part]:
     """The launch list's buffers, made once for the largest step."""
     most = largest_sizes(signature)
-    return [Part(f"workspace: {buffer.name}", _bytes(buffer, most)) for buffer in launches.buffers]
+    parts = [Part(f"workspace: {buffer.name}", _bytes(buffer, most)) for buffer in launches.buffers]
+    if launches.plans:
+        # Plans run one after the other, in the same space.
+        shared = max(plan.workspace_bytes for plan in launches.plans)
+        parts.append(Part("workspace: TensorRT's plans", shared))
+    return parts
 
 
 def weight_bytes(signature: Signature) -> int:

@@ -18,10 +18,12 @@ from nacelle_engine.program.launch import (
     LogitsLaunch,
     MatmulLaunch,
     PagedAttentionLaunch,
+    PlanLaunch,
     StepRange,
     Symbol,
 )
 from nacelle_engine.program.planned_attention import Attentions, PlannedAttention
+from nacelle_engine.program.plans import Plans
 from nacelle_engine.program.products import Products
 
 Sizes = dict[Symbol, int]
@@ -87,9 +89,10 @@ class Binder:
         cells: Cells,
         stream: int,
         attentions: Attentions,
+        plans: Plans | None = None,
     ) -> None:
         """state: what "rope" means for each KV group, "kv" for each layer, and what "logits" is
-        whenever launches that give them are run.
+        whenever launches that give them are run. plans: those that launches name.
         """
         self._functions = functions
         self._buffers = buffers
@@ -98,6 +101,7 @@ class Binder:
         self._stream = stream
         self._attentions = attentions
         self.products = Products()
+        self._plans = plans
         self._one: torch.Tensor | None = None
 
     def step(
@@ -129,6 +133,8 @@ class Binder:
             made.attention(*self._attention(launch, scope))
         elif isinstance(launch, LogitsLaunch):
             made.library(self._logits(launch, scope), "L")
+        elif isinstance(launch, PlanLaunch):
+            made.library(self._plan(launch, scope))
         else:
             made.library(self._matmul(launch, scope))
 
@@ -147,6 +153,10 @@ class Binder:
     def _tensor(self, binding: Binding, scope: Scope) -> torch.Tensor:
         if binding.source == "state":
             return self._state[binding.name][scope.group]
+        if binding.source == "stream":
+            # Even layers read x and write y.
+            first = (binding.name == "in") == (scope.layer % 2 == 0)
+            return self._buffers["x" if first else "y"]
         places = {"buffer": self._buffers, "weight": scope.weights}
         return places[binding.source][binding.name]
 
@@ -179,6 +189,16 @@ class Binder:
             planned.run(layer)
 
         return planned, call
+
+    def _plan(self, launch: PlanLaunch, scope: Scope) -> Callable[[int], None]:
+        assert self._plans is not None, f"{launch.plan} is no plan of this list"
+        return self._plans.call(
+            launch,
+            {name: self._tensor(binding, scope) for name, binding in launch.inputs.items()},
+            {name: self._tensor(binding, scope) for name, binding in launch.weights.items()},
+            self._tensor(launch.output, scope),
+            self._stream,
+        )
 
     def _matmul(self, launch: MatmulLaunch, scope: Scope) -> Callable[[int], None]:
         x = self._tensor(launch.x, scope)

@@ -11,6 +11,7 @@ from nacelle_operator.api.duration import Duration
 from nacelle_operator.api.engine_build_status import EngineBuildStatus
 from nacelle_operator.api.model_source import ModelSource
 from nacelle_operator.api.refusals import (
+    BACKEND_BUILT,
     CALIBRATION_AGREES,
     CALIBRATION_AT_HAND,
     LIMITS_AGREE,
@@ -73,10 +74,7 @@ class EngineBuildSpec(ApiModel):
     """The engines that are asked for."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.backend == 'native'",
-            "backend tensorrt is not built yet: use native",
-        ),
+        *BACKEND_BUILT,
         CALIBRATION_AT_HAND,
         *QUANTIZATION_BUILT,
     )
@@ -88,7 +86,8 @@ class EngineBuildSpec(ApiModel):
     """Where the model comes from."""
 
     backend: Literal["native", "tensorrt"] = "native"
-    """What compiles the engines."""
+    """What compiles the engines' layers: our own kernels, or TensorRT all but attention (for GPUs;
+    the builder's and the runtime's image must hold it)."""
 
     quantization: Annotated[Quantization, CALIBRATION_AGREES] = Quantization()
     """What of the engines is quantised, and how."""

@@ -68,6 +68,24 @@ QUANTIZATION_BUILT: Final = (
     ),
 )
 
+_TENSORRT: Final = "self.backend != 'tensorrt'"
+BACKEND_BUILT: Final = (
+    Rule(
+        f"{_TENSORRT} || {_GPU_ONLY}",
+        "backend tensorrt compiles for GPU architectures: use native for CPU ones",
+    ),
+    Rule(
+        f"{_TENSORRT} || self.quantization.algorithm == 'NONE' "
+        "|| self.targets.all(t, t.architecture != 'sm_80')",
+        "backend tensorrt multiplies FP8 from sm_89 on, a target is sm_80: use algorithm NONE, or "
+        "backend native",
+    ),
+    Rule(
+        f"{_TENSORRT} || self.determinism == 'Fast'",
+        "determinism BatchInvariant is not built for backend tensorrt: use Fast, or backend native",
+    ),
+)
+
 CALIBRATION_AT_HAND: Final = Rule(
     "!has(self.quantization) || !has(self.quantization.calibration) "
     "|| !has(self.quantization.calibration.path) || has(self.model.persistentVolumeClaim)",

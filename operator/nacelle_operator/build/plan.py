@@ -18,6 +18,7 @@ from nacelle_operator.build.observed import Observed
 from nacelle_operator.build.request import (
     pinned_toolchain,
     target_requests,
+    todays_toolchain,
     wanted_jobs,
 )
 from nacelle_operator.build.target import decide
@@ -45,7 +46,10 @@ def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: dateti
         observed_generation=build.metadata.generation,
         conditions=carry(
             build.status.conditions,
-            [*_verdicts(build, decided), *_warnings(observed, toolchain, current, build)],
+            [
+                *_verdicts(build, decided),
+                *_warnings(observed, toolchain, todays_toolchain(build, current), build),
+            ],
             generation=build.metadata.generation,
             now=now,
         ),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from nacelle_engine.abi import abi_of
 from nacelle_engine.canonical import digest
 from nacelle_engine.recipe import ANY_PRODUCT, Parallelism, Recipe, Toolchain, request_key
 from nacelle_engine.request import BuildRequest, FolderSource, HuggingFaceSource
@@ -66,11 +67,16 @@ class TargetRequest:
         )
 
 
+def todays_toolchain(build: EngineBuild, current: Toolchain) -> Toolchain:
+    """Today's builder, for the build's backend."""
+    return current.model_copy(update={"abi": abi_of(build.spec.backend, current.abi)})
+
+
 def pinned_toolchain(build: EngineBuild, current: Toolchain) -> Toolchain:
     """The builder of this generation: the one in its status, or today's for a new generation."""
     status = build.status
     if status.toolchain is None or status.observed_generation != build.metadata.generation:
-        return current
+        return todays_toolchain(build, current)
     return Toolchain(builder_image=status.toolchain.builder_image, abi=status.toolchain.abi)
 
 
@@ -91,6 +97,7 @@ def wanted_jobs(build: EngineBuild, current: Toolchain) -> frozenset[str]:
 def _target_request(spec: EngineBuildSpec, target: Target, toolchain: Toolchain) -> TargetRequest:
     recipe = Recipe(
         architecture=target.architecture,
+        backend=spec.backend,
         gpu_product=target.gpu_products[0] if len(target.gpu_products) == 1 else ANY_PRODUCT,
         quantization=spec.quantization,
         determinism=spec.determinism,

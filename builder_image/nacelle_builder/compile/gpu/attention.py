@@ -82,7 +82,8 @@ def attention_result(numerics: NumericsClass, recipe: Recipe) -> Result:
     if numerics == "block":
         return "blocks"
     static = recipe.quantization.algorithm == QuantizationAlgorithm.FP8
-    return "static" if static and numerics == "quantised" else "bf16"
+    own = recipe.backend == "native"
+    return "static" if static and own and numerics == "quantised" else "bf16"
 
 
 def _decode(shape: AttentionShape, requests: int, result: Result) -> tuple[Candidate, ...]:

@@ -1,12 +1,70 @@
 """The launches that one layer consists of, by the numerics of a step and what it attends to."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from nacelle_builder.compile.gpu.place import LibraryCall
 from nacelle_builder.compile.gpu.plan import Plan
 from nacelle_engine.program.launch import Launches, NumericsClass
 
 _Attention = Callable[[Plan, int], Launches]
+
+
+class Linears(Protocol):
+    """What steps consist of beside attention: our own kernels, or another compiler's plans."""
+
+    @property
+    def ends(self) -> list[int]:
+        """The last sizes of steps before it changes, ascending."""
+        ...
+
+    def embed(self, size: int, numerics: NumericsClass) -> Launches:
+        """What leads to the first layer, in steps of up to `size` tokens."""
+        ...
+
+    def layer(
+        self, plan: Plan, size: int, numerics: NumericsClass, *, decode: bool, prompts: bool
+    ) -> Launches:
+        """One layer of the kind whose part of the plan this is."""
+        ...
+
+    def head(self, launches: Launches) -> Launches:
+        """The head's launches, reading what the last layer has left."""
+        ...
+
+
+@dataclass(frozen=True)
+class OwnLinears:
+    """Our own kernels and the library's products, as they were chosen."""
+
+    plan: Plan
+
+    @property
+    def ends(self) -> list[int]:
+        """Where the choice changes."""
+        return self.plan.ends("qkv", "act_quantise")
+
+    def embed(self, size: int, numerics: NumericsClass) -> Launches:
+        """The embedding, and what the first layer multiplies of it."""
+        first = {"block": "block_input", "quantised": "first_quantise"}.get(numerics)
+        after = (self.plan.launch(first, size),) if first else ()
+        return (self.plan.launch("embed", size), *after)
+
+    def layer(
+        self, plan: Plan, size: int, numerics: NumericsClass, *, decode: bool, prompts: bool
+    ) -> Launches:
+        """As the numerics of the step ask for."""
+        return layer(plan, size, numerics, decode=decode, prompts=prompts)
+
+    def head(self, launches: Launches) -> Launches:
+        """As they are."""
+        return launches
+
+
+def own_linears(plan: Plan) -> Linears:
+    """Our own kernels."""
+    return OwnLinears(plan)
 
 
 def layer(
@@ -21,11 +79,15 @@ def layer(
         return _block_layer(plan, size)
     if decode and numerics == "quantised" and plan.static:
         return _static_layer(plan, size)
-    attention = _decode_attention if decode else _ragged_attention
-    if prompts and plan.maybe("prompt_attention", size):
-        attention = _prompt_attention
     whole = _fused_layer if numerics == "fused" else _quantised_layer
-    return whole(plan, size, attention)
+    return whole(plan, size, attention_of(plan, size, decode=decode, prompts=prompts))
+
+
+def attention_of(plan: Plan, size: int, *, decode: bool, prompts: bool) -> _Attention:
+    """What attends, from qkv to attention."""
+    if prompts and plan.maybe("prompt_attention", size):
+        return _prompt_attention
+    return _decode_attention if decode else _ragged_attention
 
 
 def _decode_attention(plan: Plan, size: int) -> Launches:

@@ -1,10 +1,10 @@
 """The launch list of a model: which kernels and library calls a step of each size consists of."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nacelle_builder.compile.gpu.buffers import buffers
-from nacelle_builder.compile.gpu.layer_launches import layer
+from nacelle_builder.compile.gpu.layer_launches import Linears, own_linears
 from nacelle_builder.compile.gpu.place import (
     Chosen,
     kernels_of,
@@ -43,39 +43,53 @@ class Lowered:
 Kinds = Mapping[str, Plan]
 
 
-def lower(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Lowered:
-    """The launches of every size of step that the recipe's limits allow."""
+def plan_of(spec: ModelSpec, recipe: Recipe, chosen: Sequence[Chosen]) -> Plan:
+    """What was chosen, found by place and size."""
     biases = {"qkv": spec.qkv_bias, "dense": spec.dense_bias}
-    plan = Plan(
+    return Plan(
         chosen,
         static=recipe.quantization.algorithm == QuantizationAlgorithm.FP8,
         raw=lambda size: raw_products(spec, recipe, size),
         biased=frozenset(name for name, has in biases.items() if has),
     )
+
+
+def lower(
+    spec: ModelSpec,
+    recipe: Recipe,
+    chosen: Sequence[Chosen],
+    linears: Callable[[Plan], Linears] = own_linears,
+) -> Lowered:
+    """The launches of every size of step that the recipe's limits allow.
+
+    linears: what the layers consist of beside attention.
+    """
+    plan = plan_of(spec, recipe, chosen)
     limits = recipe.limits
     classes = step_classes(spec, recipe)
+    made = linears(plan)
     kinds = {f"layer.{kind.name}": plan.of_kind(kind.name) for kind in spec.kinds}
-    any_step = plan.ends("qkv", "act_quantise")
-    steps = _steps(plan, kinds, classes, _Which(any_step, limits.max_num_tokens))
+    any_step = made.ends
+    steps = _steps(kinds, classes, made, _Which(any_step, limits.max_num_tokens))
     if ends := plan.ends("prompt_attention"):
         which = _Which([*ends, *any_step], limits.max_num_tokens, prompts=True)
-        steps = _steps(plan, kinds, classes, which) + steps
+        steps = _steps(kinds, classes, made, which) + steps
     if ends := plan.ends("decode_attention", "block_attention"):
         ends = sorted({*ends, *plan.ends("block_qkv", "static_gate_up"), *any_step})
         which = _Which(ends, limits.max_batch_size, decode=True)
-        steps = _steps(plan, kinds, classes, which) + steps
+        steps = _steps(kinds, classes, made, which) + steps
     heads = [
         HeadRange(
             min_rows=one.place.first,
             max_rows=one.place.last,
-            launches=plan.launches("logits", one.place.last),
+            launches=made.head(plan.launches("logits", one.place.last)),
         )
         for one in chosen
         if one.place.name == "logits"
     ]
     libraries = libraries_of(plan.candidates)
-    made = buffers(spec, recipe, plan)
-    return Lowered(_launched(plan, steps, heads), libraries, made, tuple(steps), tuple(heads))
+    space = buffers(spec, recipe, plan)
+    return Lowered(_launched(plan, steps, heads), libraries, space, tuple(steps), tuple(heads))
 
 
 @dataclass(frozen=True)
@@ -111,19 +125,14 @@ def _launched(
     return tuple(kernel for name, kernel in kernels.items() if name in used)
 
 
-def _steps(plan: Plan, kinds: Kinds, classes: StepClasses, which: _Which) -> list[StepRange]:
-    return [_step(plan, kinds, first, last, classes, which) for first, last in which.ranges()]
+def _steps(kinds: Kinds, classes: StepClasses, linears: Linears, which: _Which) -> list[StepRange]:
+    return [_step(kinds, first, last, classes, linears, which) for first, last in which.ranges()]
 
 
 def _step(
-    plan: Plan, kinds: Kinds, first: int, last: int, classes: StepClasses, which: _Which
+    kinds: Kinds, first: int, last: int, classes: StepClasses, linears: Linears, which: _Which
 ) -> StepRange:
     numerics = classes.of(last, decode=which.decode)
-    embed = [plan.launch("embed", last)]
-    if numerics == "block":
-        embed.append(plan.launch("block_input", last))
-    if numerics == "quantised":
-        embed.append(plan.launch("first_quantise", last))
     return StepRange(
         min_tokens=first,
         max_tokens=last,
@@ -131,9 +140,9 @@ def _step(
         tokens_a_request=TOKENS_A_REQUEST if which.prompts else 1,
         numerics=numerics,
         query_tile=0 if which.decode else max(_query_tiles(kinds, last, which)),
-        embed=tuple(embed),
+        embed=linears.embed(last, numerics),
         kinds={
-            name: layer(mine, last, numerics, decode=which.decode, prompts=which.prompts)
+            name: linears.layer(mine, last, numerics, decode=which.decode, prompts=which.prompts)
             for name, mine in kinds.items()
         },
     )

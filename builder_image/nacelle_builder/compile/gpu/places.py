@@ -56,6 +56,7 @@ def places(
 
     BatchInvariant: one place for all sizes of step, with its safe kernel, which splits no sum.
     """
+    own = recipe.backend == "native"
     made = (
         *_any_step(spec, recipe),
         *(place for kind in spec.kinds for place in attention_places(spec, kind, recipe)),
@@ -65,15 +66,22 @@ def places(
             if kind.name in libraries
             for place in prompt_places(spec, kind, recipe, libraries[kind.name])
         ),
-        *_fused(spec, recipe),
-        *_block(spec, recipe),
-        *_quantised(spec, recipe),
-        *_static(spec, recipe),
+        *(_linears(spec, recipe) if own else ()),
         *head_places(spec, recipe),
     )
     if not invariant(recipe):
         return made
     return tuple(replace(place, candidates=place.candidates[:1]) for place in made)
+
+
+def _linears(spec: ModelSpec, recipe: Recipe) -> tuple[Place, ...]:
+    """What the native backend does beside attention."""
+    return (
+        *_fused(spec, recipe),
+        *_block(spec, recipe),
+        *_quantised(spec, recipe),
+        *_static(spec, recipe),
+    )
 
 
 def weight_type(recipe: Recipe) -> WeightType:
@@ -90,7 +98,7 @@ def _any_step(spec: ModelSpec, recipe: Recipe) -> list[Place]:
     append = [rope_append.kernel(heads, choice) for choice in rope_append.choices(heads)]
     last = recipe.limits.max_num_tokens
     made = [_place("embed", 1, last, kernels), _place("rope_append", 1, last, append)]
-    if spec.output_norms:
+    if spec.output_norms and recipe.backend == "native":
         rows = norm_residual.Shape(spec.hidden_size, spec.norm_eps, recipe.architecture)
         added = [norm_residual.kernel(rows, choice) for choice in norm_residual.choices(rows)]
         names = ("attention_residual", "mlp_residual")

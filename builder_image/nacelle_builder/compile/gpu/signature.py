@@ -26,9 +26,12 @@ def signature_of(spec: ModelSpec, recipe: Recipe) -> Signature:
     whole = cpu.signature_of(spec, recipe)
     embed = _program(whole.embed, whole.embed.weights)
     kinds = [_layer(kind, recipe.quantization) for kind in whole.kinds]
-    if step_classes(spec, recipe).block or quantises(spec, recipe):
+    # TensorRT's plans norm what they read themselves.
+    ahead = recipe.backend == "native"
+    if ahead and (step_classes(spec, recipe).block or quantises(spec, recipe)):
         embed, kinds = _with_norms_after(embed, kinds, whole)
-    if quantises(spec, recipe) and recipe.quantization.algorithm == QuantizationAlgorithm.FP8:
+    static = recipe.quantization.algorithm == QuantizationAlgorithm.FP8
+    if ahead and static and quantises(spec, recipe):
         embed, kinds = _with_scales_after(embed, kinds)
     return whole.model_copy(
         update={

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from nacelle_builder.compile.gpu.bindings import launches_of
-from nacelle_builder.compile.gpu.lower import lower
+from nacelle_builder.compile.gpu.buffers import buffers
+from nacelle_builder.compile.gpu.lower import plan_of
 from nacelle_builder.compile.gpu.place import Candidate, Chosen, Place, kernels_of, libraries_of
 from nacelle_builder.compile.gpu.timed_step import timed_step
 from nacelle_engine.model.spec import ModelSpec
@@ -190,10 +191,8 @@ def _workspace(
 ) -> dict[str, torch.Tensor]:
     """The buffers of any choice: as if every candidate of every place were chosen."""
     every = [Chosen(place, candidate) for place in places for candidate in place.candidates]
-    lowered = lower(spec, recipe, every)
-    launches = LaunchList(
-        kernels=(), buffers=lowered.buffers, steps=lowered.steps, heads=lowered.heads
-    )
+    space = buffers(spec, recipe, plan_of(spec, recipe, every))
+    launches = LaunchList(kernels=(), buffers=space, steps=(), heads=())
     made = workspace(launches, signature, device)
     for name in _SCALES:
         if name in made:

@@ -7,6 +7,7 @@ from nacelle_builder.source.files import HF_QUANT_CONFIG, CheckpointFiles, read_
 from nacelle_builder.source.formats.compressed_tensors import read_compressed_tensors
 from nacelle_builder.source.formats.fp8 import read_fp8
 from nacelle_builder.source.formats.modelopt import read_modelopt
+from nacelle_builder.source.formats.tensorrt_llm import is_tensorrt_llm, read_tensorrt_llm
 from nacelle_builder.source.stored import Stored
 from nacelle_engine.errors import InvalidModel, UnsupportedModel
 
@@ -19,6 +20,9 @@ _FORMATS: Final[Mapping[str, Callable[[Any, str], Stored]]] = {
 
 def read_stored(files: CheckpointFiles, config: Mapping[str, Any]) -> Stored | None:
     """How a checkpoint's linears are stored; None for plain ones, unknown methods are refused."""
+    own = read_json(files.config)
+    if is_tensorrt_llm(own):
+        return read_tensorrt_llm(own, str(files.config))
     inside = _from_config(config.get("quantization_config"), f"{files.config}: quantization_config")
     path = files.root / HF_QUANT_CONFIG
     if not path.is_file():
