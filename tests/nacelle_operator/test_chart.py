@@ -140,7 +140,7 @@ def test_rights_are_those_of_the_kinds_that_are_handled() -> None:
     seen, written = {"get", "list", "watch"}, {"create", "patch", "delete"}
     wanted = {(kind.group, kind.plural): seen | written for kind in kinds.CHILDREN}
     wanted["", "pods"] = wanted[kinds.ENDPOINT_SLICE.group, kinds.ENDPOINT_SLICE.plural] = seen
-    for kind in (kinds.HTTP_ROUTE, kinds.POD_MONITOR):
+    for kind in kinds.UNWATCHED:
         wanted[kind.group, kind.plural] = {"get", "list"} | written
     for kind in kinds.RESOURCES:
         wanted[kind.group, kind.plural] = seen

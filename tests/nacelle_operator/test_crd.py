@@ -86,6 +86,14 @@ def scaled(*metrics: dict[str, Any]) -> dict[str, Any]:
     return {"autoscaling": {"maxReplicas": 2, "metrics": list(metrics)}}
 
 
+PROMETHEUS = {"serverAddress": "http://prometheus:9090"}
+
+
+def keda(**prometheus: Any) -> dict[str, Any]:
+    told = {**PROMETHEUS, **prometheus}
+    return {"autoscaling": {"provider": "KEDA", "maxReplicas": 2, "prometheus": told}}
+
+
 def drafting(**speculative: Any) -> dict[str, Any]:
     return {"runtime": {"speculative": speculative}}
 
@@ -188,7 +196,25 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         SERVE,
         {"autoscaling": {"provider": "KEDA", "maxReplicas": 2}},
-        "autoscaling.provider KEDA is not built yet: use HPA",
+        "autoscaling.provider KEDA asks a Prometheus for the pods' metrics: say where it is in "
+        "autoscaling.prometheus.serverAddress",
+    ),
+    (
+        SERVE,
+        {"autoscaling": {"maxReplicas": 2, "prometheus": PROMETHEUS}},
+        "autoscaling.prometheus has a meaning with provider KEDA only: leave it out",
+    ),
+    (SERVE, keda(serverAddress="prometheus:9090"), "autoscaling.prometheus.serverAddress"),
+    (SERVE, keda(serverAddress="http://p:9090/?a=b"), "autoscaling.prometheus.serverAddress"),
+    (
+        SERVE,
+        keda(authentication={"name": "token", "modes": []}),
+        "autoscaling.prometheus.authentication.modes",
+    ),
+    (
+        SERVE,
+        keda(authentication={"name": "token", "modes": ["apiKey"]}),
+        'Unsupported value: "apiKey"',
     ),
     (SERVE, {"autoscaling": {"minReplicas": 2}}, "spec.autoscaling.maxReplicas"),
     (SERVE, {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "spec.autoscaling.minReplicas"),
@@ -295,6 +321,8 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (SERVE, {"replicas": 9, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}}),
     (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),
     (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),
+    (SERVE, keda()),
+    (SERVE, keda(authentication={"name": "token", "modes": ["bearer", "tls"]})),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
     (SERVE, {"rollout": {"strategy": "BlueGreen"}}),
     (SERVE, {"rollout": {"strategy": "BlueGreen", "checks": {"maxErrorPercent": 0}}}),

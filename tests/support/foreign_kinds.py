@@ -44,6 +44,12 @@ PROMETHEUS_OPERATOR = Origin(
     "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
     "example/prometheus-operator-crd",
 )
+KEDA = Origin(
+    "keda.sh",
+    "github.com/kedacore/keda/v2@v2.21.0",
+    "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
+    "config/crd/bases",
+)
 
 
 @contextlib.contextmanager

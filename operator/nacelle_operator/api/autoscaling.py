@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from nacelle_operator.api.prometheus import Prometheus
 from nacelle_operator.api.schema import ApiModel, Rule
 
 Percent = Annotated[int, Field(ge=1, le=100)]
@@ -29,8 +30,8 @@ class Metric(ApiModel):
     type: Literal["CPU", "KVUtilization", "QueuedRequests"]
     """CPU: what the pods use of spec.pod.resources.requests.cpu; for engines of CPUs.
     KVUtilization: how much of the KV cache requests hold (nacelle_kv_utilization).
-    QueuedRequests: requests that wait (nacelle_requests_waiting). The last two are read through an
-    adapter that serves custom.metrics.k8s.io."""
+    QueuedRequests: requests that wait (nacelle_requests_waiting). An HPA reads the last two through
+    an adapter that serves custom.metrics.k8s.io, KEDA from autoscaling.prometheus."""
 
     average_percent: Percent | None = None
     """CPU, KVUtilization: the use that the pods are kept at, on average; left out: 80."""
@@ -80,9 +81,13 @@ class Autoscaling(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.provider == 'HPA'",
-            "autoscaling.provider KEDA is not built yet: use HPA",
-            "'autoscaling.provider ' + self.provider + ' is not built yet: use HPA'",
+            "self.provider != 'KEDA' || has(self.prometheus)",
+            "autoscaling.provider KEDA asks a Prometheus for the pods' metrics: say where it is in "
+            "autoscaling.prometheus.serverAddress",
+        ),
+        Rule(
+            "!has(self.prometheus) || self.provider == 'KEDA'",
+            "autoscaling.prometheus has a meaning with provider KEDA only: leave it out",
         ),
         Rule(
             "self.minReplicas <= self.maxReplicas",
@@ -91,7 +96,10 @@ class Autoscaling(ApiModel):
     )
 
     provider: Literal["HPA", "KEDA"] = "HPA"
-    """HPA makes a HorizontalPodAutoscaler of the resource's own name."""
+    """HPA makes a HorizontalPodAutoscaler of the resource's own name; KEDA a ScaledObject."""
+
+    prometheus: Prometheus | None = None
+    """KEDA: where the pods' metrics are asked for."""
 
     min_replicas: Replicas = 1
     """How many replicas serve, at least. None at all serve while spec.replicas is 0."""

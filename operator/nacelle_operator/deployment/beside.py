@@ -7,6 +7,7 @@ from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import AUTOSCALING, MONITORING, NETWORK_RESTRICTED, Verdict
 from nacelle_operator.deployment.autoscaling import decide_autoscaling
 from nacelle_operator.deployment.decision import Decision
+from nacelle_operator.deployment.keda import decide_scaled_object
 from nacelle_operator.deployment.monitoring import decide_monitoring
 from nacelle_operator.deployment.network import decide_network
 from nacelle_operator.deployment.observe import Observed
@@ -21,6 +22,7 @@ class Beside(NamedTuple):
     """The decisions."""
 
     autoscaling: Decision
+    scaled_object: Decision
     network: Decision
     monitoring: Decision
 
@@ -46,6 +48,7 @@ def decide_beside(
     """All of them; `is_serving`: whether there is, or has been, an engine to serve."""
     return Beside(
         decide_autoscaling(resource, observed, rollout),
+        decide_scaled_object(resource, observed, rollout),
         decide_network(resource, observed, is_serving=is_serving),
         decide_monitoring(resource, observed, is_serving=is_serving),
     )

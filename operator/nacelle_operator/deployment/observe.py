@@ -24,6 +24,7 @@ from nacelle_operator.objects import names
 from nacelle_operator.objects.metadata import serving_labels
 from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import KubernetesObject
+from nacelle_operator.seen import Seen
 
 
 class Reader(Protocol):
@@ -43,9 +44,8 @@ class Observed:
     """A deployment's surroundings: what it refers to, its children, the operator's images.
 
     `endpoints`: how many pods of each slot are ready behind the slot's own Service.
-    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute, `knows_pod_monitors` the
-    Prometheus Operator's PodMonitor. `tally`: what the pods of the revision under way have
-    counted, if it is asked for and can be read.
+    `unwatched`: objects of kinds that a cluster may not know. `tally`: what the pods of the
+    revision under way have counted, if it is asked for and can be read.
     """
 
     build: EngineBuild | None = None
@@ -56,16 +56,17 @@ class Observed:
     autoscaler: KubernetesObject | None = None
     slot_services: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
     endpoints: Mapping[names.Slot, int] = field(default_factory=dict)
-    route: KubernetesObject | None = None
-    knows_routes: bool = True
     network_policy: KubernetesObject | None = None
-    pod_monitor: KubernetesObject | None = None
-    knows_pod_monitors: bool = True
+    unwatched: Mapping[Kind, Seen] = field(default_factory=dict)
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
     tally: Tally | None = None
     runtime_images: Mapping[str, str] = field(default_factory=dict)
     triton_images: Mapping[str, str] = field(default_factory=dict)
+
+    def seen(self, kind: Kind) -> Seen:
+        """The object of that kind and the resource's name; none where none was looked for."""
+        return self.unwatched.get(kind, Seen(True))
 
 
 def observe(

@@ -12,12 +12,12 @@ from nacelle_operator.conditions import READY, STALLED, find, is_true
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.beside import TOLD, Beside, decide_beside
 from nacelle_operator.deployment.kept_revisions import kept_revisions
-from nacelle_operator.deployment.monitoring import may_be_there
 from nacelle_operator.deployment.move import Move, next_move
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.rollout import Renderer, Rollout, decide_rollout
 from nacelle_operator.deployment.status import deployment_status
 from nacelle_operator.deployment.traffic import Traffic, decide_traffic
+from nacelle_operator.deployment.unwatched import to_remember
 from nacelle_operator.objects.controller_revision import controller_revision
 from nacelle_operator.objects.pod_disruption_budget import pod_disruption_budget
 from nacelle_operator.objects.service import service
@@ -67,7 +67,7 @@ def plan(
 
 def _requeue(status: InferenceDeploymentStatus, move: Move | None, beside: Beside) -> float | None:
     """When to look again though nothing has changed; not at all when all is as it is wanted."""
-    if beside.monitoring.delete:
+    if beside.scaled_object.delete or beside.monitoring.delete:
         return _UNWATCHED_SECONDS
     judged = (find(status.conditions, type_) for type_ in (READY, *TOLD))
     if all(condition.status == "True" for condition in judged if condition):
@@ -103,7 +103,7 @@ def _objects(
     yield service(
         resource,
         next(iter(move.selected)) if len(move.selected) == 1 else None,
-        may_be_monitored=may_be_there(resource, observed),
+        remembers=to_remember(resource, observed),
     )
     yield from traffic.services
     if traffic.apply:
@@ -111,7 +111,7 @@ def _objects(
     budget = pod_disruption_budget(resource)
     if budget:
         yield budget
-    for decision in (beside.autoscaling, beside.monitoring):
+    for decision in (beside.autoscaling, beside.scaled_object, beside.monitoring):
         if decision.apply:
             yield decision.apply
 

@@ -28,6 +28,7 @@ GENERATION: Final = "nacelle.dev/generation"
 ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
 POD_MONITOR: Final = "nacelle.dev/pod-monitor"
+SCALED_OBJECT: Final = "nacelle.dev/scaled-object"
 
 # Ports by their names in pods: a Service finds them by these, whatever their numbers.
 OPENAI_PORT: Final = "openai"
