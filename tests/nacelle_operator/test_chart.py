@@ -60,6 +60,7 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     assert settings.builder_image == f"r.example.com/n/nacelle/builder:{version}"
     assert settings.runtime_images == {ABI: f"r.example.com/n/nacelle/runtime:{version}"}
     assert settings.triton_images == {ABI: f"r.example.com/n/nacelle/triton:{version}"}
+    assert settings.activator_image == f"r.example.com/n/nacelle/operator:{version}"
     assert settings.namespaces == ("a", "b")
 
 
@@ -73,6 +74,7 @@ def test_whole_references_and_digests() -> None:
     )
     assert operator(*flags)["containers"][0]["image"] == "r:5000/op@x"
     found = environment(*flags)
+    assert found["NACELLE_ACTIVATOR_IMAGE"] == "r:5000/op@x", "the operator's own"
     assert found["NACELLE_BUILDER_IMAGE"] == f"nacelle/builder@{digest}"
     assert json.loads(found["NACELLE_RUNTIME_IMAGES"]) == {"abi.1": "r/one", "abi.2": "r/two"}
     assert json.loads(found["NACELLE_TRITON_IMAGES"]) == {"abi.1": "r/three"}

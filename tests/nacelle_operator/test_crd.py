@@ -94,6 +94,12 @@ def keda(**prometheus: Any) -> dict[str, Any]:
     return {"autoscaling": {"provider": "KEDA", "maxReplicas": 2, "prometheus": told}}
 
 
+def sleepy(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec that may scale to zero."""
+    (kept,) = keda().values()
+    return {**spec, "autoscaling": {**kept, "minReplicas": 0, **spec.get("autoscaling", {})}}
+
+
 def drafting(**speculative: Any) -> dict[str, Any]:
     return {"runtime": {"speculative": speculative}}
 
@@ -217,7 +223,36 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         'Unsupported value: "apiKey"',
     ),
     (SERVE, {"autoscaling": {"minReplicas": 2}}, "spec.autoscaling.maxReplicas"),
-    (SERVE, {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "spec.autoscaling.minReplicas"),
+    (SERVE, {"autoscaling": {"minReplicas": -1, "maxReplicas": 2}}, "spec.autoscaling.minReplicas"),
+    (
+        SERVE,
+        {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}},
+        "autoscaling.minReplicas 0 needs provider KEDA: an HPA keeps 1 at least",
+    ),
+    (
+        SERVE,
+        sleepy({"autoscaling": {"minReplicas": 1, "idleSeconds": 60}}),
+        "autoscaling.idleSeconds has a meaning with minReplicas 0 only: leave it out",
+    ),
+    (SERVE, sleepy({"autoscaling": {"idleSeconds": 29}}), "spec.autoscaling.idleSeconds"),
+    (
+        SERVE,
+        sleepy({"frontends": {"triton": {"enabled": True}}}),
+        "autoscaling.minReplicas 0 is not built yet beside frontends.triton: nobody would answer "
+        "at its ports; use 1",
+    ),
+    (
+        SERVE,
+        sleepy({"frontends": {"openai": TLS}}),
+        "autoscaling.minReplicas 0 is not built yet with frontends.openai.tlsSecretRef: what "
+        "answers for sleeping pods has no certificate; use 1, or end TLS at a Gateway",
+    ),
+    (
+        SERVE,
+        sleepy({"rollout": routed()}),
+        "autoscaling.minReplicas 0 is not built yet with rollout.canary.route, which leads past "
+        "what answers for sleeping pods; use 1",
+    ),
     (
         SERVE,
         {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}},
@@ -322,6 +357,8 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),
     (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),
     (SERVE, keda()),
+    (SERVE, sleepy({"replicas": 0})),
+    (SERVE, sleepy({"autoscaling": {"idleSeconds": 30}, "frontends": {"openai": {"port": 8001}}})),
     (SERVE, keda(authentication={"name": "token", "modes": ["bearer", "tls"]})),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
     (SERVE, {"rollout": {"strategy": "BlueGreen"}}),

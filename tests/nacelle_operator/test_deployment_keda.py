@@ -93,6 +93,22 @@ CASES: dict[str, tuple[InferenceDeployment, dict[str, Any], Any]] = {
         {},
         ("Unknown", reasons.AUTOSCALER_PENDING, f"{NAME} is being made"),
     ),
+    "nobody to answer at zero": (
+        scaled({**WISH, "minReplicas": 0}),
+        {},
+        (
+            "False",
+            reasons.ACTIVATOR_IMAGE_MISSING,
+            "spec.autoscaling.minReplicas 0 needs an image of what answers while no pod is there, "
+            "and the operator knows none: set NACELLE_ACTIVATOR_IMAGE to its own image, or "
+            "minReplicas to 1",
+        ),
+    ),
+    "asleep": (
+        scaled({**WISH, "minReplicas": 0}, replicas=0),
+        seen(READY, ("Active", "False", "ScalerNotActive", "m"), activator_image="operator:1"),
+        ("True", reasons.AUTOSCALER_ACTIVE, f"{NAME} keeps 0 to 4 replicas"),
+    ),
     "no engine yet": (
         scaled(),
         {"engines": {}},

@@ -6,6 +6,7 @@ from typing import Any
 import foreign_kinds
 import pytest
 from control_plane import ControlPlane
+from kstatus import kstatus
 from serving_story import API, IMAGES, Story, engine, serve
 
 from nacelle_engine.arch import Architecture
@@ -72,3 +73,58 @@ def test_without_keda_it_is_refused_by_name_and_all_else_goes_on(
         "spec.autoscaling.provider to HPA"
     )
     story.reaches("Serving")
+
+
+def test_it_sleeps_and_wakes_as_its_scale_is_written(
+    keda_installed: None, story: Story, start_operator: Any
+) -> None:
+    """The test writes what KEDA would, through /scale."""
+
+    def scale(replicas: int) -> None:
+        path = story.namespace.path(API, "inferencedeployments", "chat") + "/scale"
+        kind = "application/merge-patch+json"
+        story.namespace.plane.call("PATCH", path, {"spec": {"replicas": replicas}}, kind)
+
+    def selector() -> dict[str, str]:
+        return dict(story.namespace.get("v1", "services", "chat")["spec"]["selector"])
+
+    def serving_pods() -> list[str]:
+        return [name for name in story.pods() if name.startswith("chat-a-")]
+
+    def nulls() -> set[str]:
+        triggers = story.namespace.get(*SCALED, "chat")["spec"]["triggers"]
+        return {t["metadata"].get("ignoreNullValues", "-") for t in triggers} - {"-"}
+
+    wish = {**WISH, "minReplicas": 0, "metrics": [{"type": "QueuedRequests"}]}
+    start_operator(NACELLE_RUNTIME_IMAGES=IMAGES, NACELLE_ACTIVATOR_IMAGE="operator:1")
+    story.create(engine("1"), serve("1", autoscaling=wish))
+    story.until(lambda: "chat-activator" in deployments(story))
+    asleep, awake = {"nacelle.dev/activator": "chat"}, {"nacelle.dev/slot": "a"}
+    story.until(lambda: selector() == asleep)
+    story.run_pods(2)
+    story.until(lambda: awake.items() <= selector().items())
+    story.reaches("Serving")
+    story.until(lambda: nulls() == {"false"})
+
+    scale(0)
+    found = story.reaches("ScaledToZero")
+    assert kstatus(found) == "Current"
+    story.until(lambda: not serving_pods())
+    story.until(lambda: selector() == asleep)
+    story.until(lambda: nulls() == {"true"})
+
+    scale(1)
+    story.until(lambda: len(serving_pods()) == 1)
+    assert selector() == asleep
+    story.run_pods(2)
+    story.until(lambda: awake.items() <= selector().items())
+    story.reaches("Serving")
+
+    story.edit(autoscaling=None)
+    story.until(lambda: "chat-activator" not in deployments(story))
+    services = {m["metadata"]["name"] for m in story.namespace.list("v1", "services")}
+    assert services == {"chat"}
+
+
+def deployments(story: Story) -> set[str]:
+    return {m["metadata"]["name"] for m in story.namespace.list("apps/v1", "deployments")}

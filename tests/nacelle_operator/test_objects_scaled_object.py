@@ -131,3 +131,56 @@ def test_the_series_are_those_of_its_own_pods(pod: str, is_ours: bool) -> None:
     pattern = re.search('pod=~"(.*)"', WAITING["metadata"]["query"])
     assert pattern
     assert bool(re.fullmatch(pattern[1], pod)) is is_ours
+
+
+USED = (
+    f"clamp_max(sum(nacelle_requests_waiting{{{PODS}}}) + sum(nacelle_requests_running{{{PODS}}}) "
+    f"+ sum(increase(nacelle_requests_total{{{PODS}}}[2m])), 1)"
+)
+KNOCK = {
+    "type": "metrics-api",
+    "name": "found-nobody",
+    "metricType": "AverageValue",
+    "metadata": {
+        "url": "http://chat-activator.team.svc:8000/waiting",
+        "valueLocation": "waiting",
+        "targetValue": "1",
+        "activationTargetValue": "0",
+    },
+}
+
+
+@pytest.mark.parametrize(("replicas", "ignored"), [(1, "false"), (0, "true")])
+def test_one_that_may_sleep_is_kept_awake_by_use_and_woken_by_who_finds_nobody(
+    replicas: int, ignored: str
+) -> None:
+    """Where no pod is asked for, a Prometheus may know none."""
+    wish = {
+        "provider": "KEDA",
+        "minReplicas": 0,
+        "maxReplicas": 4,
+        "prometheus": {"serverAddress": ADDRESS},
+        "metrics": [{"type": "QueuedRequests"}],
+    }
+    resource = deployment(autoscaling=wish, replicas=replicas)
+    assert resource.spec.autoscaling
+    spec = scaled_object(resource, resource.spec.autoscaling, Architecture.SM_90)["spec"]
+    assert (spec["minReplicaCount"], spec["pollingInterval"], spec["cooldownPeriod"]) == (0, 5, 300)
+    waiting, used, knock = spec["triggers"]
+    assert waiting["metadata"] == {**WAITING["metadata"], "ignoreNullValues": ignored}
+    assert used == {
+        **WAITING,
+        "name": "in-use",
+        "metadata": {
+            **WAITING["metadata"],
+            "query": USED,
+            "threshold": "1",
+            "ignoreNullValues": ignored,
+        },
+    }
+    assert knock == KNOCK
+
+
+def test_how_long_one_stays_awake_is_said() -> None:
+    assert made(minReplicas=0, idleSeconds=45)["spec"]["cooldownPeriod"] == 45
+    assert "cooldownPeriod" not in made(minReplicas=1)["spec"]

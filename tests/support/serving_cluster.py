@@ -32,6 +32,7 @@ class ServingCluster:
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     pods: list[Manifest] = field(default_factory=list)
     restarts: int = 0
+    activator_image: str = ""
     unknown: set[Kind] = field(default_factory=set)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -55,7 +56,8 @@ class ServingCluster:
             kind: Seen(False) if kind in self.unknown else Seen(True, self._named(kind))
             for kind in UNWATCHED
         }
-        return replace(observe(self.resource, self, self.images, TRITONS), unwatched=seen)
+        observed = observe(self.resource, self, self.images, TRITONS)
+        return replace(observed, unwatched=seen, activator_image=self.activator_image)
 
     def _named(self, kind: Kind) -> Manifest | None:
         return self.objects.get((kind.name, "chat"))
@@ -79,7 +81,7 @@ class ServingCluster:
         """Bring every Deployment's pods to its template and number, all of them ready."""
         self.pods = []
         for (kind, name), manifest in self.objects.items():
-            if kind == "Deployment":
+            if kind == "Deployment" and name != "chat-activator":
                 spec, meta = manifest["spec"], manifest["metadata"]
                 count = spec["replicas"]
                 manifest["status"] = {

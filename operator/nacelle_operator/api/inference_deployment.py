@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nacelle_operator.api.autoscaling import Autoscaling
+from nacelle_operator.api.autoscaling import SLEEPS_AS_ONE, Autoscaling
 from nacelle_operator.api.condition import Conditions
 from nacelle_operator.api.engine_build_status import EngineRef
 from nacelle_operator.api.monitoring import Monitoring
@@ -66,6 +66,7 @@ class InferenceDeploymentSpec(ApiModel):
             "frontends.openai.tlsSecretRef out",
         ),
         TRACES_CAN_LEAVE,
+        *SLEEPS_AS_ONE,
     )
 
     engine: EngineSource

@@ -38,6 +38,7 @@ class Case:
     kind: Kind = HORIZONTAL_POD_AUTOSCALER
     is_known: bool = True
     rival: KubernetesObject | None = None
+    activator_image: str = ""
 
     @property
     def name(self) -> str:
@@ -74,6 +75,7 @@ def autoscaler_case(
         kind=kind,
         is_known=observed.seen(kind).is_known,
         rival=autoscaler_of(observed, other),
+        activator_image=observed.activator_image,
     )
 
 

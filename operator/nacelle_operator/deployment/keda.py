@@ -96,10 +96,24 @@ def keda_fails(case: Case) -> Finding | None:
     return Finding(reasons.AUTOSCALER_FAILING, f"{case.name}: {words(seen)}")
 
 
+def activator_image_is_missing(case: Case) -> Finding | None:
+    """Nobody could answer, and so wake it, while no pod is there."""
+    if case.wish.min_replicas or case.activator_image:
+        return None
+    return Finding(
+        reasons.ACTIVATOR_IMAGE_MISSING,
+        "spec.autoscaling.minReplicas 0 needs an image of what answers while no pod is there, and "
+        "the operator knows none: set NACELLE_ACTIVATOR_IMAGE to its own image, or minReplicas to "
+        "1",
+        stalled=True,
+    )
+
+
 REFUSALS: tuple[Callable[[Case], Finding | None], ...] = (
     kind_is_unknown,
     name_is_taken,
     rival_is_there,
+    activator_image_is_missing,
     metric_is_unfit,
     cpu_request_is_missing,
 )

@@ -1,6 +1,6 @@
 """What a deployment's plan is decided on: gathered from the cache, then never changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,8 +44,9 @@ class Observed:
     """A deployment's surroundings: what it refers to, its children, the operator's images.
 
     `endpoints`: how many pods of each slot are ready behind the slot's own Service.
-    `unwatched`: objects of kinds that a cluster may not know. `tally`: what the pods of the
-    revision under way have counted, if it is asked for and can be read.
+    `activator`: the objects of what answers while no pod does. `unwatched`: objects of kinds that
+    a cluster may not know. `tally`: what the pods of the revision under way have counted, if it is
+    asked for and can be read.
     """
 
     build: EngineBuild | None = None
@@ -57,12 +58,14 @@ class Observed:
     slot_services: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
     endpoints: Mapping[names.Slot, int] = field(default_factory=dict)
     network_policy: KubernetesObject | None = None
+    activator: tuple[KubernetesObject, ...] = ()
     unwatched: Mapping[Kind, Seen] = field(default_factory=dict)
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
     tally: Tally | None = None
     runtime_images: Mapping[str, str] = field(default_factory=dict)
     triton_images: Mapping[str, str] = field(default_factory=dict)
+    activator_image: str = ""
 
     def seen(self, kind: Kind) -> Seen:
         """The object of that kind and the resource's name; none where none was looked for."""
@@ -90,6 +93,7 @@ def observe(
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
         autoscaler=_ours(reader, HORIZONTAL_POD_AUTOSCALER, resource),
         network_policy=_ours(reader, NETWORK_POLICY, resource),
+        activator=tuple(_of_activator(reader, resource)),
         slot_services=_by_slot(name, reader.select(SERVICE, namespace, labels)),
         endpoints=_endpoints(name, reader.select(ENDPOINT_SLICE, namespace, labels)),
         revisions=reader.select(CONTROLLER_REVISION, namespace, labels),
@@ -119,6 +123,13 @@ def _endpoints(name: str, slices: Iterable[dict[str, Any]]) -> dict[names.Slot, 
                 if endpoint.get("conditions", {}).get("ready")
             )
     return {slot: len(pods) for slot, pods in found.items()}
+
+
+def _of_activator(reader: Reader, resource: InferenceDeployment) -> Iterator[KubernetesObject]:
+    name, labels = names.activator_name(resource.metadata.name), serving_labels(resource)
+    for kind in (NETWORK_POLICY, DEPLOYMENT, SERVICE):
+        found = reader.select(kind, resource.metadata.namespace, labels)
+        yield from (m for m in found if m["metadata"]["name"] == name)
 
 
 def _ours(reader: Reader, kind: Kind, resource: InferenceDeployment) -> dict[str, Any] | None:

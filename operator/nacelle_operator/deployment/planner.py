@@ -70,11 +70,13 @@ class DeploymentPlanner:
         readers: Readers,
         runtime_images: Mapping[str, str],
         triton_images: Mapping[str, str],
+        activator_image: str = "",
     ) -> None:
         self._cache = cache
         self._readers = readers
         self._runtime_images = runtime_images
         self._triton_images = triton_images
+        self._activator_image = activator_image
         self._parser = Parser(InferenceDeployment)
 
     async def __call__(self, key: Key, now: datetime) -> Plan:
@@ -84,6 +86,7 @@ class DeploymentPlanner:
             return Plan()
         resource = self._parser.parse(raw)
         observed = observe(resource, self._cache, self._runtime_images, self._triton_images)
+        observed = replace(observed, activator_image=self._activator_image)
         observed = await self._with_names(key, resource, observed)
         observed = await self._with_unwatched(key, resource, observed)
         if resource.spec.rollout.checks:
