@@ -12,6 +12,7 @@ AVAILABLE = "Available"
 AUTOSCALING = "Autoscaling"
 NETWORK_RESTRICTED = "NetworkRestricted"
 MONITORING = "Monitoring"
+POOLED = "InferencePool"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 

@@ -52,6 +52,7 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+INFERENCE_POOL = Kind("inference.networking.k8s.io/v1", "InferencePool", "inferencepools")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
@@ -70,7 +71,7 @@ CHILDREN = (
     HORIZONTAL_POD_AUTOSCALER,
     NETWORK_POLICY,
 )
-UNWATCHED = (HTTP_ROUTE, POD_MONITOR, SCALED_OBJECT)
+UNWATCHED = (HTTP_ROUTE, POD_MONITOR, SCALED_OBJECT, INFERENCE_POOL)
 _BY_TYPE = {
     (kind.api_version, kind.name): kind
     for kind in (*RESOURCES, *CHILDREN, *UNWATCHED, CLAIM, EVENT)

@@ -94,6 +94,9 @@ def keda(**prometheus: Any) -> dict[str, Any]:
     return {"autoscaling": {"provider": "KEDA", "maxReplicas": 2, "prometheus": told}}
 
 
+POOLED = {"inferencePool": {"endpointPickerRef": {"name": "picker"}}}
+
+
 def sleepy(spec: dict[str, Any]) -> dict[str, Any]:
     """A spec that may scale to zero."""
     (kept,) = keda().values()
@@ -209,6 +212,19 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         SERVE,
         {"autoscaling": {"maxReplicas": 2, "prometheus": PROMETHEUS}},
         "autoscaling.prometheus has a meaning with provider KEDA only: leave it out",
+    ),
+    (SERVE, {"inferencePool": {}}, "spec.inferencePool.endpointPickerRef"),
+    (
+        SERVE,
+        {**POOLED, "frontends": {"openai": TLS}},
+        "inferencePool sends plain HTTP to pods: end TLS at the Gateway, and leave "
+        "frontends.openai.tlsSecretRef out",
+    ),
+    (
+        SERVE,
+        sleepy(POOLED),
+        "autoscaling.minReplicas 0 is not built yet with inferencePool, which leads past what "
+        "answers for sleeping pods; use 1",
     ),
     (SERVE, keda(serverAddress="prometheus:9090"), "autoscaling.prometheus.serverAddress"),
     (SERVE, keda(serverAddress="http://p:9090/?a=b"), "autoscaling.prometheus.serverAddress"),
@@ -358,6 +374,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),
     (SERVE, keda()),
     (SERVE, sleepy({"replicas": 0})),
+    (SERVE, {**POOLED, **keda()}),
     (SERVE, sleepy({"autoscaling": {"idleSeconds": 30}, "frontends": {"openai": {"port": 8001}}})),
     (SERVE, keda(authentication={"name": "token", "modes": ["bearer", "tls"]})),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),

@@ -56,6 +56,11 @@ class Move:
         return replace(self.case.aim, memory=self.course.memory)
 
     @property
+    def selected_slot(self) -> Slot | None:
+        """The one slot that is selected; None when both are."""
+        return next(iter(self.selected)) if len(self.selected) == 1 else None
+
+    @property
     def is_under_way(self) -> bool:
         """Whether the revision has not proved itself yet."""
         return self.course.memory.outcome == memory.ROLLING_OUT

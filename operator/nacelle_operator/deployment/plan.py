@@ -49,7 +49,7 @@ def plan(
     """The objects that serve the resource, what is to go, and the status."""
     rollout = decide_rollout(resource, observed, render)
     move = next_move(resource, observed, rollout, now)
-    beside = decide_beside(resource, observed, rollout, is_serving=move is not None)
+    beside = decide_beside(resource, observed, rollout, move)
     guard = beside.network.create
     if guard and not observed.deployments:
         # Before the first pod; all else follows at the look that its event brings.
@@ -79,7 +79,7 @@ class Decided(NamedTuple):
 
 def _requeue(status: InferenceDeploymentStatus, move: Move | None, beside: Beside) -> float | None:
     """When to look again though nothing has changed; not at all when all is as it is wanted."""
-    if beside.scaled_object.delete or beside.monitoring.delete:
+    if any(decision.delete for decision in beside.unwatched):
         return _UNWATCHED_SECONDS
     judged = (find(status.conditions, type_) for type_ in (READY, *TOLD))
     if all(condition.status == "True" for condition in judged if condition):
@@ -111,7 +111,7 @@ def _objects(
     yield from activation.objects
     front = service(
         resource,
-        next(iter(move.selected)) if len(move.selected) == 1 else None,
+        move.selected_slot,
         remembers=to_remember(resource, observed),
         to_activator=activation.is_on,
     )
@@ -127,8 +127,8 @@ def _objects(
     budget = pod_disruption_budget(resource)
     if budget:
         yield budget
-    for decision in (beside.autoscaling, beside.scaled_object, beside.monitoring):
-        if decision.apply:
+    for decision in beside:
+        if decision.apply and decision is not beside.network:
             yield decision.apply
 
 

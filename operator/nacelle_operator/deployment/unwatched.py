@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.deployment.observe import Observed
-from nacelle_operator.kinds import POD_MONITOR, SCALED_OBJECT, Kind
+from nacelle_operator.kinds import INFERENCE_POOL, POD_MONITOR, SCALED_OBJECT, Kind
 from nacelle_operator.objects import names
 from nacelle_operator.objects.owner import is_controlled_by
 
@@ -44,9 +44,15 @@ def wants_scaled_object(resource: InferenceDeployment) -> bool:
     return wish is not None and wish.provider == "KEDA"
 
 
+def wants_pool(resource: InferenceDeployment) -> bool:
+    """Whether the spec asks for an InferencePool."""
+    return resource.spec.inference_pool is not None
+
+
 REMEMBERED: Final = (
     Unwatched(POD_MONITOR, names.POD_MONITOR, wants_monitor),
     Unwatched(SCALED_OBJECT, names.SCALED_OBJECT, wants_scaled_object),
+    Unwatched(INFERENCE_POOL, names.INFERENCE_POOL, wants_pool),
 )
 
 

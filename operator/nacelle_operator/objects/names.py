@@ -30,6 +30,7 @@ ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
 POD_MONITOR: Final = "nacelle.dev/pod-monitor"
 SCALED_OBJECT: Final = "nacelle.dev/scaled-object"
+INFERENCE_POOL: Final = "nacelle.dev/inference-pool"
 
 # Ports by their names in pods: a Service finds them by these, whatever their numbers.
 OPENAI_PORT: Final = "openai"
