@@ -119,5 +119,5 @@ def _verdict(case: Case, finding: Finding | None) -> Verdict:
     if finding is None:
         said = f"{case.name} is taken by a Gateway"
         return Verdict(POOLED, "True", reasons.POOL_IN_PLACE, said)
-    status = "Unknown" if finding.reason == reasons.POOL_PENDING else "False"
-    return Verdict(POOLED, status, finding.reason, finding.message)
+    pending = finding.reason == reasons.POOL_PENDING
+    return Verdict(POOLED, "Unknown" if pending else "False", finding.reason, finding.message)

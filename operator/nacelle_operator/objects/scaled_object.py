@@ -45,8 +45,7 @@ def scaled_object(
                 "kind": resource.kind,
                 "name": name,
             },
-            "pollingInterval": _POLL_ASLEEP_SECONDS if sleeps else _POLL_SECONDS,
-            **({"cooldownPeriod": autoscaling.idle_seconds or IDLE_SECONDS} if sleeps else {}),
+            **(_patience(autoscaling) if sleeps else {"pollingInterval": _POLL_SECONDS}),
             "minReplicaCount": autoscaling.min_replicas,
             "maxReplicaCount": autoscaling.max_replicas,
             "advanced": {
@@ -59,6 +58,16 @@ def scaled_object(
             ]
             + (_wakeful(resource, autoscaling) if sleeps else []),
         },
+    }
+
+
+def _patience(autoscaling: Autoscaling) -> dict[str, int]:
+    """How long the last pod stays that nobody asks, also the one that it begins with."""
+    idle = autoscaling.idle_seconds or IDLE_SECONDS
+    return {
+        "pollingInterval": _POLL_ASLEEP_SECONDS,
+        "cooldownPeriod": idle,
+        "initialCooldownPeriod": idle,
     }
 
 
