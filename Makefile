@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit slow e2e chaos verify generate format lint types lock images cluster cluster-down
+.PHONY: help demo demo-down test unit slow e2e e2e-keda chaos verify generate format lint types lock images cluster cluster-down
 
 # Where it is set, each of the tests' many processes would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,6 +55,9 @@ e2e: $(READY) ## tests on a real cluster
 
 chaos: $(READY) ## kill -9 of the operator at KILLS random moments that follow from SEED (minutes)
 	@$(BIN)/pytest -q -m chaos --chaos-kills $(KILLS) --chaos-seed $(SEED) $(NO_CLUSTER)
+
+e2e-keda: $(READY) ## scaling to zero and back by a real KEDA and a real Prometheus, on a real cluster
+	@$(BIN)/pytest -q -m keda tests/e2e
 
 verify: lint types unit ## lint, types, unit tests, and generated files compared with fresh ones
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

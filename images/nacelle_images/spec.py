@@ -39,7 +39,11 @@ OPERATOR = ImageSpec(
     locks=("requirements/operator.txt",),
     packages=("engine/nacelle_engine", "operator/nacelle_operator"),
     rules=Rules(
-        entries=("nacelle_operator.__main__", "nacelle_operator.watch"),
+        entries=(
+            "nacelle_operator.__main__",
+            "nacelle_operator.watch",
+            "nacelle_operator.activator.__main__",
+        ),
         modules=frozenset({"nacelle_engine", "nacelle_operator", "kopf", "kubernetes"}),
         no_modules=frozenset({"torch", "transformers", "nacelle_builder", "nacelle_runtime"}),
         programs=frozenset({"python"}),

@@ -51,6 +51,8 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 # Not watched: a cluster may not know them.
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+INFERENCE_POOL = Kind("inference.networking.k8s.io/v1", "InferencePool", "inferencepools")
 # Not watched: it goes with the Job that it is made for.
 RESOURCE_CLAIM_TEMPLATE = Kind(
     "resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates"
@@ -73,17 +75,10 @@ CHILDREN = (
     HORIZONTAL_POD_AUTOSCALER,
     NETWORK_POLICY,
 )
+UNWATCHED = (HTTP_ROUTE, POD_MONITOR, SCALED_OBJECT, INFERENCE_POOL)
 _BY_TYPE = {
     (kind.api_version, kind.name): kind
-    for kind in (
-        *RESOURCES,
-        *CHILDREN,
-        HTTP_ROUTE,
-        POD_MONITOR,
-        RESOURCE_CLAIM_TEMPLATE,
-        CLAIM,
-        EVENT,
-    )
+    for kind in (*RESOURCES, *CHILDREN, *UNWATCHED, RESOURCE_CLAIM_TEMPLATE, CLAIM, EVENT)
 }
 
 

@@ -139,7 +139,11 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
         ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
         ENGINE.name: EnginePlanner(cache, settings.toolchain, settings.collection),
         INFERENCE_DEPLOYMENT.name: DeploymentPlanner(
-            cache, readers, settings.runtime_images, settings.triton_images
+            cache,
+            readers,
+            settings.runtime_images,
+            settings.triton_images,
+            settings.activator_image,
         ),
     }
 

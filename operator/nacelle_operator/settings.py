@@ -24,6 +24,7 @@ class Settings:
     builder_image: str
     runtime_images: Mapping[str, str] = field(default_factory=dict)
     triton_images: Mapping[str, str] = field(default_factory=dict)
+    activator_image: str = ""
     namespaces: tuple[str, ...] = ()
     log_level: str = "INFO"
     own_namespace: str = "default"
@@ -49,6 +50,7 @@ class Settings:
             builder_image=env["NACELLE_BUILDER_IMAGE"],
             runtime_images=_images("NACELLE_RUNTIME_IMAGES", env),
             triton_images=_images("NACELLE_TRITON_IMAGES", env),
+            activator_image=env.get("NACELLE_ACTIVATOR_IMAGE", ""),
             namespaces=tuple(
                 name.strip()
                 for name in env.get("NACELLE_NAMESPACES", "").split(",")

@@ -1,11 +1,12 @@
 """An object of a kind that a cluster may not know, which cannot be watched: read live."""
 
 import asyncio
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from nacelle_operator.errors import NotFound
 from nacelle_operator.kinds import Kind
 from nacelle_operator.objects.names import DEPLOYMENT
+from nacelle_operator.seen import Seen
 
 
 class Door(Protocol):
@@ -16,13 +17,6 @@ class Door(Protocol):
 
     def list(self, kind: Kind, namespace: str, selector: str) -> Any:
         """Objects that carry a label, live."""
-
-
-class Seen(NamedTuple):
-    """Whether the cluster knows the kind, and the object of that name, whoever made it."""
-
-    is_known: bool
-    found: dict[str, Any] | None = None
 
 
 class UnwatchedReader:

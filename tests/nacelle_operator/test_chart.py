@@ -62,6 +62,7 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     assert settings.builder_image == f"r.example.com/n/nacelle/builder:{version}"
     assert settings.runtime_images == {ABI: f"r.example.com/n/nacelle/runtime:{version}"}
     assert settings.triton_images == {ABI: f"r.example.com/n/nacelle/triton:{version}"}
+    assert settings.activator_image == f"r.example.com/n/nacelle/operator:{version}"
     assert settings.namespaces == ("a", "b")
     assert settings.collection == Settings(builder_image="x").collection
     kept = ("--set", "engines.gracePeriod=30s,engines.dryRun=true")
@@ -79,6 +80,7 @@ def test_whole_references_and_digests() -> None:
     )
     assert operator(*flags)["containers"][0]["image"] == "r:5000/op@x"
     found = environment(*flags)
+    assert found["NACELLE_ACTIVATOR_IMAGE"] == "r:5000/op@x", "the operator's own"
     assert found["NACELLE_BUILDER_IMAGE"] == f"nacelle/builder@{digest}"
     assert json.loads(found["NACELLE_RUNTIME_IMAGES"]) == {"abi.1": "r/one", "abi.2": "r/two"}
     assert json.loads(found["NACELLE_TRITON_IMAGES"]) == {"abi.1": "r/three"}
@@ -149,7 +151,7 @@ def test_rights_are_those_of_the_kinds_that_are_handled() -> None:
     # A name that somebody else has taken bears no label to watch.
     for kind in (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.NETWORK_POLICY):
         wanted[kind.group, kind.plural] = {"get"} | seen | written
-    for kind in (kinds.HTTP_ROUTE, kinds.POD_MONITOR):
+    for kind in kinds.UNWATCHED:
         wanted[kind.group, kind.plural] = {"get", "list"} | written
     for kind in kinds.RESOURCES:
         wanted[kind.group, kind.plural] = seen

@@ -86,6 +86,23 @@ def scaled(*metrics: dict[str, Any]) -> dict[str, Any]:
     return {"autoscaling": {"maxReplicas": 2, "metrics": list(metrics)}}
 
 
+PROMETHEUS = {"serverAddress": "http://prometheus:9090"}
+
+
+def keda(**prometheus: Any) -> dict[str, Any]:
+    told = {**PROMETHEUS, **prometheus}
+    return {"autoscaling": {"provider": "KEDA", "maxReplicas": 2, "prometheus": told}}
+
+
+POOLED = {"inferencePool": {"endpointPickerRef": {"name": "picker"}}}
+
+
+def sleepy(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec that may scale to zero."""
+    (kept,) = keda().values()
+    return {**spec, "autoscaling": {**kept, "minReplicas": 0, **spec.get("autoscaling", {})}}
+
+
 def drafting(**speculative: Any) -> dict[str, Any]:
     return {"runtime": {"speculative": speculative}}
 
@@ -227,10 +244,70 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         SERVE,
         {"autoscaling": {"provider": "KEDA", "maxReplicas": 2}},
-        "autoscaling.provider KEDA is not built yet: use HPA",
+        "autoscaling.provider KEDA asks a Prometheus for the pods' metrics: say where it is in "
+        "autoscaling.prometheus.serverAddress",
+    ),
+    (
+        SERVE,
+        {"autoscaling": {"maxReplicas": 2, "prometheus": PROMETHEUS}},
+        "autoscaling.prometheus has a meaning with provider KEDA only: leave it out",
+    ),
+    (SERVE, {"inferencePool": {}}, "spec.inferencePool.endpointPickerRef"),
+    (
+        SERVE,
+        {**POOLED, "frontends": {"openai": TLS}},
+        "inferencePool sends plain HTTP to pods: end TLS at the Gateway, and leave "
+        "frontends.openai.tlsSecretRef out",
+    ),
+    (
+        SERVE,
+        sleepy(POOLED),
+        "autoscaling.minReplicas 0 is not built yet with inferencePool, which leads past what "
+        "answers for sleeping pods; use 1",
+    ),
+    (SERVE, keda(serverAddress="prometheus:9090"), "autoscaling.prometheus.serverAddress"),
+    (SERVE, keda(serverAddress="http://p:9090/?a=b"), "autoscaling.prometheus.serverAddress"),
+    (
+        SERVE,
+        keda(authentication={"name": "token", "modes": []}),
+        "autoscaling.prometheus.authentication.modes",
+    ),
+    (
+        SERVE,
+        keda(authentication={"name": "token", "modes": ["apiKey"]}),
+        'Unsupported value: "apiKey"',
     ),
     (SERVE, {"autoscaling": {"minReplicas": 2}}, "spec.autoscaling.maxReplicas"),
-    (SERVE, {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, "spec.autoscaling.minReplicas"),
+    (SERVE, {"autoscaling": {"minReplicas": -1, "maxReplicas": 2}}, "spec.autoscaling.minReplicas"),
+    (
+        SERVE,
+        {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}},
+        "autoscaling.minReplicas 0 needs provider KEDA: an HPA keeps 1 at least",
+    ),
+    (
+        SERVE,
+        sleepy({"autoscaling": {"minReplicas": 1, "idleSeconds": 60}}),
+        "autoscaling.idleSeconds has a meaning with minReplicas 0 only: leave it out",
+    ),
+    (SERVE, sleepy({"autoscaling": {"idleSeconds": 29}}), "spec.autoscaling.idleSeconds"),
+    (
+        SERVE,
+        sleepy({"frontends": {"triton": {"enabled": True}}}),
+        "autoscaling.minReplicas 0 is not built yet beside frontends.triton: nobody would answer "
+        "at its ports; use 1",
+    ),
+    (
+        SERVE,
+        sleepy({"frontends": {"openai": TLS}}),
+        "autoscaling.minReplicas 0 is not built yet with frontends.openai.tlsSecretRef: what "
+        "answers for sleeping pods has no certificate; use 1, or end TLS at a Gateway",
+    ),
+    (
+        SERVE,
+        sleepy({"rollout": routed()}),
+        "autoscaling.minReplicas 0 is not built yet with rollout.canary.route, which leads past "
+        "what answers for sleeping pods; use 1",
+    ),
     (
         SERVE,
         {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}},
@@ -374,6 +451,11 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (SERVE, {"replicas": 9, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}}),
     (SERVE, scaled({"type": "CPU"}, {"type": "QueuedRequests"}, {"type": "KVUtilization"})),
     (SERVE, {"autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"maxPods": 2}}}}),
+    (SERVE, keda()),
+    (SERVE, sleepy({"replicas": 0})),
+    (SERVE, {**POOLED, **keda()}),
+    (SERVE, sleepy({"autoscaling": {"idleSeconds": 30}, "frontends": {"openai": {"port": 8001}}})),
+    (SERVE, keda(authentication={"name": "token", "modes": ["bearer", "tls"]})),
     (SERVE, {"replicas": 0, "rollout": {"maxSurge": 0, "maxUnavailable": 1}}),
     (SERVE, {"rollout": {"strategy": "BlueGreen"}}),
     (SERVE, {"rollout": {"strategy": "BlueGreen", "checks": {"maxErrorPercent": 0}}}),

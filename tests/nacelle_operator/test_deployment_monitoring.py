@@ -11,8 +11,10 @@ from nacelle_operator.conditions import Verdict, find
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.monitoring import decide_monitoring
 from nacelle_operator.deployment.plan import plan
+from nacelle_operator.kinds import POD_MONITOR
 from nacelle_operator.objects.pod_monitor import pod_monitor
 from nacelle_operator.plan import Deletion, Event
+from nacelle_operator.seen import Seen
 
 MONITOR = "PodMonitor"
 PLACE = (MONITOR, "chat")
@@ -29,6 +31,10 @@ def monitor(**metadata: Any) -> dict[str, Any]:
     return {**made, "metadata": {**made["metadata"], "uid": "m-uid", **metadata}}
 
 
+def seen(found: dict[str, Any]) -> dict[str, Any]:
+    return {"unwatched": {POD_MONITOR: Seen(True, found)}}
+
+
 STRANGER = monitor(ownerReferences=[])
 UNKNOWN = (
     "False",
@@ -43,10 +49,15 @@ TAKEN = (
 )
 CASES: dict[str, tuple[InferenceDeployment, dict[str, Any], bool, Any]] = {
     "not asked for": (deployment(), {}, True, None),
-    "no longer asked for": (deployment(), {"pod_monitor": monitor()}, True, None),
-    "no such kind": (monitored(), {"knows_pod_monitors": False}, True, UNKNOWN),
-    "no such kind and no engine": (monitored(), {"knows_pod_monitors": False}, False, UNKNOWN),
-    "somebody else's": (monitored(), {"pod_monitor": STRANGER}, True, TAKEN),
+    "no longer asked for": (deployment(), seen(monitor()), True, None),
+    "no such kind": (monitored(), {"unwatched": {POD_MONITOR: Seen(False)}}, True, UNKNOWN),
+    "no such kind and no engine": (
+        monitored(),
+        {"unwatched": {POD_MONITOR: Seen(False)}},
+        False,
+        UNKNOWN,
+    ),
+    "somebody else's": (monitored(), seen(STRANGER), True, TAKEN),
     "no engine yet": (
         monitored(),
         {},
@@ -65,7 +76,7 @@ CASES: dict[str, tuple[InferenceDeployment, dict[str, Any], bool, Any]] = {
     ),
     "made": (
         monitored(),
-        {"pod_monitor": monitor()},
+        seen(monitor()),
         True,
         (
             "True",
@@ -94,7 +105,7 @@ def test_it_is_created_without_labels_which_an_apply_adds_and_takes_away() -> No
     (created,) = plan(monitored(), surroundings(OLD), NOW).creates
     assert created == pod_monitor(monitored(), {})
     assert "release" not in created["metadata"]["labels"]
-    applied = plan(monitored(), surroundings(OLD, pod_monitor=monitor()), NOW).objects[-1]
+    applied = plan(monitored(), surroundings(OLD, **seen(monitor())), NOW).objects[-1]
     assert applied == monitor()
 
 
@@ -120,7 +131,7 @@ def test_the_service_remembers_it_before_it_is_made_and_until_it_is_seen_to_be_g
 
 def test_without_the_kind_everything_else_goes_on() -> None:
     world = at_rest(deployment(replicas=2))
-    world.knows_pod_monitors = False
+    world.unknown.add(POD_MONITOR)
     world.resource = edited(world.resource, monitoring={"podMonitor": {}}, replicas=3)
     made = world.reconcile(LATER)
     assert made.creates == ()
@@ -131,7 +142,7 @@ def test_without_the_kind_everything_else_goes_on() -> None:
     assert world.resource.status.ready_replicas == 3
     assert rest.events == (), "told once"
     assert rest.requeue_seconds == 60.0, "no watch tells that the kind has come"
-    world.knows_pod_monitors = True
+    world.unknown.clear()
     assert world.settle(LATER).requeue_seconds is None
     assert PLACE in world.objects
 
@@ -154,7 +165,7 @@ def test_it_follows_the_spec_and_restarts_no_pod() -> None:
 
 
 def test_a_strangers_is_left_alone_with_or_without_the_wish() -> None:
-    observed = surroundings(OLD, pod_monitor=STRANGER)
+    observed = surroundings(OLD, **seen(STRANGER))
     made = plan(monitored(), observed, NOW)
     touched = [m for m in (*made.objects, *made.creates) if m["kind"] == MONITOR]
     assert (touched, made.deletes) == ([], ())

@@ -107,7 +107,7 @@ def test_a_kind_that_is_missing_is_told() -> None:
 
 
 def test_a_monitor_is_looked_for_as_long_as_the_service_remembers_it() -> None:
-    remembering = (SERVICE, ours(service(deployment(), "a", may_be_monitored=True)))
+    remembering = (SERVICE, ours(service(deployment(), "a", remembers=["nacelle.dev/pod-monitor"])))
     server = Server(STRANGER)
     cache, _ = planned(server, remembering)
     assert server.asked == [(POD_MONITOR, "team", "chat")]

@@ -110,7 +110,7 @@ def test_both_find_the_pods_of_both_slots_and_name_ports_that_they_have(
 
 def test_the_service_remembers_a_monitor() -> None:
     plain = service(deployment(), "a")
-    marked = service(deployment(), "a", may_be_monitored=True)
+    marked = service(deployment(), "a", remembers=["nacelle.dev/pod-monitor"])
     assert "annotations" not in plain["metadata"]
     assert marked["metadata"].pop("annotations") == {"nacelle.dev/pod-monitor": "chat"}
     assert marked == plain

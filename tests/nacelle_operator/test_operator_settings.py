@@ -20,6 +20,7 @@ def test_what_is_read() -> None:
             "NACELLE_BUILDER_IMAGE": "builder:1",
             "NACELLE_RUNTIME_IMAGES": '{"abi": "runtime:1"}',
             "NACELLE_TRITON_IMAGES": '{"abi": "triton:1"}',
+            "NACELLE_ACTIVATOR_IMAGE": "operator:1",
             "NACELLE_NAMESPACES": "a, b,",
             "NACELLE_LOG_LEVEL": "debug",
             "NACELLE_ENGINE_GRACE_PERIOD": "1h30m",
@@ -31,6 +32,7 @@ def test_what_is_read() -> None:
     assert settings.runtime_images == {"abi": "runtime:1"} and settings.namespaces == ("a", "b")
     assert settings.collection == Collection(timedelta(minutes=90), is_dry_run=True)
     assert settings.triton_images == {"abi": "triton:1"}
+    assert settings.activator_image == "operator:1"
     assert (settings.own_namespace, settings.identity, settings.port) == ("system", "op-0", 8080)
     assert settings.toolchain.builder_image == "builder:1" and settings.log_level == "DEBUG"
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from nacelle_operator.errors import NotFound
-from nacelle_operator.kinds import HTTP_ROUTE, POD_MONITOR, Kind
-from nacelle_operator.unwatched_reader import Seen, UnwatchedReader
+from nacelle_operator.kinds import UNWATCHED, Kind
+from nacelle_operator.seen import Seen
+from nacelle_operator.unwatched_reader import UnwatchedReader
 
 OBJECT = {"metadata": {"name": "chat"}}
 
@@ -31,7 +32,7 @@ class Server:
         return []
 
 
-@pytest.mark.parametrize("kind", [HTTP_ROUTE, POD_MONITOR], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", UNWATCHED, ids=lambda kind: kind.name)
 @pytest.mark.parametrize(
     ("is_known", "held", "seen"),
     [

@@ -44,6 +44,12 @@ PROMETHEUS_OPERATOR = Origin(
     "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
     "example/prometheus-operator-crd",
 )
+KEDA = Origin(
+    "keda.sh",
+    "github.com/kedacore/keda/v2@v2.21.0",
+    "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
+    "config/crd/bases",
+)
 
 
 @contextlib.contextmanager
@@ -51,9 +57,18 @@ def installed(
     plane: ControlPlane, until: Callable[..., Any], origin: Origin, *plurals: str
 ) -> Iterator[None]:
     """The kinds in a control plane, and gone again afterwards."""
-    for plural in plurals:
-        plane.call("POST", PATH, origin.definition(plural))
-    names = {f"{plural}.{origin.group}" for plural in plurals}
+    with defined(plane, until, *map(origin.definition, plurals)):
+        yield
+
+
+@contextlib.contextmanager
+def defined(
+    plane: ControlPlane, until: Callable[..., Any], *definitions: dict[str, Any]
+) -> Iterator[None]:
+    """The kinds of these definitions in a control plane, and gone again afterwards."""
+    for definition in definitions:
+        plane.call("POST", PATH, definition)
+    names = {definition["metadata"]["name"] for definition in definitions}
     until(lambda: names <= {n for n, found in _known(plane).items() if _is_served(found)})
     try:
         yield

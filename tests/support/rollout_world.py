@@ -17,8 +17,10 @@ from serving_cluster import ServingCluster, edited
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import is_true
 from nacelle_operator.deployment.observe import Observed
+from nacelle_operator.kinds import HTTP_ROUTE
 from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import Plan
+from nacelle_operator.seen import Seen
 
 Manifest = dict[str, Any]
 KEYS = tuple(digit * 64 for digit in "123")
@@ -64,10 +66,10 @@ class RolloutWorld(ServingCluster):
 
     def observe(self) -> Observed:
         """With the route, which is read live."""
+        observed = super().observe()
         route = self.objects.get(("HTTPRoute", "chat")) if self.knows_routes else None
-        return replace(
-            super().observe(), route=route, knows_routes=self.knows_routes, tally=self.tally
-        )
+        seen = {**observed.unwatched, HTTP_ROUTE: Seen(self.knows_routes, route)}
+        return replace(observed, unwatched=seen, tally=self.tally)
 
     def look(self) -> Plan:
         """One reconcile; Deployments that are deleted or scaled down lose their pods at once."""

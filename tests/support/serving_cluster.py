@@ -13,9 +13,10 @@ from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.deployment.observe import Observed, observe
 from nacelle_operator.deployment.plan import plan
 from nacelle_operator.deployment.rollout import Renderer
-from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, Kind
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, UNWATCHED, Kind
 from nacelle_operator.objects.serving_pod import pod_template
 from nacelle_operator.plan import Plan
+from nacelle_operator.seen import Seen
 
 Manifest = dict[str, Any]
 
@@ -31,7 +32,8 @@ class ServingCluster:
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     pods: list[Manifest] = field(default_factory=list)
     restarts: int = 0
-    knows_pod_monitors: bool = True
+    activator_image: str = ""
+    unknown: set[Kind] = field(default_factory=set)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """The build and the engines alone are read by their names."""
@@ -50,13 +52,16 @@ class ServingCluster:
         return tuple(o for o in found if labels.items() <= o["metadata"]["labels"].items())
 
     def observe(self) -> Observed:
-        """What a plan is decided on, with the PodMonitor, which is read live."""
-        monitor = self.objects.get(("PodMonitor", "chat")) if self.knows_pod_monitors else None
-        return replace(
-            observe(self.resource, self, self.images, TRITONS),
-            pod_monitor=monitor,
-            knows_pod_monitors=self.knows_pod_monitors,
-        )
+        """What a plan is decided on, with what is read live; of `unknown` kinds nothing is."""
+        seen = {
+            kind: Seen(False) if kind in self.unknown else Seen(True, self._named(kind))
+            for kind in UNWATCHED
+        }
+        observed = observe(self.resource, self, self.images, TRITONS)
+        return replace(observed, unwatched=seen, activator_image=self.activator_image)
+
+    def _named(self, kind: Kind) -> Manifest | None:
+        return self.objects.get((kind.name, "chat"))
 
     def reconcile(self, now: datetime, render: Renderer = pod_template) -> Plan:
         """One plan, carried out."""
@@ -77,7 +82,7 @@ class ServingCluster:
         """Bring every Deployment's pods to its template and number, all of them ready."""
         self.pods = []
         for (kind, name), manifest in self.objects.items():
-            if kind == "Deployment":
+            if kind == "Deployment" and name != "chat-activator":
                 spec, meta = manifest["spec"], manifest["metadata"]
                 count = spec["replicas"]
                 manifest["status"] = {

@@ -35,6 +35,7 @@ def rendered(sample: Path) -> str:
             engines={served.metadata.name: served},
             runtime_images=IMAGES,
             triton_images=TRITONS,
+            activator_image="operator:1",
         )
         made = plan(resource, observed, NOW)
         if resource.spec.network.policy == "Restricted":

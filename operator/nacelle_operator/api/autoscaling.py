@@ -1,15 +1,18 @@
 """How many replicas serve, decided by an autoscaler: bounds, metrics and pace."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from nacelle_operator.api.prometheus import Prometheus
 from nacelle_operator.api.schema import ApiModel, Rule
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 Seconds = Annotated[int, Field(ge=0, le=3600)]
 Period = Annotated[int, Field(ge=1, le=1800)]
 Replicas = Annotated[int, Field(ge=1, le=1000)]
+# A replica that was woken loads well within it, and one that is idle costs no more than that.
+IDLE_SECONDS: Final = 300
 
 
 class Metric(ApiModel):
@@ -29,8 +32,8 @@ class Metric(ApiModel):
     type: Literal["CPU", "KVUtilization", "QueuedRequests"]
     """CPU: what the pods use of spec.pod.resources.requests.cpu; for engines of CPUs.
     KVUtilization: how much of the KV cache requests hold (nacelle_kv_utilization).
-    QueuedRequests: requests that wait (nacelle_requests_waiting). The last two are read through an
-    adapter that serves custom.metrics.k8s.io."""
+    QueuedRequests: requests that wait (nacelle_requests_waiting). An HPA reads the last two through
+    an adapter that serves custom.metrics.k8s.io, KEDA from autoscaling.prometheus."""
 
     average_percent: Percent | None = None
     """CPU, KVUtilization: the use that the pods are kept at, on average; left out: 80."""
@@ -80,9 +83,21 @@ class Autoscaling(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.provider == 'HPA'",
-            "autoscaling.provider KEDA is not built yet: use HPA",
-            "'autoscaling.provider ' + self.provider + ' is not built yet: use HPA'",
+            "self.provider != 'KEDA' || has(self.prometheus)",
+            "autoscaling.provider KEDA asks a Prometheus for the pods' metrics: say where it is in "
+            "autoscaling.prometheus.serverAddress",
+        ),
+        Rule(
+            "!has(self.prometheus) || self.provider == 'KEDA'",
+            "autoscaling.prometheus has a meaning with provider KEDA only: leave it out",
+        ),
+        Rule(
+            "self.minReplicas > 0 || self.provider == 'KEDA'",
+            "autoscaling.minReplicas 0 needs provider KEDA: an HPA keeps 1 at least",
+        ),
+        Rule(
+            "!has(self.idleSeconds) || self.minReplicas == 0",
+            "autoscaling.idleSeconds has a meaning with minReplicas 0 only: leave it out",
         ),
         Rule(
             "self.minReplicas <= self.maxReplicas",
@@ -91,13 +106,21 @@ class Autoscaling(ApiModel):
     )
 
     provider: Literal["HPA", "KEDA"] = "HPA"
-    """HPA makes a HorizontalPodAutoscaler of the resource's own name."""
+    """HPA makes a HorizontalPodAutoscaler of the resource's own name; KEDA a ScaledObject."""
 
-    min_replicas: Replicas = 1
-    """How many replicas serve, at least. None at all serve while spec.replicas is 0."""
+    prometheus: Prometheus | None = None
+    """KEDA: where the pods' metrics are asked for."""
+
+    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """How many replicas serve, at least. 0, with KEDA only: none once nobody asks; a request then
+    gets 503 with Retry-After, and wakes the first."""
 
     max_replicas: Replicas
     """How many replicas serve, at most."""
+
+    idle_seconds: Annotated[int, Field(ge=30, le=86_400)] | None = None
+    """With minReplicas 0: how long nobody may have asked before the last replica goes, and how long
+    a replica that was woken has to load; left out: 300."""
 
     metrics: Annotated[
         tuple[Metric, ...],
@@ -114,3 +137,25 @@ class Autoscaling(ApiModel):
 
     behavior: ScalingBehavior = ScalingBehavior()
     """How fast it follows."""
+
+
+_STAYS_AWAKE: Final = "!has(self.autoscaling) || self.autoscaling.minReplicas > 0"
+SLEEPS_AS_ONE: Final = (
+    Rule(
+        f"{_STAYS_AWAKE} || !has(self.frontends) || !self.frontends.triton.enabled",
+        "autoscaling.minReplicas 0 is not built yet beside frontends.triton: nobody would answer "
+        "at its ports; use 1",
+    ),
+    Rule(
+        f"{_STAYS_AWAKE} || !has(self.frontends) || !has(self.frontends.openai.tlsSecretRef)",
+        "autoscaling.minReplicas 0 is not built yet with frontends.openai.tlsSecretRef: what "
+        "answers for sleeping pods has no certificate; use 1, or end TLS at a Gateway",
+    ),
+    Rule(
+        f"{_STAYS_AWAKE} || !has(self.rollout) || !has(self.rollout.canary) "
+        "|| !has(self.rollout.canary.route)",
+        "autoscaling.minReplicas 0 is not built yet with rollout.canary.route, which leads past "
+        "what answers for sleeping pods; use 1",
+    ),
+)
+"""Of a spec: whatever a client can reach answers for pods that are not there."""

@@ -4,9 +4,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nacelle_operator.api.autoscaling import Autoscaling
+from nacelle_operator.api.autoscaling import SLEEPS_AS_ONE, Autoscaling
 from nacelle_operator.api.condition import Conditions
 from nacelle_operator.api.engine_build_status import EngineRef
+from nacelle_operator.api.inference_pool import POOL_IS_REACHED, InferencePool
 from nacelle_operator.api.monitoring import Monitoring
 from nacelle_operator.api.network import TRACES_CAN_LEAVE, Network
 from nacelle_operator.api.pod import PodOverrides
@@ -66,6 +67,8 @@ class InferenceDeploymentSpec(ApiModel):
             "frontends.openai.tlsSecretRef out",
         ),
         TRACES_CAN_LEAVE,
+        *SLEEPS_AS_ONE,
+        *POOL_IS_REACHED,
     )
 
     engine: EngineSource
@@ -96,6 +99,10 @@ class InferenceDeploymentSpec(ApiModel):
     monitoring: Monitoring = Monitoring()
     """Who is told to read the pods' metrics."""
 
+    inference_pool: InferencePool | None = None
+    """Make an InferencePool; left out: none. A cluster that does not know the kind serves all the
+    same, and the condition InferencePool says so."""
+
 
 class InferenceDeploymentStatus(ApiModel):
     """What is served and how well."""
@@ -108,6 +115,7 @@ class InferenceDeploymentStatus(ApiModel):
     Autoscaling: the autoscaler does its work; only while spec.autoscaling is set.
     NetworkRestricted: the NetworkPolicy is in place; only while spec.network.policy is Restricted.
     Monitoring: the PodMonitor is in place; only while spec.monitoring.podMonitor is set.
+    InferencePool: a Gateway has taken the pool; only while spec.inferencePool is set.
     Reconciling, Stalled: only while true."""
 
     replicas: Annotated[int, Field(ge=0)] = 0

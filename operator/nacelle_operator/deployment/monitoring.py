@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nacelle_operator.api.inference_deployment import InferenceDeployment
-from nacelle_operator.api.monitoring import PodMonitor
 from nacelle_operator.conditions import MONITORING, Verdict
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.decision import Decision, let_go, written
 from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.kinds import POD_MONITOR
-from nacelle_operator.objects import names
 from nacelle_operator.objects.owner import is_controlled_by
 from nacelle_operator.objects.pod_monitor import pod_monitor
 from nacelle_operator.plan import KubernetesObject
@@ -34,34 +32,14 @@ class Case:
         return f"{POD_MONITOR.name} {self.resource.metadata.name}"
 
 
-def wanted_monitor(resource: InferenceDeployment) -> PodMonitor | None:
-    """The PodMonitor that the spec asks for."""
-    return resource.spec.monitoring.pod_monitor
-
-
-def is_remembered(observed: Observed) -> bool:
-    """Whether there may be one of ours: the Service says so."""
-    kept = (observed.service or {}).get("metadata", {}).get("annotations") or {}
-    return names.POD_MONITOR in kept
-
-
-def may_be_there(resource: InferenceDeployment, observed: Observed) -> bool:
-    """Whether one is, or is about to be: the Service has to remember it before it is made, and
-    until it has been seen to be gone.
-    """
-    present = observed.pod_monitor
-    is_ours = present is not None and is_controlled_by(resource, present)
-    return wanted_monitor(resource) is not None or is_ours
-
-
 def decide_monitoring(
     resource: InferenceDeployment, observed: Observed, *, is_serving: bool
 ) -> Decision:
     """The PodMonitor as it is wanted; nobody else's is touched."""
-    wish, present = wanted_monitor(resource), observed.pod_monitor
+    wish, (is_known, present) = resource.spec.monitoring.pod_monitor, observed.seen(POD_MONITOR)
     if wish is None:
         return let_go(resource, present)
-    case = Case(resource, observed.knows_pod_monitors, present, is_serving)
+    case = Case(resource, is_known, present, is_serving)
     refusal = first_finding(REFUSALS, case)
     if refusal:
         verdict = Verdict(MONITORING, "False", refusal.reason, refusal.message)

@@ -22,7 +22,7 @@ from nacelle_operator.deployment.slot_state import slot_states
 from nacelle_operator.deployment.wanted import terms
 from nacelle_operator.objects import memory
 from nacelle_operator.objects.controller_revision import Revision
-from nacelle_operator.objects.names import SLOT, SLOTS, Slot
+from nacelle_operator.objects.names import ACTIVATOR, SLOT, SLOTS, Slot
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Move:
     def revision(self) -> Revision:
         """The revision that goes on, with what is remembered of it now."""
         return replace(self.case.aim, memory=self.course.memory)
+
+    @property
+    def selected_slot(self) -> Slot | None:
+        """The one slot that is selected; None when both are."""
+        return next(iter(self.selected)) if len(self.selected) == 1 else None
 
     @property
     def is_under_way(self) -> bool:
@@ -189,5 +194,8 @@ def _selected(observed: Observed) -> frozenset[Slot]:
     """The slots that the Service selects now."""
     if observed.service is None:
         return frozenset()
-    chosen = observed.service.get("spec", {}).get("selector", {}).get(SLOT)
+    selector = observed.service.get("spec", {}).get("selector", {})
+    if ACTIVATOR in selector:
+        return frozenset()
+    chosen = selector.get(SLOT)
     return frozenset(slot for slot in SLOTS if chosen in (None, slot))

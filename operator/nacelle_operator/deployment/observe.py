@@ -24,6 +24,7 @@ from nacelle_operator.objects import names
 from nacelle_operator.objects.metadata import serving_labels
 from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import KubernetesObject
+from nacelle_operator.seen import Seen
 
 
 class Reader(Protocol):
@@ -43,9 +44,9 @@ class Observed:
     """A deployment's surroundings: what it refers to, its children, the operator's images.
 
     `endpoints`: how many pods of each slot are ready behind the slot's own Service.
-    `knows_routes`: whether the cluster has the Gateway API's HTTPRoute, `knows_pod_monitors` the
-    Prometheus Operator's PodMonitor. `tally`: what the pods of the revision under way have
-    counted, if it is asked for and can be read.
+    `activator`: the objects of what answers while no pod does. `unwatched`: objects of kinds that
+    a cluster may not know. `tally`: what the pods of the revision under way have counted, if it is
+    asked for and can be read.
     """
 
     build: EngineBuild | None = None
@@ -56,16 +57,19 @@ class Observed:
     autoscaler: KubernetesObject | None = None
     slot_services: Mapping[names.Slot, KubernetesObject] = field(default_factory=dict)
     endpoints: Mapping[names.Slot, int] = field(default_factory=dict)
-    route: KubernetesObject | None = None
-    knows_routes: bool = True
     network_policy: KubernetesObject | None = None
-    pod_monitor: KubernetesObject | None = None
-    knows_pod_monitors: bool = True
+    activator: tuple[KubernetesObject, ...] = ()
+    unwatched: Mapping[Kind, Seen] = field(default_factory=dict)
     revisions: tuple[KubernetesObject, ...] = ()
     pods: tuple[KubernetesObject, ...] = ()
     tally: Tally | None = None
     runtime_images: Mapping[str, str] = field(default_factory=dict)
     triton_images: Mapping[str, str] = field(default_factory=dict)
+    activator_image: str = ""
+
+    def seen(self, kind: Kind) -> Seen:
+        """The object of that kind and the resource's name; none where none was looked for."""
+        return self.unwatched.get(kind, Seen(True))
 
 
 def observe(
@@ -89,6 +93,7 @@ def observe(
         budget=_ours(reader, POD_DISRUPTION_BUDGET, resource),
         autoscaler=_ours(reader, HORIZONTAL_POD_AUTOSCALER, resource),
         network_policy=_ours(reader, NETWORK_POLICY, resource),
+        activator=tuple(_of_activator(reader, resource)),
         slot_services=_by_slot(name, reader.select(SERVICE, namespace, labels)),
         endpoints=_endpoints(name, reader.select(ENDPOINT_SLICE, namespace, labels)),
         revisions=revisions,
@@ -140,6 +145,13 @@ def _endpoints(name: str, slices: Iterable[dict[str, Any]]) -> dict[names.Slot, 
                 if endpoint.get("conditions", {}).get("ready")
             )
     return {slot: len(pods) for slot, pods in found.items()}
+
+
+def _of_activator(reader: Reader, resource: InferenceDeployment) -> Iterator[KubernetesObject]:
+    name, labels = names.activator_name(resource.metadata.name), serving_labels(resource)
+    for kind in (NETWORK_POLICY, DEPLOYMENT, SERVICE):
+        found = reader.select(kind, resource.metadata.namespace, labels)
+        yield from (m for m in found if m["metadata"]["name"] == name)
 
 
 def _ours(reader: Reader, kind: Kind, resource: InferenceDeployment) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from nacelle_operator.api.condition import Condition
 from nacelle_operator.api.inference_deployment import (
@@ -10,14 +11,15 @@ from nacelle_operator.api.inference_deployment import (
 )
 from nacelle_operator.conditions import READY, STALLED, find, is_true
 from nacelle_operator.deployment import reasons
+from nacelle_operator.deployment.activation import Activation, decide_activation
 from nacelle_operator.deployment.beside import TOLD, Beside, decide_beside
 from nacelle_operator.deployment.kept_revisions import kept_revisions
-from nacelle_operator.deployment.monitoring import may_be_there
 from nacelle_operator.deployment.move import Move, next_move
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.rollout import Renderer, Rollout, decide_rollout
 from nacelle_operator.deployment.status import deployment_status
 from nacelle_operator.deployment.traffic import Traffic, decide_traffic
+from nacelle_operator.deployment.unwatched import to_remember
 from nacelle_operator.objects.controller_revision import controller_revision
 from nacelle_operator.objects.pod_disruption_budget import pod_disruption_budget
 from nacelle_operator.objects.service import service
@@ -47,27 +49,37 @@ def plan(
     """The objects that serve the resource, what is to go, and the status."""
     rollout = decide_rollout(resource, observed, render)
     move = next_move(resource, observed, rollout, now)
-    beside = decide_beside(resource, observed, rollout, is_serving=move is not None)
+    beside = decide_beside(resource, observed, rollout, move)
     guard = beside.network.create
     if guard and not observed.deployments:
         # Before the first pod; all else follows at the look that its event brings.
         return Plan(creates=(guard,), requeue_seconds=_UNWATCHED_SECONDS)
     traffic = decide_traffic(resource, observed, move)
+    activation = decide_activation(resource, observed, move, beside.scaled_object)
+    decided = Decided(traffic, beside, activation)
     status = deployment_status(resource, observed, (rollout, move), beside.verdicts, now)
     return Plan(
-        objects=tuple(_objects(resource, observed, move, (traffic, beside))),
+        objects=tuple(_objects(resource, observed, move, decided)),
         # Created, never applied, while it is not known: a stranger of that name stays as it is.
         creates=(*([traffic.create] if traffic.create else []), *beside.creates),
-        deletes=tuple(_deletes(resource, observed, move, (traffic, beside))),
+        deletes=tuple(_deletes(resource, observed, move, decided)),
         status=status.plain(),
         requeue_seconds=_requeue(status, move, beside),
         events=tuple(_events(resource, rollout, status)),
     )
 
 
+class Decided(NamedTuple):
+    """What has been decided about objects other than the slots' own."""
+
+    traffic: Traffic
+    beside: Beside
+    activation: Activation
+
+
 def _requeue(status: InferenceDeploymentStatus, move: Move | None, beside: Beside) -> float | None:
     """When to look again though nothing has changed; not at all when all is as it is wanted."""
-    if beside.monitoring.delete:
+    if any(decision.delete for decision in beside.unwatched):
         return _UNWATCHED_SECONDS
     judged = (find(status.conditions, type_) for type_ in (READY, *TOLD))
     if all(condition.status == "True" for condition in judged if condition):
@@ -86,33 +98,37 @@ def _objects(
     resource: InferenceDeployment,
     observed: Observed,
     move: Move | None,
-    decisions: tuple[Traffic, Beside],
+    decided: Decided,
 ) -> Iterator[KubernetesObject]:
     """In the order in which they are applied: a template is kept before any pod has it."""
-    traffic, beside = decisions
+    traffic, beside, activation = decided
     if move is None:
         return
     for revision in move.written:
         yield controller_revision(resource, revision)
     if beside.network.apply:
         yield beside.network.apply
-    for sized in move.deployments:
-        yield serving_deployment(
-            resource, sized.revision, replicas=sized.replicas, paused=sized.paused
-        )
-    yield service(
+    yield from activation.objects
+    front = service(
         resource,
-        next(iter(move.selected)) if len(move.selected) == 1 else None,
-        may_be_monitored=may_be_there(resource, observed),
+        move.selected_slot,
+        remembers=to_remember(resource, observed),
+        to_activator=activation.is_on,
     )
+    slots = [
+        serving_deployment(resource, sized.revision, replicas=sized.replicas, paused=sized.paused)
+        for sized in move.deployments
+    ]
+    # Requests are led to the activator before the last pod is told to go.
+    yield from [front, *slots] if activation.is_on else [*slots, front]
     yield from traffic.services
     if traffic.apply:
         yield traffic.apply
     budget = pod_disruption_budget(resource)
     if budget:
         yield budget
-    for decision in (beside.autoscaling, beside.monitoring):
-        if decision.apply:
+    for decision in beside:
+        if decision.apply and decision is not beside.network:
             yield decision.apply
 
 
@@ -120,9 +136,9 @@ def _deletes(
     resource: InferenceDeployment,
     observed: Observed,
     move: Move | None,
-    decisions: tuple[Traffic, Beside],
+    decided: Decided,
 ) -> Iterator[Deletion]:
-    traffic, beside = decisions
+    traffic, beside, activation = decided
     for manifest in traffic.deletes:
         yield _deletion(manifest)
     if move:
@@ -132,7 +148,7 @@ def _deletes(
                 yield _deletion(manifest)
     if observed.budget and pod_disruption_budget(resource) is None:
         yield _deletion(observed.budget)
-    for manifest in beside.deletes:
+    for manifest in (*beside.deletes, *activation.deletes):
         yield _deletion(manifest)
     kept = {revision.number for revision in kept_revisions(resource, observed, move)}
     for manifest in observed.revisions:

@@ -9,18 +9,17 @@ from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.deployment.failure import revision_pods
 from nacelle_operator.deployment.history import History
-from nacelle_operator.deployment.monitoring import is_remembered, wanted_monitor
 from nacelle_operator.deployment.network import wants_policy
 from nacelle_operator.deployment.observe import Observed, observe
 from nacelle_operator.deployment.plan import plan
 from nacelle_operator.deployment.pod_checks import ready_pods
 from nacelle_operator.deployment.route import wanted_route
+from nacelle_operator.deployment.unwatched import REMEMBERED
 from nacelle_operator.kinds import (
     HORIZONTAL_POD_AUTOSCALER,
     HTTP_ROUTE,
     INFERENCE_DEPLOYMENT,
     NETWORK_POLICY,
-    POD_MONITOR,
     Kind,
 )
 from nacelle_operator.metrics_reader import Source
@@ -29,7 +28,7 @@ from nacelle_operator.objects.tally import Tally
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
-from nacelle_operator.unwatched_reader import Seen
+from nacelle_operator.seen import Seen
 
 
 class Names(Protocol):
@@ -71,11 +70,13 @@ class DeploymentPlanner:
         readers: Readers,
         runtime_images: Mapping[str, str],
         triton_images: Mapping[str, str],
+        activator_image: str = "",
     ) -> None:
         self._cache = cache
         self._readers = readers
         self._runtime_images = runtime_images
         self._triton_images = triton_images
+        self._activator_image = activator_image
         self._parser = Parser(InferenceDeployment)
 
     async def __call__(self, key: Key, now: datetime) -> Plan:
@@ -85,6 +86,7 @@ class DeploymentPlanner:
             return Plan()
         resource = self._parser.parse(raw)
         observed = observe(resource, self._cache, self._runtime_images, self._triton_images)
+        observed = replace(observed, activator_image=self._activator_image)
         observed = await self._with_names(key, resource, observed)
         observed = await self._with_unwatched(key, resource, observed)
         if resource.spec.rollout.checks:
@@ -109,13 +111,10 @@ class DeploymentPlanner:
         self, key: Key, resource: InferenceDeployment, observed: Observed
     ) -> Observed:
         """The surroundings with the objects of kinds that a cluster may not know."""
+        kinds = [each.kind for each in REMEMBERED if each.is_looked_for(resource, observed)]
         if wanted_route(resource) or observed.slot_services:
-            seen = await self._look(HTTP_ROUTE, key)
-            observed = replace(observed, route=seen.found, knows_routes=seen.is_known)
-        if wanted_monitor(resource) or is_remembered(observed):
-            seen = await self._look(POD_MONITOR, key)
-            observed = replace(observed, pod_monitor=seen.found, knows_pod_monitors=seen.is_known)
-        return observed
+            kinds.append(HTTP_ROUTE)
+        return replace(observed, unwatched={kind: await self._look(kind, key) for kind in kinds})
 
     async def _look(self, kind: Kind, key: Key) -> Seen:
         """What is there now; the cache takes it in since no watch tells."""

@@ -9,6 +9,7 @@ from nacelle_operator.api.rollout import CanaryRoute
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.finding import Finding, first_finding
 from nacelle_operator.deployment.observe import Observed
+from nacelle_operator.kinds import HTTP_ROUTE
 from nacelle_operator.objects.owner import is_controlled_by
 from nacelle_operator.plan import KubernetesObject
 
@@ -42,12 +43,17 @@ def route_finding(resource: InferenceDeployment, observed: Observed) -> Finding 
     """What is in a wanted route's way."""
     if wanted_route(resource) is None:
         return None
-    return first_finding(CHECKS, Case(resource, observed.knows_routes, observed.route))
+    return first_finding(CHECKS, _case(resource, observed))
 
 
 def may_write(resource: InferenceDeployment, observed: Observed) -> bool:
     """Whether the route can be made or changed."""
-    return not first_finding(BARRED, Case(resource, observed.knows_routes, observed.route))
+    return not first_finding(BARRED, _case(resource, observed))
+
+
+def _case(resource: InferenceDeployment, observed: Observed) -> Case:
+    seen = observed.seen(HTTP_ROUTE)
+    return Case(resource, seen.is_known, seen.found)
 
 
 def kind_is_unknown(case: Case) -> Finding | None:

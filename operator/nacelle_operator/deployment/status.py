@@ -33,13 +33,17 @@ from nacelle_operator.objects.serving_deployment import slot_selector
 
 @dataclass(frozen=True)
 class Progress:
-    """How many of the wanted replicas exist, answer, and run the wanted revision."""
+    """How many of the wanted replicas exist, answer, and run the wanted revision.
+
+    `can_wake`: none at all are wanted, and a request will make it one.
+    """
 
     wanted: int
     exist: int = 0
     ready: int = 0
     updated: int = 0
     is_done: bool = False
+    can_wake: bool = False
 
 
 def deployment_status(
@@ -116,9 +120,10 @@ def _weight(resource: InferenceDeployment, move: Move) -> int:
 
 
 def _progress(resource: InferenceDeployment, move: Move | None) -> Progress:
-    wanted = resource.spec.replicas
+    wanted, wish = resource.spec.replicas, resource.spec.autoscaling
+    can_wake = wanted == 0 and wish is not None and wish.min_replicas == 0
     if move is None:
-        return Progress(wanted)
+        return Progress(wanted, can_wake=can_wake)
     states = move.case.states
     behind = [states[slot] for slot in sorted(move.selected) if slot in states]
     aim = states.get(move.case.aim.slot)
@@ -130,6 +135,7 @@ def _progress(resource: InferenceDeployment, move: Move | None) -> Progress:
         ready=sum(state.ready for state in behind),
         updated=aim.updated if aim and is_aim else 0,
         is_done=alone and move.case.is_full(wanted),
+        can_wake=can_wake,
     )
 
 
@@ -218,6 +224,9 @@ def _failed(move: Move, failed: Revision) -> Finding:
 
 def _ready(rollout: Rollout, progress: Progress) -> Verdict:
     engine = rollout.target_engine
+    if progress.can_wake:
+        said = f"asleep: a request wakes it, and Engine {engine} is served then"
+        return Verdict(READY, "True", reasons.SCALED_TO_ZERO, said)
     if progress.wanted == 0:
         said = f"no replicas are asked for; Engine {engine} is served once there are"
         return Verdict(READY, "True", reasons.SCALED_TO_ZERO, said)
@@ -232,6 +241,7 @@ def _available(progress: Progress, pods: Finding | None, *, has_engine: bool) ->
     if not has_engine:
         return Verdict(AVAILABLE, "False", reasons.NO_ENGINE_YET, "no engine was there to serve")
     if progress.wanted == 0:
-        return Verdict(AVAILABLE, "False", reasons.SCALED_TO_ZERO, "no replicas are asked for")
+        said = "asleep until a request comes" if progress.can_wake else "no replicas are asked for"
+        return Verdict(AVAILABLE, "False", reasons.SCALED_TO_ZERO, said)
     said = pods.message if pods else f"none of {progress.wanted} replicas answers yet"
     return Verdict(AVAILABLE, "False", reasons.NO_REPLICA_READY, said)

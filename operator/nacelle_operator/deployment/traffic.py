@@ -6,6 +6,7 @@ from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.deployment.move import Move
 from nacelle_operator.deployment.observe import Observed
 from nacelle_operator.deployment.route import may_write, wanted_route
+from nacelle_operator.kinds import HTTP_ROUTE
 from nacelle_operator.objects.http_route import http_route
 from nacelle_operator.objects.names import SLOTS
 from nacelle_operator.objects.owner import is_controlled_by
@@ -28,7 +29,7 @@ def decide_traffic(resource: InferenceDeployment, observed: Observed, move: Move
 
     A Service of a slot is what remembers that there may be a route, so it goes after the route.
     """
-    wanted, present = wanted_route(resource), observed.route
+    wanted, present = wanted_route(resource), observed.seen(HTTP_ROUTE).found
     if wanted is None:
         ours = present if present and is_controlled_by(resource, present) else None
         return Traffic(deletes=tuple(m for m in (ours, *observed.slot_services.values()) if m))

@@ -36,8 +36,8 @@ def horizontal_pod_autoscaler(
             "maxReplicas": autoscaling.max_replicas,
             "metrics": [_metric(metric) for metric in metrics(autoscaling, architecture)],
             "behavior": {
-                "scaleUp": _pace(behavior.scale_up),
-                "scaleDown": _pace(behavior.scale_down),
+                "scaleUp": pace(behavior.scale_up),
+                "scaleDown": pace(behavior.scale_down),
             },
         },
     }
@@ -79,7 +79,8 @@ def _of_pods(name: str, average: str) -> dict[str, Any]:
     return {"type": "Pods", "pods": {"metric": {"name": name}, "target": target}}
 
 
-def _pace(pace: ScaleUp | ScaleDown) -> dict[str, Any]:
+def pace(pace: ScaleUp | ScaleDown) -> dict[str, Any]:
+    """How fast an autoscaler follows, as its behavior says it."""
     policy = {"type": "Pods", "value": pace.max_pods, "periodSeconds": pace.period_seconds}
     return {
         "stabilizationWindowSeconds": pace.stabilization_window_seconds,

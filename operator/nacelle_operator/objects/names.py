@@ -16,6 +16,7 @@ DRAFT_ENGINE: Final = "nacelle.dev/draft-engine"
 DEPLOYMENT: Final = "nacelle.dev/inference-deployment"
 SLOT: Final = "nacelle.dev/slot"
 REVISION: Final = "nacelle.dev/revision"
+ACTIVATOR: Final = "nacelle.dev/activator"
 REQUEST_KEY: Final = "nacelle.dev/request-key"
 STEP: Final = "nacelle.dev/step"
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
@@ -29,6 +30,8 @@ GENERATION: Final = "nacelle.dev/generation"
 ACCURACY: Final = "nacelle.dev/accuracy"
 ROLLOUT: Final = "nacelle.dev/rollout"
 POD_MONITOR: Final = "nacelle.dev/pod-monitor"
+SCALED_OBJECT: Final = "nacelle.dev/scaled-object"
+INFERENCE_POOL: Final = "nacelle.dev/inference-pool"
 MAX_MEMORY: Final = "nacelle.dev/max-memory"
 APPLIED: Final = "nacelle.dev/applied"
 
@@ -92,6 +95,11 @@ def key_label(key: str) -> str:
 def slot_name(deployment: str, slot: Slot) -> str:
     """The Deployment of one slot, and the Service that a route reaches its pods by."""
     return f"{deployment}-{slot}"
+
+
+def activator_name(deployment: str) -> str:
+    """What answers for a deployment without pods: its Deployment, Service and NetworkPolicy."""
+    return f"{deployment}-activator"
 
 
 def revision_name(deployment: str, number: int) -> str:
