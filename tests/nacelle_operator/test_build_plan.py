@@ -395,19 +395,3 @@ def test_a_store_on_one_node_is_told_and_a_changed_policy_reaches_the_engine() -
     assert (ENGINE.name, {"spec": {"deletionPolicy": "Delete"}}) in [
         (patch.kind, patch.fields) for patch in patches
     ]
-
-
-def test_a_build_by_tensorrt_asks_for_it_on_a_gpu_node() -> None:
-    gpu = [{"name": "h", "architecture": "sm_90"}]
-    world, job = begun({"backend": "tensorrt", "targets": gpu})
-    pod = world.jobs[job]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert '"backend":"tensorrt"' in str(container["env"])
-    terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert "nvidia.com/gpu.compute.major" in str(terms)
-    status = world.builds["b"]["status"]
-    native, _ = begun({"targets": gpu})
-    abi = native.builds["b"]["status"]["toolchain"]["abi"]
-    assert status["toolchain"]["abi"] == f"{abi}-tensorrt10.6.0"
-    kinds = {condition["type"] for condition in status["conditions"]}
-    assert "ToolchainOutdated" not in kinds

@@ -181,3 +181,19 @@ def test_a_job_of_an_older_operator_goes_on_without_a_first() -> None:
     world.jobs[build] = old
     world.start_pod(build)
     assert not world.reconcile().creates and reason(world) == "BuildRunning"
+
+
+def test_a_build_by_tensorrt_asks_for_it_on_a_gpu_node() -> None:
+    world, prepare, job = begun(backend="tensorrt")
+    hands_over(world, prepare)
+    pod = world.jobs[job]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert '"backend":"tensorrt"' in str(container["env"])
+    terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert "nvidia.com/gpu.compute.major" in str(terms)
+    status = world.builds["b"]["status"]
+    native, *_ = begun()
+    abi = native.builds["b"]["status"]["toolchain"]["abi"]
+    assert status["toolchain"]["abi"] == f"{abi}-tensorrt10.6.0"
+    kinds = {condition["type"] for condition in status["conditions"]}
+    assert "ToolchainOutdated" not in kinds

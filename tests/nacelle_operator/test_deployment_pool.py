@@ -46,7 +46,7 @@ def seen(*conditions: tuple[str, str, str, str], **metadata: Any) -> dict[str, A
 ACCEPTED = ("Accepted", "True", "Accepted", "m")
 UNKNOWN = (
     "False",
-    reasons.POOL_UNAVAILABLE,
+    reasons.INFERENCE_POOL_UNAVAILABLE,
     "the cluster does not know inference.networking.k8s.io/v1 InferencePool: install the Gateway "
     "API's inference extension, or take spec.inferencePool away",
 )
@@ -58,17 +58,21 @@ CASES: dict[str, tuple[InferenceDeployment, dict[str, Any], Any]] = {
         {"engines": {}},
         (
             "Unknown",
-            reasons.POOL_PENDING,
+            reasons.INFERENCE_POOL_PENDING,
             f"{NAME} is made as soon as there is an engine to serve",
         ),
     ),
-    "not made yet": (pooled(), {}, ("Unknown", reasons.POOL_PENDING, f"{NAME} is being made")),
+    "not made yet": (
+        pooled(),
+        {},
+        ("Unknown", reasons.INFERENCE_POOL_PENDING, f"{NAME} is being made"),
+    ),
     "somebody else's": (
         pooled(),
         seen(ownerReferences=[]),
         (
             "False",
-            reasons.POOL_NAME_TAKEN,
+            reasons.INFERENCE_POOL_NAME_TAKEN,
             f"{NAME} is not this resource's: delete it, or take spec.inferencePool away",
         ),
     ),
@@ -77,19 +81,23 @@ CASES: dict[str, tuple[InferenceDeployment, dict[str, Any], Any]] = {
         seen(),
         (
             "Unknown",
-            reasons.POOL_PENDING,
+            reasons.INFERENCE_POOL_PENDING,
             f"{NAME} waits to be taken by a Gateway: see that an HTTPRoute leads to it",
         ),
     ),
     "taken": (
         pooled(),
         seen(ACCEPTED, ("ResolvedRefs", "True", "ResolvedRefs", "m")),
-        ("True", reasons.POOL_IN_PLACE, f"{NAME} is taken by a Gateway"),
+        ("True", reasons.INFERENCE_POOL_IN_PLACE, f"{NAME} is taken by a Gateway"),
     ),
     "no picker": (
         pooled(),
         seen(ACCEPTED, ("ResolvedRefs", "False", "InvalidExtensionRef", "no Service picker")),
-        ("False", reasons.POOL_NOT_ACCEPTED, f"{NAME}: InvalidExtensionRef: no Service picker"),
+        (
+            "False",
+            reasons.INFERENCE_POOL_NOT_ACCEPTED,
+            f"{NAME}: InvalidExtensionRef: no Service picker",
+        ),
     ),
 }
 

@@ -12,6 +12,7 @@ from nacelle_operator.build.request import target_requests
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.planner import EnginePlanner
+from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, POD, Kind
 from nacelle_operator.objects import names
 from nacelle_operator.queue import Key
@@ -59,7 +60,7 @@ USES: dict[str, list[tuple[Kind, Manifest]]] = {
 
 async def created(others: list[tuple[Kind, Manifest]]) -> tuple[list[str], list[Manifest]]:
     """The names of what an engine whose build is gone leads to, and its users."""
-    cache = ObjectCache()
+    cache = ObjectCache(indexers(TOOLCHAIN))
     labels = {names.REQUEST_KEY: request_key(), names.BUILD: "gone"}
     cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
     for kind, manifest in others:

@@ -59,7 +59,7 @@ def kind_is_unknown(case: Case) -> Finding | None:
     if case.is_known:
         return None
     return Finding(
-        reasons.POOL_UNAVAILABLE,
+        reasons.INFERENCE_POOL_UNAVAILABLE,
         "the cluster does not know inference.networking.k8s.io/v1 InferencePool: install the "
         "Gateway API's inference extension, or take spec.inferencePool away",
         stalled=True,
@@ -71,7 +71,7 @@ def name_is_taken(case: Case) -> Finding | None:
     if case.present is None or is_controlled_by(case.resource, case.present):
         return None
     return Finding(
-        reasons.POOL_NAME_TAKEN,
+        reasons.INFERENCE_POOL_NAME_TAKEN,
         f"{case.name} is not this resource's: delete it, or take spec.inferencePool away",
         stalled=True,
     )
@@ -82,7 +82,7 @@ def nothing_is_made(case: Case) -> Finding | None:
     if case.present is not None:
         return None
     when = "being made" if case.is_serving else "made as soon as there is an engine to serve"
-    return Finding(reasons.POOL_PENDING, f"{case.name} is {when}")
+    return Finding(reasons.INFERENCE_POOL_PENDING, f"{case.name} is {when}")
 
 
 def gateway_refuses(case: Case) -> Finding | None:
@@ -90,7 +90,7 @@ def gateway_refuses(case: Case) -> Finding | None:
     for seen in case.conditions():
         if seen["type"] in ("Accepted", "ResolvedRefs") and seen["status"] == "False":
             said = f"{case.name}: {seen.get('reason', '')}: {seen.get('message', '')}"
-            return Finding(reasons.POOL_NOT_ACCEPTED, said, stalled=True)
+            return Finding(reasons.INFERENCE_POOL_NOT_ACCEPTED, said, stalled=True)
     return None
 
 
@@ -99,7 +99,7 @@ def gateway_is_silent(case: Case) -> Finding | None:
     if any(seen["type"] == "Accepted" and seen["status"] == "True" for seen in case.conditions()):
         return None
     return Finding(
-        reasons.POOL_PENDING,
+        reasons.INFERENCE_POOL_PENDING,
         f"{case.name} waits to be taken by a Gateway: see that an HTTPRoute leads to it",
     )
 
@@ -118,6 +118,6 @@ TOLD: tuple[Callable[[Case], Finding | None], ...] = (
 def _verdict(case: Case, finding: Finding | None) -> Verdict:
     if finding is None:
         said = f"{case.name} is taken by a Gateway"
-        return Verdict(POOLED, "True", reasons.POOL_IN_PLACE, said)
-    pending = finding.reason == reasons.POOL_PENDING
+        return Verdict(POOLED, "True", reasons.INFERENCE_POOL_IN_PLACE, said)
+    pending = finding.reason == reasons.INFERENCE_POOL_PENDING
     return Verdict(POOLED, "Unknown" if pending else "False", finding.reason, finding.message)

@@ -120,15 +120,15 @@ POD_MONITOR_NAME_TAKEN: Final = "PodMonitorNameTaken"
 """A PodMonitor of that name belongs to somebody else; it is left alone."""
 
 # Of InferencePool.
-POOL_IN_PLACE: Final = "InferencePoolInPlace"
+INFERENCE_POOL_IN_PLACE: Final = "InferencePoolInPlace"
 """A Gateway has taken the InferencePool."""
-POOL_PENDING: Final = "InferencePoolPending"
+INFERENCE_POOL_PENDING: Final = "InferencePoolPending"
 """It is not there yet, or no Gateway has taken it yet."""
-POOL_NOT_ACCEPTED: Final = "InferencePoolNotAccepted"
+INFERENCE_POOL_NOT_ACCEPTED: Final = "InferencePoolNotAccepted"
 """A Gateway refuses it, or finds no endpoint picker."""
-POOL_UNAVAILABLE: Final = "InferencePoolUnavailable"
+INFERENCE_POOL_UNAVAILABLE: Final = "InferencePoolUnavailable"
 """The cluster does not know the inference extension's InferencePool."""
-POOL_NAME_TAKEN: Final = "InferencePoolNameTaken"
+INFERENCE_POOL_NAME_TAKEN: Final = "InferencePoolNameTaken"
 """An InferencePool of that name belongs to somebody else; it is left alone."""
 
 # Of events alone.
