@@ -144,7 +144,7 @@ def trim(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
     """The object without what no plan reads, its texts shared with all other objects'.
 
     Left out are field managers; of a pod's spec, all but its node; of a Job's template, all but its
-    volumes.
+    volumes and claims, and what its containers are given.
     """
     meta = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
     kept: Manifest = {"apiVersion": kind.api_version, "kind": kind.name, **manifest}
@@ -153,10 +153,18 @@ def trim(kind: Kind, manifest: Mapping[str, Any]) -> Manifest:
     if kind == POD:
         kept["spec"] = {"nodeName": spec.get("nodeName")}
     elif kind == JOB and "template" in spec:
-        volumes = spec["template"].get("spec", {}).get("volumes", [])
-        kept["spec"] = {**spec, "template": {"spec": {"volumes": volumes}}}
+        kept["spec"] = {**spec, "template": {"spec": _of_job_pod(spec["template"].get("spec", {}))}}
     shared: Manifest = _shared(kept)
     return shared
+
+
+def _of_job_pod(spec: Mapping[str, Any]) -> Manifest:
+    kept = {name: spec[name] for name in ("volumes", "resourceClaims") if name in spec}
+    containers = [
+        {name: one[name] for name in ("name", "resources") if name in one}
+        for one in spec.get("containers", ())
+    ]
+    return {**kept, "containers": containers}
 
 
 def _shared(value: Any) -> Any:

@@ -11,6 +11,14 @@ from nacelle_operator.cache import ObjectCache
 from nacelle_operator.kinds import JOB, POD
 from nacelle_operator.objects import names
 
+POD_OF_A_JOB = {
+    "volumes": [{"name": "v"}],
+    "resourceClaims": [{"name": "gpu"}],
+    "containers": [
+        {"name": "builder", "image": "long", "resources": {"limits": {"memory": "4Gi"}}}
+    ],
+}
+
 
 def job(name: str, version: int, uid: str = "", **labels: str) -> dict[str, Any]:
     return {
@@ -24,7 +32,7 @@ def job(name: str, version: int, uid: str = "", **labels: str) -> dict[str, Any]
         },
         "spec": {
             "backoffLimit": 3,
-            "template": {"spec": {"volumes": [{"name": "v"}], "containers": ["long"]}},
+            "template": {"spec": POD_OF_A_JOB},
         },
     }
 
@@ -81,7 +89,16 @@ def test_what_is_kept_names_its_kind_and_drops_what_no_plan_reads() -> None:
     kept, pod = cache.get(JOB, "ns", "a"), cache.get(POD, "ns", "p")
     assert kept and kept["kind"] == "Job" and kept["apiVersion"] == "batch/v1"
     assert "managedFields" not in kept["metadata"]
-    assert kept["spec"] == {"backoffLimit": 3, "template": {"spec": {"volumes": [{"name": "v"}]}}}
+    assert kept["spec"] == {
+        "backoffLimit": 3,
+        "template": {
+            "spec": {
+                "volumes": [{"name": "v"}],
+                "resourceClaims": [{"name": "gpu"}],
+                "containers": [{"name": "builder", "resources": {"limits": {"memory": "4Gi"}}}],
+            }
+        },
+    }
     assert pod and pod["spec"] == {"nodeName": "n"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import build_story
 import foreign_kinds
+import inference_extension
 import pytest
 import rights
 from build_story import claim, ended, engine_build, published
@@ -20,6 +21,8 @@ from nacelle_engine.result import Prepared, Result
 
 pytestmark = pytest.mark.slow
 HOPPER = {"name": "hopper", "architecture": "sm_90", "deviceClaim": {}}
+SCALED = "keda.sh/v1alpha1", "scaledobjects"
+POOLS = "inference.networking.k8s.io/v1", "inferencepools"
 PREPARED = Result(prepared=Prepared(until="convert")).message()
 
 
@@ -30,6 +33,8 @@ def foreign(control_plane: ControlPlane, until: Callable[..., Any]) -> Iterator[
     with (
         foreign_kinds.installed(control_plane, until, routes, "httproutes"),
         foreign_kinds.installed(control_plane, until, monitors, "podmonitors"),
+        foreign_kinds.installed(control_plane, until, foreign_kinds.KEDA, SCALED[1]),
+        foreign_kinds.defined(control_plane, until, inference_extension.definition()),
     ):
         yield
 
@@ -161,3 +166,29 @@ def serve_everything(story: Story, node: str) -> None:
         story.until(lambda a=api, p=plural: story.namespace.list(a, p) == [])
     story.until(lambda: len(story.namespace.list("apps/v1", "deployments")) == 1)
     story.until(lambda: len(story.namespace.list("apps/v1", "controllerrevisions")) == 1)
+    scale_by_keda_and_pool(story)
+
+
+def scale_by_keda_and_pool(story: Story) -> None:
+    """A ScaledObject and an InferencePool come, are changed, and go."""
+    scaling = {
+        "provider": "KEDA",
+        "maxReplicas": 3,
+        "metrics": [{"type": "QueuedRequests"}],
+        "prometheus": {"serverAddress": "http://prometheus:9090"},
+    }
+    story.edit(autoscaling=scaling, inferencePool={"endpointPickerRef": {"name": "picker"}})
+    for kind in (SCALED, POOLS):
+        story.until(lambda kind=kind: story.namespace.list(*kind))
+    picker = {"name": "picker", "failureMode": "FailOpen"}
+    story.edit(autoscaling={"maxReplicas": 5}, inferencePool={"endpointPickerRef": picker})
+    story.until(lambda: story.namespace.get(*SCALED, "chat")["spec"]["maxReplicaCount"] == 5)
+    story.until(
+        lambda: (
+            story.namespace.get(*POOLS, "chat")["spec"]["endpointPickerRef"]["failureMode"]
+            == "FailOpen"
+        )
+    )
+    story.edit(autoscaling=None, inferencePool=None)
+    for kind in (SCALED, POOLS):
+        story.until(lambda kind=kind: story.namespace.list(*kind) == [])
