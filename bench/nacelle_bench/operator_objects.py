@@ -9,7 +9,8 @@ from nacelle_engine.result import Prepared, Published, Result
 from nacelle_operator.objects import names
 
 Manifest = dict[str, Any]
-ANNOTATION: Final = ("kwok.x-k8s.io/node", "fake")
+# A fake node's annotation, by which kwok knows it, and its label, by which pods do.
+MARK: Final = ("kwok.x-k8s.io/node", "fake")
 CLAIM: Final = "engines"
 NODES: Final = "/api/v1/nodes"
 # How long the pod of either of a build's Jobs runs.
@@ -47,11 +48,12 @@ def node(number: int) -> Manifest:
         "nvidia.com/gpu.compute.major": major,
         "nvidia.com/gpu.compute.minor": minor,
         "nvidia.com/gpu.memory": str(gpu.memory_mib),
+        **dict([MARK]),
     }
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels, "annotations": dict([ANNOTATION])},
+        "metadata": {"name": name, "labels": labels, "annotations": dict([MARK])},
         "status": {"capacity": room, "allocatable": room},
     }
 
@@ -115,6 +117,8 @@ class Pair:
                         "name": "gpu",
                         "architecture": gpu.architecture,
                         "gpuProducts": [gpu.product],
+                        # Nodes without a GPU are liked better: real ones, if there are any.
+                        "prepare": {"nodeSelector": dict([MARK])},
                     }
                 ],
                 "store": {"persistentVolumeClaim": {"claimName": CLAIM}},

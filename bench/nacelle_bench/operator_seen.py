@@ -63,8 +63,9 @@ class Seen:
         }
 
     def _since(self, kind: str, began: Mapping[str, float]) -> list[float]:
+        # Watches are not in step: what was seen of two could be seen the other way round.
         at = self.at[kind]
-        return sorted(at[name] - moment for name, moment in began.items() if name in at)
+        return sorted(max(0.0, at[name] - moment) for name, moment in began.items() if name in at)
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -17,6 +17,7 @@ from nacelle_bench.operator_scale import bench_operator
 from nacelle_bench.operator_seen import SPANS, percentile
 from nacelle_bench.plots import charts
 from nacelle_bench.records import read_records
+from nacelle_bench.svg import draw
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine_build import EngineBuild
@@ -47,7 +48,8 @@ def test_percentiles(percent, value):
 
 
 def test_no_two_builds_ask_for_the_same_and_each_has_nodes():
-    products = {node(number)["metadata"]["labels"]["nvidia.com/gpu.product"] for number in range(4)}
+    labels = [node(number)["metadata"]["labels"] for number in range(4)]
+    products = {of["nvidia.com/gpu.product"] for of in labels}
     jobs = set()
     for number in range(8):
         pair = Pair("ns", number)
@@ -58,6 +60,8 @@ def test_no_two_builds_ask_for_the_same_and_each_has_nodes():
         build = EngineBuild.parse(made[0])
         jobs.add(target_requests(build, Toolchain(builder_image="b"))[0].job)
         assert set(build.spec.targets[0].gpu_products) <= products
+        prepare = build.spec.targets[0].prepare
+        assert prepare and all(prepare.node_selector.items() <= of.items() for of in labels)
         assert InferenceDeployment.parse(made[1]).spec.replicas == 1
     assert len(jobs) == 8
 
@@ -118,5 +122,6 @@ def test_a_small_run_on_a_real_api_server(tmp_path):
     assert [(row["after"], row["writes"]) for row in starts] == [("stop", 0), ("kill", 0)]
     assert json.loads((kept / "run.json").read_text())["samples"][-1]["percent"] == 100
     (chart,) = charts(read_records(kept)).values()
+    assert draw(chart).count('stroke-width="2"') == len(SPANS)
     assert [line.name for line in chart.series] == list(SPANS.values())
     assert chart.note.startswith("8 builds and as many deployments on 8 nodes, ")
