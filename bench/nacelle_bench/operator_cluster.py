@@ -12,7 +12,7 @@ from typing import Final
 import yaml
 
 from nacelle_bench.operator_api import Api
-from nacelle_bench.operator_objects import ANNOTATION, NODES, node, stages, store
+from nacelle_bench.operator_objects import MARK, NODES, node, stages, store
 from nacelle_engine.errors import InvalidRequest, TemporaryError
 
 _SERVED: Final = "/apis/nacelle.dev/v1alpha1/enginebuilds"
@@ -95,7 +95,7 @@ def _playing(program: str, kubeconfig: Path, folder: Path) -> Iterator[None]:
         f"--kubeconfig={kubeconfig}",
         f"--config={said}",
         "--manage-all-nodes=false",
-        f"--manage-nodes-with-annotation-selector={'='.join(ANNOTATION)}",
+        f"--manage-nodes-with-annotation-selector={'='.join(MARK)}",
         f"--node-lease-duration-seconds={_LEASE_SECONDS}",
         "--node-ip=192.0.2.1",
         "--cidr=198.18.0.0/16",

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from nacelle_engine.abi import ABI
-from nacelle_engine.result import Published, Result
+from nacelle_engine.result import Prepared, Published, Result
 from nacelle_operator.objects import names
 
 Manifest = dict[str, Any]
-ANNOTATION: Final = ("kwok.x-k8s.io/node", "fake")
+# A fake node's annotation, by which kwok knows it, and its label, by which pods do.
+MARK: Final = ("kwok.x-k8s.io/node", "fake")
 CLAIM: Final = "engines"
 NODES: Final = "/api/v1/nodes"
+# How long the pod of either of a build's Jobs runs.
+BUILDER_SECONDS: Final = 1
 _API: Final = "nacelle.dev/v1alpha1"
-_MILLISECONDS: Final = 1000
 
 
 class Gpu(NamedTuple):
@@ -46,11 +48,12 @@ def node(number: int) -> Manifest:
         "nvidia.com/gpu.compute.major": major,
         "nvidia.com/gpu.compute.minor": minor,
         "nvidia.com/gpu.memory": str(gpu.memory_mib),
+        **dict([MARK]),
     }
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels, "annotations": dict([ANNOTATION])},
+        "metadata": {"name": name, "labels": labels, "annotations": dict([MARK])},
         "status": {"capacity": room, "allocatable": room},
     }
 
@@ -114,6 +117,8 @@ class Pair:
                         "name": "gpu",
                         "architecture": gpu.architecture,
                         "gpuProducts": [gpu.product],
+                        # Nodes without a GPU are liked better: real ones, if there are any.
+                        "prepare": {"nodeSelector": dict([MARK])},
                     }
                 ],
                 "store": {"persistentVolumeClaim": {"claimName": CLAIM}},
@@ -134,7 +139,7 @@ class Pair:
 
 
 def stages() -> Iterator[Manifest]:
-    """What kwok plays: nodes are ready, pods run at once, builders end after a second.
+    """What kwok plays: nodes are ready, pods run at once, builders of both Jobs end after a second.
 
     A builder's engine has the key that its label begins, twice: no two are the same.
     """
@@ -146,17 +151,26 @@ def stages() -> Iterator[Manifest]:
     gone = _stage("pod-goes", "Pod", [goes], "")
     gone["spec"]["next"] = {"finalizers": {"empty": True}, "delete": True}
     yield gone
+    for step, message in _messages().items():
+        running = {"key": ".status.phase", "operator": "In", "values": ["Running"]}
+        template = _ENDED.replace("MESSAGE", message)
+        ends = _stage(f"{step}-ends", "Pod", [stays, running], template)
+        ends["spec"]["selector"]["matchLabels"] = {names.PART: "builder", names.STEP: step}
+        ends["spec"]["delay"] = {"durationMilliseconds": BUILDER_SECONDS * 1000}
+        yield ends
+
+
+def _messages() -> dict[str, str]:
+    """What the builder of each step says at its end, as templates over $labels."""
     digits = "0" * 64
     published = Published(
         engine_key=digits, path=f"engines/{digits}", digest=digits, bytes=8 << 30, abi=ABI
     )
     label = f'{{{{ index $labels "{names.REQUEST_KEY}" }}}}'
-    message = Result(published=published).message().replace(digits, label * 2)
-    running = {"key": ".status.phase", "operator": "In", "values": ["Running"]}
-    ends = _stage("builder-ends", "Pod", [stays, running], _ENDED.replace("MESSAGE", message))
-    ends["spec"]["selector"]["matchLabels"] = {names.PART: "builder"}
-    ends["spec"]["delay"] = {"durationMilliseconds": _MILLISECONDS}
-    yield ends
+    return {
+        names.PREPARE: Result(prepared=Prepared(until="convert")).message(),
+        names.BUILD_STEP: Result(published=published).message().replace(digits, label * 2),
+    }
 
 
 def _other(key: str, value: str) -> Manifest:

@@ -1,13 +1,8 @@
 """Charts of the operator at scale: how soon what it makes is there, of how many."""
 
+from nacelle_bench.operator_seen import SPANS
 from nacelle_bench.records import OperatorRun
 from nacelle_bench.svg import Chart, Series
-
-_SPANS = {
-    "job": "EngineBuild applied to its Job",
-    "deployment": "InferenceDeployment applied to its Deployment, the build between",
-    "engine_to_deployment": "Engine recorded to the Deployment that serves it",
-}
 
 
 def operator_chart(run: OperatorRun) -> Chart:
@@ -18,7 +13,7 @@ def operator_chart(run: OperatorRun) -> Chart:
         "s",
         tuple(
             Series(name, points)
-            for span, name in _SPANS.items()
+            for span, name in SPANS.items()
             if (
                 points := tuple(
                     (float(sample["percent"]), float(sample[span]))

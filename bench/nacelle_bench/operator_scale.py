@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from nacelle_bench.operator_api import Api
 from nacelle_bench.operator_cluster import prepared, wait_for
-from nacelle_bench.operator_objects import Pair
+from nacelle_bench.operator_objects import BUILDER_SECONDS, Pair
 from nacelle_bench.operator_process import Counts, OperatorProcess
-from nacelle_bench.operator_seen import Seen, curve, percentile
+from nacelle_bench.operator_seen import SPANS, Seen, curve, percentile
 from nacelle_bench.table import Table
 from nacelle_engine.errors import InvalidRequest
 
@@ -89,14 +89,17 @@ class _Run:
             "deployments": count,
             "nodes": self._arguments.nodes,
             "namespaces": len(self._namespaces),
+            "builder_pod_s": BUILDER_SECONDS,
             **price,
             **idle,
             "load_average": [round(value, 1) for value in load],
         }
-        table = Table(facts, rows, dict.fromkeys(rows[0], 2), {"starts": starts})
+        measured = [{"columns": f"{span}_p50, _p99", "seconds": is_} for span, is_ in SPANS.items()]
+        others = {"measured": measured, "starts": starts}
+        table = Table(facts, rows, dict.fromkeys(rows[0], 2), others)
         if self._arguments.out is not None:
             curves = [{"percent": p, **self._at(i)} for i, p in enumerate(_PERCENTS)]
-            kept = Table(facts, rows, others={"starts": starts, "samples": curves})
+            kept = Table(facts, rows, others={**others, "samples": curves})
             self._arguments.out.write_text(kept.json() + "\n", encoding="utf-8")
         return table
 
@@ -200,19 +203,13 @@ class _Run:
             "peak_mib": operator.peak_mib(),
         }
 
-    def _spans(self, names: set[str] | None = None) -> dict[str, list[float]]:
+    def _spans(self, names: set[str]) -> dict[str, list[float]]:
         """Seconds to each object, sorted, by what is measured."""
-        began = {
-            of: {n: at for n, at in applied.items() if names is None or n in names}
-            for of, applied in self._applied.items()
-        }
-        engines = self._seen.at["Engine"]
-        published = {n: engines[n] for n in began["deployment"] if n in engines}
-        return {
-            "job": self._seen.since("Job", began["build"]),
-            "deployment": self._seen.since("Deployment", began["deployment"]),
-            "engine_to_deployment": self._seen.since("Deployment", published),
-        }
+        build, deployment = (
+            {n: at for n, at in self._applied[of].items() if n in names}
+            for of in ("build", "deployment")
+        )
+        return self._seen.spans(build, deployment)
 
     def _latencies(self, names: set[str]) -> dict[str, float | None]:
         spans = self._spans(names)

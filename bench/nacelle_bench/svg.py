@@ -75,7 +75,8 @@ def draw(chart: Chart) -> str:
     points = [point for series in chart.series for point in series.points]
     if not points:
         raise ValueError(f"chart {chart.title!r} has no points")
-    if any(not (x > 0 and 0 <= y < math.inf) for x, y in points):
+    # A logarithm has no place for 0.
+    if any(not ((x > 0 or (chart.linear and x == 0)) and 0 <= y < math.inf) for x, y in points):
         raise ValueError(f"chart {chart.title!r} has a point that is not above 0")
     scale = _scale(points, linear=chart.linear)
     note = _wrapped(chart.note)

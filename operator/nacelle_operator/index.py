@@ -71,7 +71,7 @@ class _Asked:
     """What builds ask for: the Jobs that they want or have had, and the labels of their keys.
 
     Worked out once a spec and toolchain: progress writes a status many times. Of each target the
-    Job's name and the label are kept.
+    names of its Jobs and the label are kept.
     """
 
     def __init__(self, current: Toolchain) -> None:
@@ -102,7 +102,9 @@ class _Asked:
     def _worked_out(self, build: Manifest) -> tuple[_Names, ...]:
         try:
             requests = target_requests(EngineBuild.parse(build), self._current)
-            return tuple((request.job, names.key_label(request.key)) for request in requests)
+            return tuple(
+                (job, names.key_label(request.key)) for request in requests for job in request.jobs
+            )
         except ValueError:
             # One that an older definition let in: its own reconcile tells, others go on.
             return ()

@@ -8,6 +8,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from clients import clients
@@ -16,6 +17,8 @@ from resources import deployment, engine_build
 
 from nacelle_cluster.connection import EmbeddedCluster
 from nacelle_demo.kubectl import is_true
+from nacelle_demo.waiting import wait_for
+from nacelle_operator.objects import names
 
 pytestmark = pytest.mark.e2e
 BUILD_SECONDS = 600.0
@@ -71,29 +74,44 @@ def test_a_fault_of_the_cluster_costs_no_answer_and_no_build(
     with clients(2, ask):
         limits = {"maxBatchSize": 6 + number, "maxInputLen": 96, "maxSeqLen": 192}
         place.apply(engine_build(name, "tiny", limits={**limits, "maxNumTokens": 64}))
-        place.until("enginebuild", name, "begun", lambda b: jobs_of(b), READY_SECONDS)
+        place.until("enginebuild", name, "begun", lambda _: jobs_of(place, name), READY_SECONDS)
+        begun = jobs_of(place, name)
         fault(embedded)
+        wait_for("the API server", lambda: is_reached(place), deadline=READY_SECONDS)
         build = place.until_ready("enginebuild", name, BUILD_SECONDS)
         place.until_ready("inferencedeployment", NAME, READY_SECONDS)
     (target,) = build["status"]["targets"]
-    assert len(target["jobs"]) == 1 and target["attempts"] == 1
-    made = [j["metadata"]["name"] for j in place.kubectl.items("jobs", place.namespace)]
-    assert made.count(target["jobs"][0]) == 1
+    assert target["attempts"] == 1
+    assert len(begun) == 1 and jobs_of(place, name) == begun
+    assert target["jobs"] == list(begun)
     assert serving(place) == before
     place.delete("enginebuild", name)
 
 
 def test_a_deleted_pod_is_replaced_and_the_other_one_answers(place, steady):
+    answer = asker(place)
+    first = answer()
     before = serving(place)
     gone = sorted(before)[0]
-    place.kubectl.run("-n", place.namespace, "delete", "pod", gone, "--wait=false")
 
-    def replaced(found: dict[str, object]) -> bool:
-        return is_true(found, "Ready") and len(serving(place)) == 2 and gone not in serving(place)
+    def ask() -> None:
+        assert answer() == first
 
-    found = place.until("inferencedeployment", NAME, "two pods", replaced, READY_SECONDS)
-    assert found["status"]["readyReplicas"] == 2
-    assert len(set(serving(place)) & set(before)) == 1
+    def replaced(found: dict[str, Any]) -> bool:
+        pods = serving(place)
+        fresh = [pod for name, pod in pods.items() if name not in before]
+        return (
+            len(pods) == 2
+            and len(fresh) == 1
+            and is_true(found, "Ready")
+            and is_ready(place, *fresh)
+            and found["status"]["readyReplicas"] == 2
+        )
+
+    with clients(2, ask):
+        place.kubectl.run("-n", place.namespace, "delete", "pod", gone, "--wait=false")
+        place.until("inferencedeployment", NAME, "two pods", replaced, READY_SECONDS)
+    assert serving(place).items() >= before.items() - {(gone, before[gone])}
 
 
 def asker(place) -> Callable[[], str]:
@@ -113,15 +131,28 @@ def asker(place) -> Callable[[], str]:
     return answer
 
 
-def jobs_of(build):
-    return [job for target in build["status"].get("targets", []) for job in target.get("jobs", [])]
+def is_reached(place) -> bool:
+    """Whether the API server answers that it is ready."""
+    asked = ("get", "--raw", "/readyz", "--request-timeout=3s")
+    return place.kubectl.attempt(*asked).returncode == 0
+
+
+def jobs_of(place, build: str) -> dict[str, str]:
+    """The build's Jobs: their names and uids."""
+    found = place.kubectl.items("jobs", place.namespace, f"{names.BUILD}={build}")
+    return {job["metadata"]["name"]: job["metadata"]["uid"] for job in found}
+
+
+def is_ready(place, uid: str) -> bool:
+    """Whether the pod of that uid is ready."""
+    pods = place.kubectl.items("pods", place.namespace, f"{names.DEPLOYMENT}={NAME}")
+    return any(pod["metadata"]["uid"] == uid and is_true(pod, "Ready") for pod in pods)
 
 
 def serving(place) -> dict[str, str]:
     """The deployment's pods that are to stay: their names and uids."""
     return {
         pod["metadata"]["name"]: pod["metadata"]["uid"]
-        for pod in place.kubectl.items("pods", place.namespace)
-        if pod["metadata"]["labels"].get("nacelle.dev/inference-deployment") == NAME
-        and "deletionTimestamp" not in pod["metadata"]
+        for pod in place.kubectl.items("pods", place.namespace, f"{names.DEPLOYMENT}={NAME}")
+        if "deletionTimestamp" not in pod["metadata"]
     }

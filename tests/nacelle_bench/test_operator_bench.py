@@ -14,9 +14,10 @@ from nacelle_bench.operator_api import Api
 from nacelle_bench.operator_objects import Pair, node, stages
 from nacelle_bench.operator_process import Counts
 from nacelle_bench.operator_scale import bench_operator
-from nacelle_bench.operator_seen import percentile
+from nacelle_bench.operator_seen import SPANS, percentile
 from nacelle_bench.plots import charts
 from nacelle_bench.records import read_records
+from nacelle_bench.svg import draw
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine_build import EngineBuild
@@ -47,7 +48,8 @@ def test_percentiles(percent, value):
 
 
 def test_no_two_builds_ask_for_the_same_and_each_has_nodes():
-    products = {node(number)["metadata"]["labels"]["nvidia.com/gpu.product"] for number in range(4)}
+    labels = [node(number)["metadata"]["labels"] for number in range(4)]
+    products = {of["nvidia.com/gpu.product"] for of in labels}
     jobs = set()
     for number in range(8):
         pair = Pair("ns", number)
@@ -58,14 +60,22 @@ def test_no_two_builds_ask_for_the_same_and_each_has_nodes():
         build = EngineBuild.parse(made[0])
         jobs.add(target_requests(build, Toolchain(builder_image="b"))[0].job)
         assert set(build.spec.targets[0].gpu_products) <= products
+        prepare = build.spec.targets[0].prepare
+        assert prepare and all(prepare.node_selector.items() <= of.items() for of in labels)
         assert InferenceDeployment.parse(made[1]).spec.replicas == 1
     assert len(jobs) == 8
 
 
-def test_a_builder_is_said_to_publish_a_key_of_its_own():
-    (ends,) = [stage for stage in stages() if stage["metadata"]["name"] == "builder-ends"]
-    template = ends["spec"]["next"]["statusTemplate"]
-    assert '"engineKey":"{{ index $labels "nacelle.dev/request-key" }}{{ index' in template
+def test_builders_are_said_to_prepare_then_to_publish_a_key_of_their_own():
+    found = {
+        spec["selector"]["matchLabels"]["nacelle.dev/step"]: spec["next"]["statusTemplate"]
+        for spec in (stage["spec"] for stage in stages())
+        if "matchLabels" in spec["selector"]
+    }
+    assert found.keys() == {"prepare", "build"}
+    assert 'message: \'{"prepared":{"until":"convert","stageSeconds":{}}}\'' in found["prepare"]
+    key = '"engineKey":"{{ index $labels "nacelle.dev/request-key" }}{{ index'
+    assert key in found["build"] and key not in found["prepare"]
 
 
 def test_a_kubeconfig_that_is_none_is_refused(tmp_path):
@@ -103,9 +113,15 @@ def test_a_small_run_on_a_real_api_server(tmp_path):
     assert [row["applied"] for row in table.rows] == ["all at once", "one by one"]
     assert all(value is not None for row in table.rows for value in row.values())
     assert (table.facts["idle_writes"], table.facts["idle_objects_changed"]) == (0, 0)
+    columns = {name for row in table.rows for name in row} - {"applied", "settled_s"}
+    assert columns == {f"{span}_p{percent}" for span in SPANS for percent in (50, 99)}
+    assert [row["seconds"] for row in table.others["measured"]] == list(SPANS.values())
+    # One Job comes after the other, of each build.
+    assert all(row["prepare_job_p50"] < row["build_job_p50"] for row in table.rows)
     starts = table.others["starts"]
     assert [(row["after"], row["writes"]) for row in starts] == [("stop", 0), ("kill", 0)]
     assert json.loads((kept / "run.json").read_text())["samples"][-1]["percent"] == 100
     (chart,) = charts(read_records(kept)).values()
-    assert len(chart.series) == 3
+    assert draw(chart).count('stroke-width="2"') == len(SPANS)
+    assert [line.name for line in chart.series] == list(SPANS.values())
     assert chart.note.startswith("8 builds and as many deployments on 8 nodes, ")

@@ -38,6 +38,14 @@ def test_points_lie_where_their_figures_say():
     assert y0 - y1 == pytest.approx(y1 - y2, abs=0.11) and y2 < y1 < y0
 
 
+def test_even_steps_across_begin_at_nothing():
+    series = Series("a", ((0, 0.0), (5, 5.0), (10, 10.0)))
+    (line, _) = lines(draw(Chart("A", "%", "s", (series,), linear=True)))[0]
+    (x0, y0), (x1, y1), (x2, y2) = (map(float, p.split()) for p in line[1:].split("L"))
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.11) and x0 < x1
+    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.11) and y2 < y1
+
+
 def test_points_are_joined_from_left_to_right():
     assert (
         lines(draw(chart(Series("a", ((8, 1.0), (1, 3.0))))))[0]

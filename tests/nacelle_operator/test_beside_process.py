@@ -114,14 +114,7 @@ def test_without_the_prometheus_operator_everything_else_goes_on(
     assert statuses(found) == {"Ready": "True", "Available": "True", "Monitoring": "False"}
     story.edit(monitoring={"podMonitor": None})
     story.until(lambda: "Monitoring" not in statuses(story.reaches("Serving")))
-    story.until(lambda: not annotations(story))
-
-
-def annotations(story: Story) -> dict[str, str]:
-    found: dict[str, str] = story.namespace.get("v1", "services", "chat")["metadata"].get(
-        "annotations", {}
-    )
-    return found
+    story.until(lambda: not story.annotations())
 
 
 def test_a_monitor_follows_the_spec_and_goes(
@@ -132,7 +125,7 @@ def test_a_monitor_follows_the_spec_and_goes(
     story.create(engine("1"), serve("1", monitoring=wish))
     story.run_pods(1)
     story.reaches("PodMonitorInPlace", "Monitoring")
-    assert annotations(story) == {"nacelle.dev/pod-monitor": "chat"}
+    assert story.annotations() == {"nacelle.dev/pod-monitor": "chat"}
 
     def is_as_sent(labels: dict[str, str]) -> bool:
         sent = pod_monitor(resource(story), labels)
@@ -152,7 +145,7 @@ def test_a_monitor_follows_the_spec_and_goes(
 
     story.edit(monitoring={"podMonitor": None})
     story.until(lambda: not story.namespace.list(*MONITORS))
-    story.until(lambda: not annotations(story))
+    story.until(lambda: not story.annotations())
 
 
 def test_a_strangers_monitor_is_not_overwritten(
@@ -166,7 +159,7 @@ def test_a_strangers_monitor_is_not_overwritten(
     story.reaches("PodMonitorNameTaken", "Monitoring")
     story.reaches("Serving")
     story.edit(monitoring={"podMonitor": None})
-    story.until(lambda: not annotations(story))
+    story.until(lambda: not story.annotations())
     is_untouched(story, MONITORS, before)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import kwok
 import pytest
-from chaos_story import STRATEGIES, TARGET, ChaosStory, published
+from chaos_story import STRATEGIES, TARGET, ChaosStory, prepared, published
 from serving_story import IMAGES
 
 pytestmark = pytest.mark.chaos
@@ -34,7 +34,8 @@ def gpus(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     names = [f"chaos-{number}" for number in range(8 * SIDE_BY_SIDE)]
     control_plane.start_scheduler()
     try:
-        with kwok.running(control_plane.kubeconfig, folder, {TARGET: published()}):
+        ends = {TARGET: published()}
+        with kwok.running(control_plane.kubeconfig, folder, ends, prepared()):
             for name in names:
                 node = kwok.gpu_node(name, "NVIDIA-H100-80GB-HBM3", "9.0", 81559)
                 control_plane.call("POST", NODES, node)

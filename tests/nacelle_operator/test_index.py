@@ -39,6 +39,15 @@ def test_a_build_is_found_by_what_its_present_spec_asks_for() -> None:
     assert found(cache, BY_JOB, job) and found(cache, BY_REQUEST, label)
 
 
+def test_a_gpus_build_is_found_by_both_of_its_jobs_before_its_status_names_one() -> None:
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    made = build(1, spec=spec(targets=[{"name": "gpu", "architecture": "sm_90"}]))
+    cache.put(ENGINE_BUILD, made)
+    (request,) = target_requests(EngineBuild.parse(made), TOOLCHAIN)
+    assert [name.partition("-")[0] for name in request.jobs] == ["prepare", "build"]
+    assert [found(cache, BY_JOB, name) for name in request.jobs] == [True, True]
+
+
 def test_a_build_is_found_by_what_its_pinned_toolchain_asks_for() -> None:
     newer = Toolchain(builder_image="builder:2")
     pinned = {"builderImage": TOOLCHAIN.builder_image, "abi": TOOLCHAIN.abi}

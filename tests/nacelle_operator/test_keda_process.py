@@ -52,12 +52,7 @@ def test_it_is_kept_as_it_was_sent_and_goes_with_the_wish(
     story.until(lambda: story.namespace.get(*SCALED, "chat")["spec"]["maxReplicaCount"] == 5)
     story.edit(autoscaling=None)
     story.until(lambda: not story.namespace.list(*SCALED))
-    story.until(lambda: not annotations(story))
-
-
-def annotations(story: Story) -> dict[str, str]:
-    found = story.namespace.get("v1", "services", "chat")["metadata"]
-    return dict(found.get("annotations") or {})
+    story.until(lambda: not story.annotations())
 
 
 def test_without_keda_it_is_refused_by_name_and_all_else_goes_on(

@@ -1,6 +1,5 @@
 """A build that becomes an engine, is served, edited and rolled out: what is there at its end."""
 
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 import kwok
 
 from nacelle_engine.abi import ABI
-from nacelle_engine.result import Published, Result
+from nacelle_engine.result import Prepared, Published, Result
 
 API = "nacelle.dev/v1alpha1"
 TARGET = "h100"
@@ -39,6 +38,11 @@ def published() -> kwok.End:
     made = Published(engine_key=digits, path=f"engines/{digits}", digest=digits, bytes=8, abi=ABI)
     label = '{{ index $.metadata.labels "nacelle.dev/request-key" }}'
     return kwok.End(0, Result(published=made).message().replace(digits, label * 2))
+
+
+def prepared() -> kwok.End:
+    """How a builder ends that holds no GPU."""
+    return kwok.End(0, Result(prepared=Prepared(until="convert")).message())
 
 
 def build() -> Manifest:
@@ -113,7 +117,7 @@ class ChaosStory:
         """All of it; `disturb` gets the seconds that the part takes at rest. What is there then."""
         self.namespace.create("enginebuilds", build())
         self.namespace.create("inferencedeployments", deployment(self.strategy))
-        disturb(4.0)
+        disturb(6.0)
         self._until_serving(1)
         watched = Availability(self.namespace)
         thread = threading.Thread(target=watched.run)
@@ -121,7 +125,7 @@ class ChaosStory:
         try:
             limits = {"limits": {"maxBatchSize": 7}}
             self.namespace.merge(API, "enginebuilds", "b", {"spec": limits})
-            disturb(9.0)
+            disturb(11.0)
             self._until_serving(2)
         finally:
             watched.over.set()
@@ -201,9 +205,3 @@ def _described(plural: str, manifest: Manifest) -> str:
             for h in status.get("rollout", {}).get("history", ())
         ]
     return " ".join(words)
-
-
-def moments(seed: int) -> Callable[[float], float]:
-    """Random moments within so many seconds, always the same for a seed."""
-    chance = random.Random(seed)
-    return lambda seconds: chance.uniform(0.0, seconds)

@@ -76,6 +76,13 @@ class Story:
             p["metadata"]["name"]: p for p in found if not p["metadata"].get("deletionTimestamp")
         }
 
+    def annotations(self) -> dict[str, str]:
+        """The Service's, but for the mark that every object that is applied has."""
+        meta = self.namespace.get("v1", "services", "chat")["metadata"]
+        found: dict[str, str] = dict(meta["annotations"])
+        assert found.pop("nacelle.dev/applied")
+        return found
+
     def run_pods(self, count: int) -> set[str]:
         """Wait for this many pods and make all of them ready; gives their names."""
         try:
