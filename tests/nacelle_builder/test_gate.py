@@ -193,6 +193,7 @@ def test_small_limits_cut_the_phases_and_nothing_else(quantised, ids, limits):
     check(EagerProgram(reference), reference, ids, limits=limits)
 
 
+@pytest.mark.slow
 def test_a_program_that_quantises_activations_needs_a_reference_that_does_too(quantised, ids):
     inputs = [
         f"model.layers.{n}.{name}_proj"

@@ -181,6 +181,7 @@ def test_a_refused_token_is_said(hub, tmp_path):
         download(HubModel.parse(REFERENCE), tmp_path, HubAccess(hub.endpoint, "wrong"), timeout=5)
 
 
+@pytest.mark.slow
 def test_a_hub_that_hangs_or_is_away_is_unavailable(hub, tmp_path):
     hub.hang = True
     with pytest.raises(SourceUnavailable, match="did not answer"):

@@ -74,6 +74,7 @@ def test_what_lies_around_a_weight_is_left_out(tiles, rows, width):
         assert torch.equal(found, OPS.linear(x, weight, None, FUSED))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [2, 8, 16, 17, 33, 67])
 @pytest.mark.parametrize(("rows", "width"), SHAPES)
 def test_a_row_is_the_same_in_any_batch_and_thread(tiles, tokens, rows, width):

@@ -3,12 +3,14 @@
 from datetime import timedelta
 from random import Random
 
+import pytest
 from build_moves import BUILDS, active, finish, move
 from build_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32))
 def test_a_random_world_converges(seed: int) -> None:

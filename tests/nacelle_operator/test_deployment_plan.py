@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_cases import (
@@ -265,6 +266,7 @@ ENGINES = st.sets(st.sampled_from([OLD, NEW]))
 WORLDS = st.tuples(SPECS, BUILDS, ENGINES, st.booleans())
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(worlds=st.lists(WORLDS, min_size=1, max_size=5), lost=st.data())
 def test_from_anywhere_it_comes_to_rest(worlds: list[Any], lost: st.DataObject) -> None:

@@ -130,6 +130,7 @@ def guessing(right, depth, costs=FLAT):
     return None if right is None else Speculation(Guesser(right, 5), costs, 3, depth)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -251,6 +251,7 @@ def fits(value, schema):
 SCHEMAS = st.recursive(LEAVES, lambda s: st.one_of(objects(s), arrays(s)), max_leaves=4)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -293,6 +293,7 @@ def test_a_server_without_the_packages_says_what_to_install(tmp_path, monkeypatc
     ) in server.errors.read_text()
 
 
+@pytest.mark.slow
 def test_the_sdk_is_loaded_by_nobody_who_does_not_ask():
     code = (
         "import sys, nacelle_runtime.frontends.openai.process, nacelle_runtime.commands.serve\n"
