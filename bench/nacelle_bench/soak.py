@@ -30,6 +30,8 @@ def bench_soak(arguments: argparse.Namespace) -> Table:
     if arguments.seconds < 10:
         raise InvalidRequest(f"--seconds {arguments.seconds:g}: at least 10")
     flags = ["--model-name", "soak", "--threads", str(arguments.threads)]
+    if arguments.kv_cache_blocks is not None:
+        flags += ["--kv-cache-blocks", str(arguments.kv_cache_blocks)]
     with serving(arguments.bundle, flags) as server:
         traffic = Traffic(server.host, server.port, arguments.clients, arguments.rate)
         watch = Watch(server, arguments.seconds / _SAMPLES)
@@ -53,6 +55,7 @@ def bench_soak(arguments: argparse.Namespace) -> Table:
         "seconds": arguments.seconds,
         "clients": arguments.clients,
         "rate": arguments.rate,
+        "kv_cache_blocks": arguments.kv_cache_blocks,
         "requests": dict(traffic.seen),
         "wrong": traffic.wrong[:20],
         "wrong_answers": len(traffic.wrong),

@@ -122,6 +122,7 @@ def test_a_small_run_on_a_real_api_server(tmp_path):
     assert [(row["after"], row["writes"]) for row in starts] == [("stop", 0), ("kill", 0)]
     assert json.loads((kept / "run.json").read_text())["samples"][-1]["percent"] == 100
     (chart,) = charts(read_records(kept)).values()
-    assert draw(chart).count('stroke-width="2"') == len(SPANS)
+    # Each line is drawn, and stands in the legend.
+    assert draw(chart).count('stroke-width="2"') == 2 * len(SPANS)
     assert [line.name for line in chart.series] == list(SPANS.values())
     assert chart.note.startswith("8 builds and as many deployments on 8 nodes, ")

@@ -23,7 +23,14 @@ from nacelle_engine.errors import InvalidRequest, TemporaryError  # noqa: E402
 
 
 def settings(bundle, **fields):
-    values = {"seconds": 12.0, "clients": 8, "rate": 20.0, "threads": 1, "out": None}
+    values = {
+        "seconds": 12.0,
+        "clients": 8,
+        "rate": 20.0,
+        "threads": 1,
+        "out": None,
+        "kv_cache_blocks": 64,
+    }
     return argparse.Namespace(bundle=bundle, **values | fields)
 
 
