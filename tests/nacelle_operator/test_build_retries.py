@@ -181,3 +181,24 @@ def test_a_node_that_does_not_answer_is_told_and_what_to_do() -> None:
         "repair the node; or delete it, or the pod with --force, once nothing runs there",
     )
     assert world.events[-1] == "NodeLost"
+
+
+@pytest.mark.parametrize("code", [137, 71])
+def test_a_builder_that_was_killed_and_deleted_is_run_again(code: int) -> None:
+    world, job = begun()
+    pod = world.start_pod(job)
+    world.reconcile()
+    del world.pods[pod]
+    said = f"Container builder for pod ns/p failed with exit code {code} matching FailJob rule at"
+    world.finish_job(job, "Failed", f"{said} index 1")
+    world.reconcile()
+    # Its last words may be on their way.
+    assert not world.plan().deletes
+    world.now += timedelta(seconds=20)
+    assert [d.name for d in world.reconcile().deletes] == [job]
+    world.reconcile()
+    assert list(world.jobs) == [job] and "status" not in world.jobs[job]
+    world.end_pod(world.start_pod(job), published())
+    world.finish_job(job, "Complete")
+    world.reconcile()
+    assert world.target()["attempts"] == 2 and world.target()["engineRef"]

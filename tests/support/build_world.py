@@ -180,8 +180,10 @@ class World:
             "containerStatuses": [{"name": "builder", "state": {"terminated": terminated}}],
         }
 
-    def finish_job(self, name: str, type_: str) -> None:
+    def finish_job(self, name: str, type_: str, message: str = "") -> None:
         condition = {"type": type_, "status": "True", "lastTransitionTime": timestamp(self.now)}
+        if message:
+            condition["message"] = message
         self.jobs[name]["status"] = {"conditions": [condition]}
 
     def only_job(self) -> str:

@@ -5,11 +5,13 @@ Waiting ---> Running ---> Succeeded, HandedOver
    `------------+------> Ending       (finished, its result not seen yet) ---> Lost
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nacelle_engine.errors import OutOfMemory
 from nacelle_engine.result import Failure, Published, parse_result
 from nacelle_operator.build import reasons
 from nacelle_operator.objects import names
@@ -20,6 +22,8 @@ Manifest = Mapping[str, Any]
 RESULT_GRACE = timedelta(seconds=15)
 # A pod that is to end has this long to say so, beyond the moment by which it must have ended.
 _LOST_AFTER = timedelta(seconds=30)
+# What the Job controller says of a pod that failed by one of these rules of its podFailurePolicy.
+_KILLED_SAID = re.compile(rf"exit code ({KILLED}|{OutOfMemory.exit_code}) matching FailJob rule")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Lost:
-    """The Job succeeded and no pod tells with what."""
+    """The Job has ended and no pod tells with what; or its pod was killed and is gone."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,9 @@ def _read_failed(failed: Manifest, pods: Sequence[Manifest], now: datetime) -> O
     if now - _moment(failed["lastTransitionTime"]) < RESULT_GRACE:
         return Ending("the Job has failed, its pod's last words are awaited")
     said = failed.get("message") or failed.get("reason", "")
+    if _KILLED_SAID.search(said):
+        # Killed and deleted: whether for its memory, only its pod could have told.
+        return Lost()
     return Failed(Failure(code=reasons.BUILD_CRASHED, message=f"the Job has failed: {said}"))
 
 
