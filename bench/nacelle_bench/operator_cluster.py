@@ -2,15 +2,13 @@
 
 import contextlib
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import yaml
-
+from nacelle_bench.kwok import playing
 from nacelle_bench.operator_api import Api
 from nacelle_bench.operator_objects import MARK, NODES, node, stages, store
 from nacelle_engine.errors import InvalidRequest, TemporaryError
@@ -36,7 +34,14 @@ def prepared(
         raise InvalidRequest("the cluster has EngineBuilds already: take an empty one")
     names = [f"nacelle-bench-{number}" for number in range(namespaces)]
     numbers = range(nodes)
-    with _playing(program, kubeconfig, folder), ThreadPoolExecutor(_AT_ONCE) as pool:
+    flags = (
+        f"--manage-nodes-with-annotation-selector={'='.join(MARK)}",
+        f"--node-lease-duration-seconds={_LEASE_SECONDS}",
+        "--node-ip=192.0.2.1",
+        "--cidr=198.18.0.0/16",
+    )
+    played = playing(program, kubeconfig, folder, stages(), flags)
+    with played, ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             for name in names:
                 _make_namespace(api, name)
@@ -84,26 +89,3 @@ def _untaint(api: Api, number: int) -> None:
 def _quietly(api: Api, path: str) -> None:
     with contextlib.suppress(TemporaryError):
         api.call("DELETE", path)
-
-
-@contextlib.contextmanager
-def _playing(program: str, kubeconfig: Path, folder: Path) -> Iterator[None]:
-    said = folder / "stages.yaml"
-    said.write_text(yaml.safe_dump_all(list(stages())))
-    command = [
-        program,
-        f"--kubeconfig={kubeconfig}",
-        f"--config={said}",
-        "--manage-all-nodes=false",
-        f"--manage-nodes-with-annotation-selector={'='.join(MARK)}",
-        f"--node-lease-duration-seconds={_LEASE_SECONDS}",
-        "--node-ip=192.0.2.1",
-        "--cidr=198.18.0.0/16",
-    ]
-    with (folder / "kwok.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=30)

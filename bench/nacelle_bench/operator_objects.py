@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from nacelle_bench.kwok import stage
 from nacelle_engine.abi import ABI
 from nacelle_engine.result import Prepared, Published, Result
 from nacelle_operator.objects import names
@@ -143,18 +144,18 @@ def stages() -> Iterator[Manifest]:
 
     A builder's engine has the key that its label begins, twice: no two are the same.
     """
-    yield _stage("node-ready", "Node", [_other(".status.phase", "Running")], _NODE)
+    yield stage(
+        "node-ready", "Node", [_other(".status.phase", "Running")], {"statusTemplate": _NODE}
+    )
     goes = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     stays = {**goes, "operator": "DoesNotExist"}
     new = {"key": ".status.startTime", "operator": "DoesNotExist"}
-    yield _stage("pod-runs", "Pod", [stays, new], _RUNNING)
-    gone = _stage("pod-goes", "Pod", [goes], "")
-    gone["spec"]["next"] = {"finalizers": {"empty": True}, "delete": True}
-    yield gone
+    yield stage("pod-runs", "Pod", [stays, new], {"statusTemplate": _RUNNING})
+    yield stage("pod-goes", "Pod", [goes], {"finalizers": {"empty": True}, "delete": True})
     for step, message in _messages().items():
         running = {"key": ".status.phase", "operator": "In", "values": ["Running"]}
         template = _ENDED.replace("MESSAGE", message)
-        ends = _stage(f"{step}-ends", "Pod", [stays, running], template)
+        ends = stage(f"{step}-ends", "Pod", [stays, running], {"statusTemplate": template})
         ends["spec"]["selector"]["matchLabels"] = {names.PART: "builder", names.STEP: step}
         ends["spec"]["delay"] = {"durationMilliseconds": BUILDER_SECONDS * 1000}
         yield ends
@@ -175,19 +176,6 @@ def _messages() -> dict[str, str]:
 
 def _other(key: str, value: str) -> Manifest:
     return {"key": key, "operator": "NotIn", "values": [value]}
-
-
-def _stage(name: str, kind: str, expressions: list[Manifest], template: str) -> Manifest:
-    return {
-        "apiVersion": "kwok.x-k8s.io/v1alpha1",
-        "kind": "Stage",
-        "metadata": {"name": name},
-        "spec": {
-            "resourceRef": {"apiGroup": "v1", "kind": kind},
-            "selector": {"matchExpressions": expressions},
-            "next": {"statusTemplate": template},
-        },
-    }
 
 
 _NODE: Final = """

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kept import kept
+
+from nacelle_bench.kwok import LOG, playing, stage
 
 VERSION = "v0.8.0"
 MODULE = "sigs.k8s.io/kwok/cmd/kwok"
@@ -93,25 +94,17 @@ def running(
 ) -> Iterator[None]:
     """kwok at work; `ends` says by target how builders on its nodes end, `prepared` how those do
     that hold no GPU."""
-    stages = folder / "stages.yaml"
-    stages.write_text(yaml.safe_dump_all([*_node_stages(), *_pod_stages(ends, prepared)]))
-    command = [
-        str(program()),
-        f"--kubeconfig={kubeconfig}",
-        f"--config={stages}",
-        "--manage-all-nodes=false",
+    flags = (
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         "--node-lease-duration-seconds=40",
         "--cidr=198.18.0.0/24",
-    ]
-    with (folder / "kwok.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    )
+    stages = (*_node_stages(), *_pod_stages(ends, prepared))
     try:
-        yield
+        with playing(str(program()), kubeconfig, folder, stages, flags):
+            yield
     finally:
-        process.terminate()
-        process.wait(timeout=30)
-        print((folder / "kwok.log").read_text()[-5000:])  # shown when the test has failed
+        print((folder / LOG).read_text()[-5000:])  # shown when the test has failed
 
 
 def _node_stages() -> Iterator[dict[str, Any]]:
@@ -131,7 +124,7 @@ conditions:
 addresses:
 - {type: InternalIP, address: 198.18.0.1}
 """
-    yield _stage("node-ready", "Node", [not_ready], {"statusTemplate": status})
+    yield stage("node-ready", "Node", [not_ready], {"statusTemplate": status})
 
 
 def _pod_stages(ends: Mapping[str, End], prepared: End) -> Iterator[dict[str, Any]]:
@@ -154,8 +147,8 @@ containerStatuses:
   state: {running: {startedAt: {{ Now | Quote }}}}
 {{ end }}
 """
-    yield _stage("pod-runs", "Pod", [stays, new], {"statusTemplate": started})
-    yield _stage("pod-goes", "Pod", [goes], {"finalizers": {"empty": True}, "delete": True})
+    yield stage("pod-runs", "Pod", [stays, new], {"statusTemplate": started})
+    yield stage("pod-goes", "Pod", [goes], {"finalizers": {"empty": True}, "delete": True})
     step, target_label = "nacelle.dev/step", "nacelle.dev/target"
     labelled = {name: ({target_label: name, step: "build"}, end) for name, end in ends.items()}
     labelled["prepare"] = ({step: "prepare"}, prepared)
@@ -179,22 +172,7 @@ containerStatuses:
       finishedAt: {{{{ Now | Quote }}}}
 {{{{ end }}}}
 """
-        stage = _stage(f"{name}-ends", "Pod", [stays, runs], {"statusTemplate": ended})
-        stage["spec"]["selector"]["matchLabels"] = labels
-        stage["spec"]["delay"] = {"durationMilliseconds": 1000}
-        yield stage
-
-
-def _stage(
-    name: str, kind: str, expressions: list[dict[str, Any]], following: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "apiVersion": "kwok.x-k8s.io/v1alpha1",
-        "kind": "Stage",
-        "metadata": {"name": name},
-        "spec": {
-            "resourceRef": {"apiGroup": "v1", "kind": kind},
-            "selector": {"matchExpressions": expressions},
-            "next": following,
-        },
-    }
+        ending = stage(f"{name}-ends", "Pod", [stays, runs], {"statusTemplate": ended})
+        ending["spec"]["selector"]["matchLabels"] = labels
+        ending["spec"]["delay"] = {"durationMilliseconds": 1000}
+        yield ending
