@@ -22,11 +22,16 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENTER = """
 mkdir -p /var/lib/containers && mount --bind "$1" /var/lib/containers && shift && exec "$@"
 """
-# The torch layer unpacked: below this much free disk it goes after each push, and comes back
-# (some minutes) when an image changes.
-DISK_TO_KEEP_LAYERS = 15 * 10**9
-# While the torch layer is committed, buildah holds it three times.
-DISK_TO_BUILD = 13 * 10**9
+
+
+@dataclass(frozen=True)
+class DiskNeeds:
+    """Bytes of free disk that images take; the defaults are those of the torch layer."""
+
+    # Below this the layers go after each push, and come back (some minutes) when an image changes.
+    to_keep_layers: int = 15 * 10**9
+    # While a layer is committed, buildah holds it three times.
+    to_build: int = 13 * 10**9
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Buildah:
     folder: Path
     base_image: str | None
     plain_http: bool
+    disk: DiskNeeds = DiskNeeds()
 
     def base_identity(self) -> str:
         """The base's name, or the digest of the local base, which is made on first use."""
@@ -76,14 +82,14 @@ class Buildah:
 
     def finish(self) -> None:
         """Where disk is short, delete the layers: the registry has them."""
-        if shutil.disk_usage(self.folder).free < DISK_TO_KEEP_LAYERS:
+        if shutil.disk_usage(self.folder).free < self.disk.to_keep_layers:
             self._buildah(["rmi", "--all", "--force"])
 
     def _check_disk(self) -> None:
         nothing_kept = not self._buildah(["images", "--quiet"]).strip()
         free = shutil.disk_usage(self.folder).free
-        if nothing_kept and free < DISK_TO_BUILD:
-            wanted, found = DISK_TO_BUILD // 10**9, free / 10**9
+        if nothing_kept and free < self.disk.to_build:
+            wanted, found = self.disk.to_build // 10**9, free / 10**9
             raise ClusterError(
                 f"building the images needs {wanted} GB of free disk at {self.folder} "
                 f"({found:.1f} GB are free)"

@@ -1,12 +1,12 @@
 """The real buildah on a tiny image; with the end-to-end tests, as it needs root and may install."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import nacelle_images.buildah
 from nacelle_cluster.errors import ClusterError
-from nacelle_images.buildah import Buildah
+from nacelle_images.buildah import Buildah, DiskNeeds
 from nacelle_images.tool import BuildOrder
 
 NAME = "localhost/nacelle-test:1"
@@ -25,7 +25,7 @@ def order(tmp_path: Path) -> BuildOrder:
 def buildah(tmp_path: Path) -> Buildah:
     folder = tmp_path / "images"
     folder.mkdir()
-    return Buildah(folder, "scratch", plain_http=True)
+    return Buildah(folder, "scratch", plain_http=True, disk=DiskNeeds(to_keep_layers=0, to_build=0))
 
 
 def images(buildah: Buildah) -> str:
@@ -41,18 +41,17 @@ def test_a_build_leaves_an_image_and_no_mount(buildah, order):
 
 
 @pytest.mark.e2e
-def test_where_disk_is_short_the_layers_go_after_the_push(buildah, order, monkeypatch):
+def test_where_disk_is_short_the_layers_go_after_the_push(buildah, order):
     buildah.build(order)
-    monkeypatch.setattr(nacelle_images.buildah, "DISK_TO_KEEP_LAYERS", 0)
     buildah.finish()
     assert NAME in images(buildah)
-    monkeypatch.setattr(nacelle_images.buildah, "DISK_TO_KEEP_LAYERS", 10**18)
-    buildah.finish()
+    short = replace(buildah, disk=DiskNeeds(to_keep_layers=10**18, to_build=0))
+    short.finish()
     assert images(buildah).strip() == ""
 
 
 @pytest.mark.e2e
-def test_a_first_build_without_the_disk_for_it_is_refused(buildah, order, monkeypatch):
-    monkeypatch.setattr(nacelle_images.buildah, "DISK_TO_BUILD", 10**18)
+def test_a_first_build_without_the_disk_for_it_is_refused(buildah, order):
+    short = replace(buildah, disk=DiskNeeds(to_build=10**18))
     with pytest.raises(ClusterError, match="building the images needs 1000000000 GB of free disk"):
-        buildah.build(order)
+        short.build(order)
