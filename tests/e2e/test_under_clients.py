@@ -1,0 +1,184 @@
+"""Changes of every kind on a real cluster, under clients that check every answer."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from clients import clients
+from resources import deployment, engine_build
+
+from nacelle_demo.kubectl import condition, is_true
+from nacelle_demo.question import Endpoint
+from nacelle_demo.settings import CHECKOUT
+from nacelle_demo.stack import OPERATOR_NAMESPACE, RELEASE
+from nacelle_demo.waiting import wait_for
+from nacelle_operator.objects import names
+
+pytestmark = pytest.mark.e2e
+BUILD_SECONDS = 600.0
+ROLLOUT_SECONDS = 180.0
+CLIENTS = 2
+
+
+@pytest.fixture(scope="module")
+def rolled(place):
+    """One pod of the tiny engine, served."""
+    place.apply(engine_build("rolled", "tiny"), deployment("rolled", "rolled"))
+    place.until_ready("enginebuild", "rolled", BUILD_SECONDS)
+    place.until_ready("inferencedeployment", "rolled", ROLLOUT_SECONDS)
+    yield
+    place.delete("inferencedeployment", "rolled")
+    place.delete("enginebuild", "rolled")
+
+
+@pytest.fixture
+def asked(place, stack, rolled) -> Iterator[None]:
+    """Meanwhile clients ask the same question again and again: an answer that is not the first
+    one, or none, is an error.
+    """
+    endpoint = Endpoint(stack.cluster.kubeconfig, place.namespace, "rolled")
+
+    def answer() -> str:
+        return "".join(endpoint.ask("tiny", "Count to ten.", max_tokens=16))
+
+    first = answer()
+    assert first
+
+    def ask() -> None:
+        assert answer() == first
+
+    with clients(CLIENTS, ask):
+        yield
+
+
+def edit(place, **spec):
+    place.apply(deployment("rolled", "rolled", **spec))
+
+
+def scale(place, replicas):
+    """As a user scales; wait until so many pods answer, and no other is left."""
+    name = "inferencedeployment/rolled"
+    place.kubectl.run("-n", place.namespace, "scale", name, f"--replicas={replicas}")
+
+    def holds(found):
+        ready = found["status"].get("readyReplicas") == replicas
+        return ready and is_true(found, "Ready") and len(_pods(place)) == replicas
+
+    place.until("inferencedeployment", "rolled", f"{replicas} pods", holds, ROLLOUT_SECONDS)
+
+
+def test_replicas_come_and_go(place, asked):
+    for replicas in (1, 4, 1):
+        scale(place, replicas)
+
+
+def test_a_rolling_update(place, asked):
+    (before,) = _pods(place)
+    edit(place, pod={"labels": {"colour": "blue"}})
+    place.until("inferencedeployment", "rolled", "revision 2", _at_revision(2), ROLLOUT_SECONDS)
+    (pod,) = _pods(place)
+    assert pod["metadata"]["labels"]["colour"] == "blue"
+    assert pod["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+def test_the_operator_is_upgraded(place, stack, asked):
+    """To another form, and to the first one again: no serving pod is touched."""
+    serving, operators = _uids(_pods(place)), _uids(_operators(place))
+    upgrade = ("upgrade", RELEASE, str(CHECKOUT / "charts" / "nacelle"), "--reuse-values")
+    changed = ("--namespace", OPERATOR_NAMESPACE, "--set", "logLevel=DEBUG")
+    stack.helm.run(*upgrade, *changed, "--wait", "--timeout", "120s")
+    assert not _uids(_operators(place)) & operators
+    stack.install_operator()
+    # It is at work: it follows what is asked for.
+    scale(place, 2)
+    assert serving < _uids(_pods(place))
+    scale(place, 1)
+
+
+def test_a_node_is_drained(place, stack, asked):
+    """Its budget keeps one pod until the other one's successor, for which there is room again."""
+    scale(place, 2)
+    before = _uids(_pods(place))
+    (node,) = {pod["spec"]["nodeName"] for pod in _pods(place)}
+    drain = (
+        *("drain", node, "--pod-selector", f"{names.DEPLOYMENT}=rolled"),
+        *("--delete-emptydir-data", "--timeout=150s"),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            draining = pool.submit(place.kubectl.run, *drain, deadline=160)
+            wait_for("an eviction", lambda: not before <= _uids(_pods(place)), deadline=60)
+            assert before & _uids(_pods(place)), "both went at once"
+        finally:
+            place.kubectl.run("uncordon", node)
+        draining.result()
+    scale(place, 2)
+    assert not before & _uids(_pods(place))
+    scale(place, 1)
+
+
+def test_blue_green(place, asked):
+    green = {"strategy": "BlueGreen", "blueGreen": {"scaleDownDelay": "2s"}}
+    edit(place, rollout=green, pod={"labels": {"colour": "green"}})
+    found = place.until(
+        "inferencedeployment", "rolled", "revision 3", _at_revision(3), ROLLOUT_SECONDS
+    )
+    assert found["status"]["rollout"]["slot"] == "b"
+    (pod,) = _pods(place)
+    assert pod["metadata"]["labels"]["colour"] == "green"
+
+
+def test_a_canary_that_fails_is_taken_back(place, asked):
+    before = [pod["metadata"]["uid"] for pod in _pods(place)]
+    slot = place.get("inferencedeployment", "rolled")["status"]["rollout"]["slot"]
+    canary = {"strategy": "Canary", "canary": {"steps": [{"weightPercent": 50}]}}
+    least = {"memory": "48Mi"}
+    starved = {"resources": {"requests": least, "limits": least}, "labels": {"colour": "red"}}
+    edit(place, rollout=canary, pod=starved)
+    place.until("inferencedeployment", "rolled", "failed", _has_failed, ROLLOUT_SECONDS)
+    found = place.until(
+        "inferencedeployment",
+        "rolled",
+        "the old pod alone",
+        lambda d: [pod["metadata"]["uid"] for pod in _pods(place)] == before,
+        ROLLOUT_SECONDS,
+    )
+    status = found["status"]
+    assert condition(found, "Ready")["status"] == "False"
+    assert condition(found, "Available")["status"] == "True"
+    assert (status["rollout"]["slot"], status["readyReplicas"]) == (slot, 1)
+    assert status["rollout"]["history"][0]["outcome"] == "Failed"
+
+
+def _at_revision(number):
+    """Whether that revision is rolled out."""
+
+    def holds(found):
+        return is_true(found, "Ready") and found["status"]["rollout"]["revision"] == number
+
+    return holds
+
+
+def _has_failed(found):
+    """Whether the newest revision has failed; which of its processes is ended first is chance."""
+    reason = (condition(found, "Stalled") or {}).get("reason")
+    return reason in ("OutOfMemory", "CrashLooping")
+
+
+def _pods(place):
+    """The deployment's pods that are to stay."""
+    return _staying(place, place.namespace, f"{names.DEPLOYMENT}=rolled")
+
+
+def _operators(place):
+    """The operator's pods that are to stay."""
+    return _staying(place, OPERATOR_NAMESPACE, "app.kubernetes.io/name=nacelle")
+
+
+def _staying(place, namespace, selector):
+    pods = place.kubectl.items("pods", namespace, selector)
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _uids(pods):
+    return {pod["metadata"]["uid"] for pod in pods}
