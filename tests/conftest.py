@@ -64,6 +64,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seed", type=int, default=1, help="what their moments follow from")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Figures that tests took are shown, whatever they are: timing is no test's pass or fail."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.section(str(name))
+            terminalreporter.line(str(value))
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays for good: the collector need not go through it again and again."""
     gc.collect()

@@ -1,7 +1,9 @@
 """The peer: transformers' generate() on the same prompts, threads and number of tokens."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -20,20 +22,27 @@ class Peer:
 
         generate() times no part by itself: its prefill is a run of one token.
         """
-        prefill = self._generate(prompt, 1)
-        return Seconds(prefill, self._generate(prompt, tokens) - prefill)
-
-    @torch.inference_mode()
-    def _generate(self, prompt: int, tokens: int) -> float:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(self._model.config.vocab_size, (1, prompt), generator=generator)
+        prefill = self.generate(ids.tolist(), 1)
+        return Seconds(prefill, self.generate(ids.tolist(), tokens) - prefill)
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Sequence[int]], tokens: int) -> float:
+        """Seconds to answer prompts of equal length together, each with `tokens` greedy tokens."""
+        ids = torch.tensor(prompts)
         start = time.perf_counter()
-        self._model.generate(  # type: ignore[misc]
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=tokens,
-            min_new_tokens=tokens,
-            do_sample=False,
-            pad_token_id=0,
+        answered = cast(
+            torch.Tensor,
+            self._model.generate(  # type: ignore[misc]
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=tokens,
+                min_new_tokens=tokens,
+                do_sample=False,
+                pad_token_id=0,
+            ),
         )
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        assert answered.shape == (len(prompts), len(prompts[0]) + tokens)
+        return seconds

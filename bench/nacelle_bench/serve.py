@@ -11,15 +11,25 @@ from nacelle_bench.serve_core import own_core
 from nacelle_bench.serve_figures import MEASURES, Goal, Run, figures
 from nacelle_bench.serve_http import HttpDriver
 from nacelle_bench.serve_load import Load
+from nacelle_bench.serve_peer import check_peer, peer_rows
 from nacelle_bench.serve_socket import CoreDriver
 from nacelle_bench.table import Table
 from nacelle_engine.bundle import check_target, read_bundle, verify_files
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.machine import this_machine
+from nacelle_engine.manifest import Manifest
 from nacelle_runtime.commands.serve import core_settings
+from nacelle_runtime.machine import usable_processors
 from nacelle_runtime.request import Sampling
 
-_DECIMALS = {"step_ms": 3, "idle_percent": 2, "requests_s": 2, "goodput_requests_s": 2}
+_DECIMALS = {
+    "step_ms": 3,
+    "idle_percent": 2,
+    "requests_s": 2,
+    "goodput_requests_s": 2,
+    "nacelle / peer": 2,
+}
+_HTTP = ("http://", "https://")
 _LATENCIES = [f"{name}_ms_{of}" for name in ("ttft", "itl", "e2e") for of in MEASURES]
 
 
@@ -34,8 +44,12 @@ class Driver(Protocol):
 def bench_serve(arguments: argparse.Namespace) -> Table:
     """Drive one load a row; InvalidRequest names a flag that is wrong."""
     goal, loads = _goal(arguments), list(_loads(arguments))
+    manifest = _manifest(arguments.target) if arguments.hf is not None else None
+    if arguments.hf is not None:
+        for load in loads:
+            check_peer(load, manifest)
+    driven = []
     with _driver(arguments, max(load.most for load in loads)) as (facts, driver):
-        rows = []
         for number, load in enumerate(loads):
             seed = arguments.seed + number
             if arguments.warm_up:
@@ -45,8 +59,14 @@ def bench_serve(arguments: argparse.Namespace) -> Table:
                     load, requests=arguments.warm_up, concurrency=few, rate=None, seed=-1 - seed
                 )
                 driver.drive(warm)
-            rows.append(figures(driver.drive(replace(load, seed=seed)), goal))
-    load = loads[0]
+            load = replace(load, seed=seed)
+            driven.append((load, figures(driver.drive(load), goal)))
+    others = {}
+    if manifest is not None:
+        # The core has ended: each side has the machine to itself.
+        threads = arguments.threads or usable_processors()
+        others["beside"] = list(peer_rows(arguments.hf, manifest, threads, driven))
+    load, rows = loads[0], [row for _, row in driven]
     facts = {
         "kind": "serve",
         **facts,
@@ -57,10 +77,17 @@ def bench_serve(arguments: argparse.Namespace) -> Table:
     }
     rates = [name for name in rows[0] if name not in _LATENCIES]
     groups = [rates, ["concurrency", *_LATENCIES]]
-    table = Table(facts, rows, _DECIMALS, groups=groups)
+    table = Table(facts, rows, _DECIMALS, others, groups)
     if arguments.out is not None:
         arguments.out.write_text(table.json() + "\n", encoding="utf-8")
     return table
+
+
+def _manifest(target: str) -> Manifest | None:
+    """The manifest of a bundle; None for a server that is there already."""
+    if target.startswith(_HTTP) or Path(target).is_socket():
+        return None
+    return read_bundle(Path(target)).manifest
 
 
 def _goal(arguments: argparse.Namespace) -> Goal | None:
@@ -100,7 +127,7 @@ def _loads(arguments: argparse.Namespace) -> Iterator[Load]:
 def _driver(arguments: argparse.Namespace, most: int) -> Iterator[tuple[dict[str, Any], Driver]]:
     """What drives the target, and what is known of it."""
     target = arguments.target
-    if target.startswith(("http://", "https://")):
+    if target.startswith(_HTTP):
         if not arguments.model:
             raise InvalidRequest("--model: an endpoint is asked for a model by its name")
         yield {"target": "http"}, HttpDriver(target, arguments.model, arguments.vocabulary)

@@ -39,6 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--between-ms", type=float, help="goodput: the others come within it, on average"
     )
+    parser.add_argument(
+        "--hf",
+        type=Path,
+        help="CPU: the model's checkpoint: transformers' generate() answers the same loads after",
+    )
     parser.add_argument("--model", help="HTTP: the model's name")
     parser.add_argument(
         "--vocabulary", type=int, default=1000, help="HTTP: the prompts' ids lie below it"

@@ -112,6 +112,7 @@ def test_how_many_run_at_once(load, most):
         (("--warm-up", "-1"), "--warm-up -1"),
         (("--first-ms", "5"), "--first-ms and --between-ms"),
         (("--first-ms", "5", "--between-ms", "0"), "--between-ms 0"),
+        (("--hf", "folder"), "--hf: the peer runs beside a bundle for this machine's CPU alone"),
         ((), "--model"),
     ],
 )
