@@ -31,7 +31,7 @@ def test_what_the_peer_cannot_be_asked_is_refused(tmp_path, flags, message):
 
 @pytest.mark.slow
 def test_the_same_requests_are_answered_by_the_core_and_by_the_peer(record_property):
-    flags = ("--requests", "8", "--concurrency", "1", "8", "--prompt", "32", "--answer", "24")
+    flags = ("--requests", "8", "--concurrency", "1", "8", "--prompt", "32", "--answer", "16")
     table = bench(
         float32_engine(), "--hf", str(model_folder()), "--warm-up", "1", "--threads", "2", *flags
     )
