@@ -16,7 +16,7 @@ from nacelle_demo.question import Endpoint
 pytestmark = pytest.mark.keda
 BUILD_SECONDS = 1800.0
 READY_SECONDS = 600.0
-# Nobody asks for 2 minutes, and 30 s more.
+# Nobody asks for 2 minutes, and a minute more.
 SLEEP_SECONDS = 600.0
 CLIENTS = 4
 
@@ -41,7 +41,7 @@ def test_it_sleeps_wakes_and_scales(place, stack, address):
             "provider": "KEDA",
             "minReplicas": 0,
             "maxReplicas": 2,
-            "idleSeconds": 30,
+            "idleSeconds": 60,
             "metrics": [{"type": "QueuedRequests", "averageValue": 1}],
             "prometheus": {"serverAddress": address},
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},

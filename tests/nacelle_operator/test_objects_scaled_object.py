@@ -31,6 +31,7 @@ def asked(name: str, series: str, threshold: str) -> dict[str, Any]:
             "query": f"sum({series}{{{PODS}}})",
             "threshold": threshold,
             "activationThreshold": "0",
+            "timeout": "10000",
             "ignoreNullValues": "false",
         },
     }

@@ -26,6 +26,9 @@ _ENDED: Final = "nacelle_requests_total"
 _POLL_ASLEEP_SECONDS: Final = 5
 # Requests are counted over some intervals of a Prometheus, each of 30 s at most.
 _SEEN_OVER: Final = "2m"
+# KEDA's own 3 s are soon over on a loaded Prometheus. A query that fails keeps the pods, but its
+# time does not count as use: the first that answers with little then ends the patience.
+_QUERY_MS: Final = 10_000
 
 
 def scaled_object(
@@ -122,6 +125,7 @@ def _query(
         "query": query,
         "threshold": threshold,
         "activationThreshold": "0",
+        "timeout": str(_QUERY_MS),
         "ignoreNullValues": "false" if resource.spec.replicas else "true",
     }
     trigger = {"type": "prometheus", "name": name, "metricType": "AverageValue"}
