@@ -92,7 +92,7 @@ class Place:
             return dict(seen) if seen and holds(seen) else None
 
         try:
-            return wait_for(f"{kind} {name}: {what}", look, deadline=deadline)
+            return wait_for(f"{kind} {name}: {what}", look, deadline=deadline, pause=1.0)
         except Exception as error:
             raise AssertionError(f"{error}; its status: {seen.get('status')}") from error
 

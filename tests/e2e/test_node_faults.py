@@ -24,6 +24,8 @@ pytestmark = pytest.mark.e2e
 BUILD_SECONDS = 600.0
 READY_SECONDS = 240.0
 NAME = "steady"
+# Between a client's questions: most of the machine is the build's.
+PAUSE = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_a_fault_of_the_cluster_costs_no_answer_and_no_build(
         assert answer() == first
 
     name = f"through-{number}"
-    with clients(2, ask):
+    with clients(2, ask, pause=PAUSE):
         limits = {"maxBatchSize": 6 + number, "maxInputLen": 96, "maxSeqLen": 192}
         place.apply(engine_build(name, "tiny", limits={**limits, "maxNumTokens": 64}))
         place.until("enginebuild", name, "begun", lambda _: jobs_of(place, name), READY_SECONDS)
@@ -108,7 +110,7 @@ def test_a_deleted_pod_is_replaced_and_the_other_one_answers(place, steady):
             and found["status"]["readyReplicas"] == 2
         )
 
-    with clients(2, ask):
+    with clients(2, ask, pause=PAUSE):
         place.kubectl.run("-n", place.namespace, "delete", "pod", gone, "--wait=false")
         place.until("inferencedeployment", NAME, "two pods", replaced, READY_SECONDS)
     assert serving(place).items() >= before.items() - {(gone, before[gone])}

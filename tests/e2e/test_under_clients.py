@@ -47,7 +47,7 @@ def asked(place, stack, rolled) -> Iterator[None]:
     def ask() -> None:
         assert answer() == first
 
-    with clients(CLIENTS, ask):
+    with clients(CLIENTS, ask, pause=0.1):
         yield
 
 

@@ -1,5 +1,6 @@
 """Clients that ask all the while something else is tested."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,8 +8,11 @@ from threading import Event
 
 
 @contextmanager
-def clients(count: int, ask: Callable[[], None]) -> Iterator[None]:
-    """Each calls `ask` again and again; what it raises is raised at the end, by all of them."""
+def clients(count: int, ask: Callable[[], None], *, pause: float = 0.0) -> Iterator[None]:
+    """Each calls `ask` again and again; what it raises is raised at the end, by all of them.
+
+    `pause` are the seconds between two calls: without any, they take all of the machine.
+    """
     stop = Event()
 
     def client() -> int:
@@ -16,6 +20,7 @@ def clients(count: int, ask: Callable[[], None]) -> Iterator[None]:
         while not stop.is_set():
             ask()
             answers += 1
+            time.sleep(pause)
         return answers
 
     with ThreadPoolExecutor(count) as pool:
