@@ -133,7 +133,7 @@ class OperatorProcess:
 
 
 async def begin_to_watch(watch: Watch, leads: asyncio.Event, rested: asyncio.Event) -> None:
-    """A standby when it is known for one; a leader when it has looked at all that was listed, or soon after.
+    """A standby when it is known for one; a leader after a look at all that was listed, or soon.
 
     A watch begins with all objects anew, which takes as long as to look at them: each would slow
     the other down. Nothing is missed, as what has changed since is among them.
