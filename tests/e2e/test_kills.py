@@ -45,7 +45,7 @@ def test_a_killed_builder_leaves_no_half_bundle_and_its_retry_succeeds(place):
         "enginebuild",
         "retried",
         "compiling",
-        lambda b: any(t.get("stage") == "compile" for t in b["status"].get("targets", [])),
+        lambda b: any(t.get("stage") == "compile" for t in b.get("status", {}).get("targets", [])),
         BUILD_SECONDS,
     )
     (job,) = _jobs(place, "retried")
