@@ -18,12 +18,15 @@ pytestmark = pytest.mark.e2e
 BUILD_SECONDS = 600.0
 ROLLOUT_SECONDS = 180.0
 CLIENTS = 2
+# Four find room on the node.
+SMALL = {"requests": {"cpu": "200m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
 
 
 @pytest.fixture(scope="module")
 def rolled(place):
     """One pod of the tiny engine, served."""
-    place.apply(engine_build("rolled", "tiny"), deployment("rolled", "rolled"))
+    place.apply(engine_build("rolled", "tiny"))
+    edit(place)
     place.until_ready("enginebuild", "rolled", BUILD_SECONDS)
     place.until_ready("inferencedeployment", "rolled", ROLLOUT_SECONDS)
     yield
@@ -51,8 +54,9 @@ def asked(place, stack, rolled) -> Iterator[None]:
         yield
 
 
-def edit(place, **spec):
-    place.apply(deployment("rolled", "rolled", **spec))
+def edit(place, *, pod=None, **spec):
+    """Apply the deployment anew with other fields in its spec and its pods'."""
+    place.apply(deployment("rolled", "rolled", pod={"resources": SMALL, **(pod or {})}, **spec))
 
 
 def scale(place, replicas):
