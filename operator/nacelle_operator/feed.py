@@ -16,6 +16,9 @@ from nacelle_operator.queue import Key
 from nacelle_operator.routing import affected
 
 RESYNC_SECONDS = 600.0
+# After a watch has begun. It begins with a list of its own, which does not tell what went between
+# ours and its: the first look is soon, the second is for a watch that takes long to begin.
+SOON_SECONDS = (15.0, 60.0)
 CHILD_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
 _LIST_RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -53,29 +56,39 @@ class Feed:
 
     async def sync(self) -> None:
         """List everything live and wake every resource; tries until it is done."""
-        for kind in (*RESOURCES, *CHILDREN):
-            for namespace in self._namespaces:
-                await self._sync_kind(kind, namespace)
+        await self._list_all()
         for kind in RESOURCES:
             for resource in self._cache.select(kind):
                 self._wake_affected(kind, None, resource)
         self.synced = True
 
     async def resync(self) -> None:
-        """Sync again and again, so that a watch that died in silence costs minutes, not days."""
+        """Look for what a watch that has just begun cannot tell; then sync again and again, so that
+        one that died in silence costs minutes, not days.
+        """
+        for pause in SOON_SECONDS:
+            await asyncio.sleep(pause)
+            await self._list_all()
         while True:
             await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.9, 1.1))
             await self.sync()
 
-    async def _sync_kind(self, kind: Kind, namespace: str | None) -> None:
+    async def _list_all(self) -> None:
+        """List everything live, and wake whom a difference to what was known concerns."""
+        for kind in (*RESOURCES, *CHILDREN):
+            for namespace in self._namespaces:
+                await self._list_kind(kind, namespace)
+
+    async def _list_kind(self, kind: Kind, namespace: str | None) -> None:
         selector = "" if kind in RESOURCES else CHILD_SELECTOR
         listing = await self._list(kind, namespace, selector)
-        before = {m["metadata"]["uid"] for m in self._cache.select(kind, namespace)}
+        before = {m["metadata"]["uid"]: m for m in self._cache.select(kind, namespace)}
         for manifest in self._cache.replace(kind, listing.items, listing.version, namespace):
             self._wake_affected(kind, None, manifest)
         for manifest in self._cache.select(kind, namespace):
-            if manifest["metadata"]["uid"] not in before:
-                self._wake_affected(kind, None, manifest)
+            known = before.get(manifest["metadata"]["uid"])
+            if known is not manifest:
+                self._wake_affected(kind, known, manifest)
 
     async def _list(self, kind: Kind, namespace: str | None, selector: str) -> Listing:
         while True:

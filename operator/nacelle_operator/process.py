@@ -115,14 +115,17 @@ class OperatorProcess:
         try:
             await self._feed.sync()
             _log.info("the cache is synced")
-            # A defect in any ends all, and the process with them.
+            # A defect in either ends both, and the process with them.
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._feed.resync())
                 group.create_task(self._lead())
-                group.create_task(begin_to_watch(watch, self._leads, self._reconciler.rested))
+                group.create_task(self._watch(watch))
         finally:
             stop_leading.set()
             await asyncio.to_thread(election.join, 5.0)
+
+    async def _watch(self, watch: Watch) -> None:
+        await begin_to_watch(watch, self._leads, self._reconciler.rested)
+        await self._feed.resync()
 
     async def _lead(self) -> None:
         while not self._leader.acquired.is_set():
@@ -136,7 +139,7 @@ async def begin_to_watch(watch: Watch, leads: asyncio.Event, rested: asyncio.Eve
     """A standby when it is known for one; a leader after a look at all that was listed, or soon.
 
     A watch begins with all objects anew, which takes as long as to look at them: each would slow
-    the other down. Nothing is missed, as what has changed since is among them.
+    the other down. What has changed since is among them; what is gone `Feed.resync` finds.
     """
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(leads.wait(), STANDBY_AFTER)

@@ -1,5 +1,6 @@
 """The door and the watch on a real API server: typed errors, applied fields, events, leases."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from build_world import TOOLCHAIN
 
+from nacelle_operator import feed as feed_module
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.cluster import Cluster, connect
 from nacelle_operator.errors import Conflict, NotFound, NotLeader, Refused, Unavailable
@@ -181,11 +183,36 @@ async def test_a_sync_wakes_every_resource_and_finds_what_is_gone(
     assert cache.get(ENGINE_BUILD, namespace.name, "b") is None
 
 
-def engine_build() -> Manifest:
+async def test_what_went_or_changed_before_a_watch_began_is_found_soon(
+    cluster: Cluster, namespace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "SOON_SECONDS", (0.0,))
+    cache, woken = ObjectCache(indexers(TOOLCHAIN)), list[Key]()
+    feed = Feed(cache, cluster, woken.append, namespaces=(namespace.name,), metrics=Metrics())
+    for name in ("same", "gone", "changed"):
+        namespace.create("enginebuilds", engine_build(name))
+    await feed.sync()
+    woken.clear()
+    namespace.delete("nacelle.dev/v1alpha1", "enginebuilds", "gone")
+    namespace.merge("nacelle.dev/v1alpha1", "enginebuilds", "changed", {"spec": {"suspend": True}})
+    looking = asyncio.create_task(feed.resync())
+    try:
+        async with asyncio.timeout(30):
+            while len(woken) < 2:
+                await asyncio.sleep(0.01)
+        assert set(woken) == {Key("EngineBuild", namespace.name, n) for n in ("gone", "changed")}
+        assert cache.get(ENGINE_BUILD, namespace.name, "gone") is None
+        changed = cache.get(ENGINE_BUILD, namespace.name, "changed")
+        assert changed and changed["spec"]["suspend"] is True
+    finally:
+        looking.cancel()
+
+
+def engine_build(name: str = "b") -> Manifest:
     return {
         "apiVersion": ENGINE_BUILD.api_version,
         "kind": ENGINE_BUILD.name,
-        "metadata": {"name": "b"},
+        "metadata": {"name": name},
         "spec": {
             "modelName": "m",
             "model": {"persistentVolumeClaim": {"claimName": "models"}},

@@ -147,7 +147,13 @@ class ChaosStory:
                 and (newest.get("revision"), newest.get("outcome")) == (revision, "Serving")
             )
 
-        self.until(serves, seconds=180)
+        try:
+            self.until(serves, seconds=180)
+        except TimeoutError as error:
+            there = "\n".join(sorted(self.objects()))
+            raise AssertionError(
+                f"revision {revision} is not served; there is:\n{there}"
+            ) from error
 
     def left(self) -> dict[str, str]:
         """What is still to go, or without an owner: pods that end, old slots, orphans."""
