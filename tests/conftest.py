@@ -1,7 +1,6 @@
 """What every test runs under: Triton interprets, and compilers keep what they made."""
 
 import gc
-import logging
 import os
 import re
 import sys
@@ -31,16 +30,6 @@ os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{o
 
 # What a file begins with whose tests are all slow.
 _ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """A failure shows warnings, not the thousands of lines that torch says to itself.
-
-    Not by pytest's log_level: that goes through all loggers, six times a test.
-    """
-    session.config.pluginmanager.get_plugin("logging-plugin").report_handler.setLevel(
-        logging.WARNING
-    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
