@@ -41,7 +41,7 @@ def rendered(name: str) -> str:
             target = TargetInput(build, request, TOOLCHAIN, Observed(), NOW)
             for job in request.jobs:
                 objects += _with_template(target, dict(new_job(target, job).creates[0]))
-    return yaml.safe_dump_all(objects, sort_keys=False)
+    return yaml.dump_all(objects, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 def _with_template(target: TargetInput, job: dict[str, Any]) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def rendered(sample: Path) -> str:
             present = {**guard, "metadata": {**guard["metadata"], "uid": "n"}}
             made = plan(resource, replace(observed, network_policy=present), NOW)
         objects += [*made.objects, *made.creates]
-    return yaml.safe_dump_all(objects, sort_keys=False)
+    return yaml.dump_all(objects, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 def write() -> None:
