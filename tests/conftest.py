@@ -26,8 +26,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Subprocesses of tests compile too: they find the keeping g++ of support/bin on the PATH.
 os.environ["NACELLE_TEST_PYTHON"] = sys.executable
 os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-
 # What a file begins with whose tests are all slow.
 _ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 
@@ -37,7 +35,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     expression: str = config.option.markexpr
     if "not slow" not in expression.split(" and ") or " or " in expression:
         return None
-    if collection_path.suffix != ".py" or collection_path == Path(__file__):
+    if collection_path.suffix != ".py":
         return None
     slow = _in_gpu(collection_path) or bool(_ALL_SLOW.search(collection_path.read_text("utf-8")))
     return slow or None
