@@ -1,10 +1,10 @@
 """What every test runs under: Triton interprets, and compilers keep what they made."""
 
 import gc
-import logging
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
@@ -26,22 +26,29 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Subprocesses of tests compile too: they find the keeping g++ of support/bin on the PATH.
 os.environ["NACELLE_TEST_PYTHON"] = sys.executable
 os.environ["PATH"] = f"{Path(__file__).parent / 'support' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+# What a file begins with whose tests are all slow.
+_ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """A failure shows warnings, not the thousands of lines that torch says to itself.
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of slow tests alone is not imported (torch's compilers, clients) to run none of it."""
+    expression: str = config.option.markexpr
+    if "not slow" not in expression.split(" and ") or " or " in expression:
+        return None
+    if collection_path.suffix != ".py":
+        return None
+    slow = _in_gpu(collection_path) or bool(_ALL_SLOW.search(collection_path.read_text("utf-8")))
+    return slow or None
 
-    Not by pytest's log_level: that goes through all loggers, six times a test.
-    """
-    session.config.pluginmanager.get_plugin("logging-plugin").report_handler.setLevel(
-        logging.WARNING
-    )
+
+def _in_gpu(path: Path) -> bool:
+    return path.parent.name == "gpu"
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Interpreted and cross-compiled kernels take a minute: they run with the other slow tests."""
     for item in items:
-        if item.path.parent.name == "gpu":
+        if _in_gpu(item.path):
             item.add_marker(pytest.mark.slow)
 
 
@@ -72,7 +79,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(str(value))
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays for good: the collector need not go through it again and again."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported stays for good: the collector need not go through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -11,6 +11,7 @@ import pytest
 import ready_made
 import torch
 from eager_program import eager_program
+from torch.nn.utils.rnn import pad_sequence
 
 from nacelle_builder.calibrate.stored_scales import stored_scales
 from nacelle_builder.compile.cpu.signature import signature_of
@@ -43,11 +44,14 @@ NEAR_TIE = 1e-2
 
 @dataclass(frozen=True)
 class Case:
-    """A model's folder, its reference, and the rank's folder with the converted weights."""
+    """A model's spec, the rank's folder with the converted weights, its reference's logits.
+
+    logits: float32 [tokens, vocab] of each sequence of every one of `steps`.
+    """
 
     spec: ModelSpec
-    reference: Reference
     rank: Path
+    logits: list[list[torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +78,34 @@ def make_case(name: str, quantization: Quantization, root: Path) -> Case:
         ):
             check_weights(model.spec, model.sources, source, converted, quantization)
             reference.take_weights(model.spec, model.sources, converted)
-    return Case(model.spec, reference, rank)
+    return Case(model.spec, rank, [logits_of(reference, ids) for _, ids in steps()])
 
 
-def rows_of(program: Program, reference: Reference):
-    """(found, expected) rows of logits of every way that a step can look."""
+def steps():
+    """(phase, its sequences' ids) of every way that a step can look."""
     generator = random.Random(3)
-    found, expected = [], []
     for item in phases(LIMITS):
-        ids = [
-            [generator.randrange(3, families.VOCAB) for _ in range(item.length(s))]
-            for s in range(item.sequences)
-        ]
+        yield (
+            item,
+            [
+                [generator.randrange(3, families.VOCAB) for _ in range(item.length(s))]
+                for s in range(item.sequences)
+            ],
+        )
+
+
+def logits_of(reference: Reference, ids: list[list[int]]) -> list[torch.Tensor]:
+    """Each sequence's logits; what fills the shorter ones up comes after all that they see."""
+    texts = pad_sequence([torch.tensor(one) for one in ids], batch_first=True)
+    return [row[: len(one)] for row, one in zip(reference.logits(texts), ids, strict=True)]
+
+
+def rows_of(program: Program, case: Case):
+    """(found, expected) rows of logits of every way that a step can look."""
+    found, expected = [], []
+    for (item, ids), logits in zip(steps(), case.logits, strict=True):
         tables = block_tables([len(one) for one in ids])
         program.allocate_kv(1 + sum(len(table) for table in tables))
-        logits = [reference.logits(torch.tensor([one]))[0] for one in ids]
         for spans in item.steps:
             step = step_input(spans, ids, tables, len(program.signature.kv_groups))
             found.append(program.run(step).clone())
@@ -102,8 +119,8 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float(((found - expected).norm(dim=1) / centred.norm(dim=1)).max())
 
 
-def check(program: Program, reference: Reference) -> None:
-    found, expected = rows_of(program, reference)
+def check(program: Program, case: Case) -> None:
+    found, expected = rows_of(program, case)
     assert error(found, expected) < TOLERANCE
     best = expected.topk(2).values
     margin = best[:, 0] - best[:, 1]
@@ -115,7 +132,7 @@ def check(program: Program, reference: Reference) -> None:
 
 @pytest.fixture
 def eager(case_of, kernels, monkeypatch):
-    """A function (family, quantisation, changes of its spec) -> (eager program, reference)."""
+    """A function (family, quantisation, changes of its spec) -> (eager program, its case)."""
 
     def make(name: str, quantization: Quantization = FLOAT32, **changes):
         case = case_of(name, quantization)
@@ -123,7 +140,7 @@ def eager(case_of, kernels, monkeypatch):
             (case.rank / KERNELS).symlink_to(kernels)
         spec = ModelSpec.model_validate(case.spec.model_dump() | changes)
         recipe = RECIPE.model_copy(update={"quantization": quantization})
-        return eager_program(monkeypatch, case.rank, spec, recipe), case.reference
+        return eager_program(monkeypatch, case.rank, spec, recipe), case
 
     return make
 
@@ -137,8 +154,8 @@ def test_the_decoder_is_the_family_s(eager, name):
 @pytest.mark.parametrize("compute", ComputeType)
 def test_a_quantised_family_is_its_fake_quantised_reference(eager, name, compute):
     quantization = Quantization(compute_type=compute)
-    program, reference = eager(name, quantization)
-    found, expected = rows_of(program, reference)
+    program, case = eager(name, quantization)
+    found, expected = rows_of(program, case)
     assert error(found, expected) < bounds_of(compute, len(program.signature.layers)).row
 
 
@@ -220,4 +237,4 @@ def test_the_compiled_programs_are_the_family_s(case_of, tmp_path, name):
     rank = tmp_path / "rank0"
     compile_programs(case.spec, RECIPE, rank, lambda *_: None)
     shutil.copyfile(case.rank / WEIGHTS, rank / WEIGHTS)
-    check(open_program(rank), case.reference)
+    check(open_program(rank), case)

@@ -19,7 +19,8 @@ def checkout(tmp_path: Path) -> Path:
     for spec in (OPERATOR, RUNTIME):
         files += [spec.dockerfile, *spec.locks]
         for package in spec.packages:
-            shutil.copytree(CHECKOUT / package, root / package, dirs_exist_ok=True)
+            caches = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(CHECKOUT / package, root / package, ignore=caches, dirs_exist_ok=True)
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CHECKOUT / name, root / name)

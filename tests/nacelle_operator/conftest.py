@@ -32,7 +32,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
             plane.call(
                 "POST",
                 "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-                yaml.safe_load(file.read_text()),
+                yaml.load(file.read_text(), yaml.CSafeLoader),
             )
         wait_until(lambda: _are_served(plane), seconds=60)
         yield plane

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 
 from nacelle_operator.activator.knocks import Knocks
@@ -109,6 +108,8 @@ def test_a_long_request_gets_its_answer_whole(server: ActivatorServer, is_chunke
 
 
 def test_the_openai_client_takes_it_as_an_error_of_the_server(server: ActivatorServer) -> None:
+    import openai  # It takes a second, which every process of tests would spend.
+
     address = f"http://127.0.0.1:{server.server_address[1]}/v1"
     client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
     with pytest.raises(openai.InternalServerError) as caught:

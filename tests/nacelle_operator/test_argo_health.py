@@ -23,7 +23,7 @@ from nacelle_operator.engines import collection
 from nacelle_operator.engines.plan import EngineObserved, plan
 
 CONFIG = Path(__file__).parents[2] / "docs" / "gitops" / "argocd-cm.yaml"
-DATA: dict[str, str] = yaml.safe_load(CONFIG.read_text())["data"]
+DATA: dict[str, str] = yaml.load(CONFIG.read_text(), yaml.CSafeLoader)["data"]
 # What kstatus calls each: held is a way of being in progress.
 SAME = {
     "Healthy": "Current",

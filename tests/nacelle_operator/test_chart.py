@@ -58,7 +58,7 @@ def test_lint() -> None:
 def test_the_operator_reads_what_the_chart_sets() -> None:
     flags = ("--set", "registry=r.example.com/n", "--set", "namespaces={a,b}")
     settings = Settings.from_environment(environment(*flags))
-    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    version = yaml.load((CHART / "Chart.yaml").read_text(), yaml.CSafeLoader)["appVersion"]
     assert settings.builder_image == f"r.example.com/n/nacelle/builder:{version}"
     assert settings.runtime_images == {ABI: f"r.example.com/n/nacelle/runtime:{version}"}
     assert settings.triton_images == {ABI: f"r.example.com/n/nacelle/triton:{version}"}

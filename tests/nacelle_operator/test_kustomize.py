@@ -25,7 +25,7 @@ def environment(manifests: list[dict[str, Any]]) -> dict[str, str]:
 def test_the_operators_manifests_are_whole_and_say_nothing_of_helm() -> None:
     text = OPERATOR.read_text()
     assert "helm" not in text.lower()
-    manifests = list(yaml.safe_load_all(text))
+    manifests = list(yaml.load_all(text, yaml.CSafeLoader))
     kinds = {manifest["kind"] for manifest in manifests}
     assert kinds >= {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "Deployment"}
     namespaces = {m["metadata"].get("namespace", "") for m in manifests}
@@ -35,16 +35,18 @@ def test_the_operators_manifests_are_whole_and_say_nothing_of_helm() -> None:
 
 def test_every_definition_is_listed() -> None:
     folder = DEPLOY / "base" / "crds"
-    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    listed = yaml.load((folder / "kustomization.yaml").read_text(), yaml.CSafeLoader)["resources"]
     assert sorted(listed) == sorted(f"nacelle.dev_{resource.plural}.yaml" for resource in RESOURCES)
     for resource in RESOURCES:
         file = folder / f"nacelle.dev_{resource.plural}.yaml"
-        assert yaml.safe_load(file.read_text()) == definition(resource)
+        assert yaml.load(file.read_text(), yaml.CSafeLoader) == definition(resource)
 
 
 @pytest.mark.slow
 def test_the_overlay_takes_all_images_from_its_registry() -> None:
-    manifests = list(yaml.safe_load_all(kubectl("kustomize", str(DEPLOY / "registry"))))
+    manifests = list(
+        yaml.load_all(kubectl("kustomize", str(DEPLOY / "registry")), yaml.CSafeLoader)
+    )
     definitions = [m for m in manifests if m["kind"] == "CustomResourceDefinition"]
     assert [m["metadata"]["annotations"] for m in definitions] == 3 * [
         {
@@ -53,7 +55,9 @@ def test_the_overlay_takes_all_images_from_its_registry() -> None:
         }
     ]
     place = "registry.example.com/team/nacelle"
-    version = yaml.safe_load((ROOT / "charts/nacelle/Chart.yaml").read_text())["appVersion"]
+    version = yaml.load((ROOT / "charts/nacelle/Chart.yaml").read_text(), yaml.CSafeLoader)[
+        "appVersion"
+    ]
     settings = Settings.from_environment(environment(manifests))
     assert settings.builder_image == f"{place}/builder:{version}"
     assert settings.runtime_images == {ABI: f"{place}/runtime:{version}"}
@@ -77,6 +81,6 @@ def test_an_api_server_takes_the_base(control_plane: Any) -> None:
     finally:
         # The definitions are everybody's, and nobody here ends a namespace.
         kept = ("CustomResourceDefinition", "Namespace")
-        own = [m for m in yaml.safe_load_all(text) if m["kind"] not in kept]
+        own = [m for m in yaml.load_all(text, yaml.CSafeLoader) if m["kind"] not in kept]
         gone = ("delete", "--ignore-not-found", "--timeout=60s", "-f", "-")
         kubectl(at, *gone, stdin=yaml.safe_dump_all(own))

@@ -3,7 +3,6 @@
 import json
 import re
 
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +145,12 @@ def loose(tmp_path_factory):
     server.kill()
 
 
+def refusal():
+    import openai  # It takes a second, which every process of tests would spend.
+
+    return pytest.raises(openai.BadRequestError)
+
+
 def functions(message):
     return [(call.function.name, call.function.arguments) for call in message.tool_calls or ()]
 
@@ -184,7 +189,7 @@ def test_only_strict_functions_are_held(loose, strict, first):
     ],
 )
 def test_what_a_grammar_cannot_keep_is_refused_by_name(loose, fields, param, message):
-    with pytest.raises(openai.BadRequestError) as refused:
+    with refusal() as refused:
         loose.chat.completions.create(**ASKED | {"tools": [tool("f", strict=True)]} | fields)
     assert refused.value.param == param
     assert refused.value.body["message"].startswith(message)
@@ -211,7 +216,7 @@ def test_calls_drawn_at_random_fit(tmp_path, template, script):
 @pytest.mark.slow
 def test_where_the_form_is_not_known_strict_is_refused(tmp_path):
     server = start(tmp_path, UNKNOWN, "f()")
-    with server.openai() as client, pytest.raises(openai.BadRequestError) as refused:
+    with server.openai() as client, refusal() as refused:
         client.chat.completions.create(**ASKED, tools=[tool("g"), tool("f", strict=True)])
     server.kill()
     assert refused.value.param == "tools[1].function.strict"

@@ -62,7 +62,7 @@ def test_a_renewed_certificate_is_shown_to_those_who_come_then(certificate, tmp_
 
 @pytest.mark.parametrize("spoil", ["half a pair", "no file", "no PEM"])
 def test_while_the_files_cannot_be_used_the_old_certificate_goes_on(
-    certificate, tmp_path, caplog, spoil
+    certificate, tmp_path, capsys, spoil
 ):
     key = certificate.with_suffix(".key")
     tls = Tls(certificate, key)
@@ -76,8 +76,9 @@ def test_while_the_files_cannot_be_used_the_old_certificate_goes_on(
         certificate.write_text("nothing")
     tls.refresh()
     assert served(tls.context) == old
-    assert "cannot be used: " in caplog.text
-    assert "the one before goes on" in caplog.text
+    warned = capsys.readouterr().err
+    assert "cannot be used: " in warned
+    assert "the one before goes on" in warned
     for suffix in (".crt", ".key"):
         shutil.copy(new.with_suffix(suffix), certificate.with_suffix(suffix))
     tls.refresh()

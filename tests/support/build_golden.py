@@ -32,7 +32,7 @@ def golden(name: str) -> Path:
 def rendered(name: str) -> str:
     """All Jobs of a sample's builds, and what belongs to them, as YAML."""
     objects: list[Any] = []
-    for raw in yaml.safe_load_all((SAMPLES / f"{name}.yaml").read_text()):
+    for raw in yaml.load_all((SAMPLES / f"{name}.yaml").read_text(), yaml.CSafeLoader):
         if raw["kind"] != "EngineBuild":
             continue
         meta = {**raw["metadata"], "namespace": "team", "uid": "u", "generation": 1}
@@ -41,7 +41,7 @@ def rendered(name: str) -> str:
             target = TargetInput(build, request, TOOLCHAIN, Observed(), NOW)
             for job in request.jobs:
                 objects += _with_template(target, dict(new_job(target, job).creates[0]))
-    return yaml.safe_dump_all(objects, sort_keys=False)
+    return yaml.dump_all(objects, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 def _with_template(target: TargetInput, job: dict[str, Any]) -> list[dict[str, Any]]:

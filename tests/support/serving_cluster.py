@@ -81,22 +81,23 @@ class ServingCluster:
     def roll(self) -> None:
         """Bring every Deployment's pods to its template and number, all of them ready."""
         self.pods = []
-        for (kind, name), manifest in self.objects.items():
+        for (kind, name), manifest in tuple(self.objects.items()):
             if kind == "Deployment" and name != "chat-activator":
                 spec, meta = manifest["spec"], manifest["metadata"]
                 count = spec["replicas"]
-                manifest["status"] = {
+                status = {
                     "observedGeneration": meta["generation"],
                     "replicas": count,
                     "readyReplicas": count,
                     "updatedReplicas": count,
                 }
+                self.objects[kind, name] = {**manifest, "status": status}
                 self.pods += [_ready_pod(f"{name}-{n}", spec["template"]) for n in range(count)]
 
     def settle(self, now: datetime, rounds: int = 8) -> Plan:
         """Reconcile and roll until a plan changes nothing; an AssertionError if it never does."""
         for _ in range(rounds):
-            before = (copy.deepcopy(self.objects), self.resource)
+            before = (dict(self.objects), self.resource)
             made = self.reconcile(now)
             self.roll()
             if (self.objects, self.resource) == before:

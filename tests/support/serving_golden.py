@@ -19,7 +19,11 @@ GOLDEN = ROOT / "tests" / "nacelle_operator" / "golden"
 
 def deployments(sample: Path) -> list[dict[str, Any]]:
     """The InferenceDeployments of a sample."""
-    kept = [m for m in yaml.safe_load_all(sample.read_text()) if m["kind"] == "InferenceDeployment"]
+    kept = [
+        m
+        for m in yaml.load_all(sample.read_text(), yaml.CSafeLoader)
+        if m["kind"] == "InferenceDeployment"
+    ]
     return [{**m, "metadata": {**m["metadata"], "namespace": "team", "uid": "u"}} for m in kept]
 
 
@@ -44,7 +48,7 @@ def rendered(sample: Path) -> str:
             present = {**guard, "metadata": {**guard["metadata"], "uid": "n"}}
             made = plan(resource, replace(observed, network_policy=present), NOW)
         objects += [*made.objects, *made.creates]
-    return yaml.safe_dump_all(objects, sort_keys=False)
+    return yaml.dump_all(objects, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 def write() -> None:

@@ -100,7 +100,7 @@ def _without_defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """YAML without anchors: a shared part is written out in each place."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -130,9 +130,10 @@ def write(root: Path) -> None:
     """Write all definitions below the root of a checkout."""
     for resource in RESOURCES:
         name = f"nacelle.dev_{resource.plural}.yaml"
+        plain = render(resource)
         for folder, text in (
-            (root / "crds", render(resource)),
-            (root / "deploy/kustomize/base/crds", render(resource)),
+            (root / "crds", plain),
+            (root / "deploy/kustomize/base/crds", plain),
             (root / "charts/nacelle/templates/crds", render_template(resource)),
         ):
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import httpx
-import openai
 from tiny_bundle import seal
 
 HERE = Path(__file__).parent
@@ -46,6 +45,8 @@ class Server:
         return self
 
     def openai(self, **options):
+        import openai  # It takes a second, which every process of tests would spend.
+
         return openai.OpenAI(
             base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=DEADLINE, **options
         )
