@@ -63,6 +63,8 @@ NUTS = {"nacelle_nut/__init__.py", "nacelle_nut/main.py"}
         ('Path("charts/bolts")\n', {"charts/bolts/Chart.yaml"}),
         ('Path("charts/bolts/Chart.yaml")\n', {"charts/bolts/Chart.yaml"}),
         ('Path(__file__).parents[2] / "charts" / "bolts"\n', {"charts/bolts/Chart.yaml"}),
+        ('Path(__file__).parent.parent.parent / "docs"\n', {"docs/bolt.md"}),
+        ('Path(__file__).resolve().parents[2] / "docs/bolt.md"\n', {"docs/bolt.md"}),
         ('ROOT = Path(__file__).parents[2]\nROOT / "docs"\n', {"docs/bolt.md"}),
         (
             "ROOT = Path(__file__).parents[2]\n"

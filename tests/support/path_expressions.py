@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 _PARTS = r"(?P<parts>(?:\s*/\s*[\"'][^\"'\n]+[\"'])*)"
 _CLIMB = re.compile(
     r"(?:^(?P<name>\w+)(?::[^=\n]+)?\s*=\s*)?(?:\w+\()*(?<!\.)\b__file__\)?(?:\.resolve\(\))?"
-    r"\.(?:parents\[(?P<up>\d)\]|(?P<parent>parent)\b|with_name\([\"'](?P<beside>[^\"']+)[\"']\))"
+    r"(?:\.parents\[(?P<up>\d)\]|(?P<parents>(?:\.parent\b)+)"
+    r"|\.with_name\([\"'](?P<beside>[^\"']+)[\"']\))"
     rf"{_PARTS}(?P<end>[ )]*$)?",
     re.MULTILINE,
 )
@@ -78,7 +79,8 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
 
 def _place(path: str, found: re.Match[str]) -> str:
     parents = PurePosixPath(path).parents
-    folder = parents[int(found["up"] or 0)] if int(found["up"] or 0) < len(parents) else parents[-1]
+    up = int(found["up"] or max((found["parents"] or "").count(".") - 1, 0))
+    folder = parents[min(up, len(parents) - 1)]
     return str(folder / found["beside"]) if found["beside"] else str(folder)
 
 
