@@ -28,6 +28,8 @@ IN_TWO := -n 2 --dist worksteal
 # Folders that need not be searched are not imported either.
 ON_CLUSTER := tests/e2e tests/nacelle_cluster tests/nacelle_images
 NO_CLUSTER := tests --ignore=tests/e2e
+# A test file that passed here runs again when something changes that it depends on; FRESH=1: all run.
+REUSE = $(if $(FRESH),,--reuse)
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets
@@ -48,10 +50,10 @@ unit: $(READY) ## unit tests, under a minute
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow and not chaos" $(NO_CLUSTER)
 
 slow: $(READY) ## tests that take longer: real engines, interpreted kernels, a real API server
-	@$(BIN)/pytest -q $(IN_TWO) -m "slow and not e2e" $(NO_CLUSTER)
+	@$(BIN)/pytest -q $(REUSE) $(IN_TWO) -m "slow and not e2e" $(NO_CLUSTER)
 
 e2e: $(READY) ## tests on a real cluster
-	@$(BIN)/pytest -q -m e2e $(ON_CLUSTER)
+	@$(BIN)/pytest -q $(REUSE) -m e2e $(ON_CLUSTER)
 
 chaos: $(READY) ## kill -9 of the operator at KILLS random moments that follow from SEED (minutes)
 	@$(BIN)/pytest -q -m chaos --chaos-kills $(KILLS) --chaos-seed $(SEED) $(NO_CLUSTER)

@@ -19,6 +19,7 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("nacelle")
+pytest_plugins = ["kept_results"]
 # Triton reads it when it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
 # Two test processes share the cores: threads that wait must sleep. torch reads it when imported.

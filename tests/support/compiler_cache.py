@@ -12,8 +12,10 @@ from pathlib import Path
 from kept import kept
 
 BIN = Path(__file__).resolve().parent / "bin"
-CACHE = (
-    Path(__file__).resolve().parents[2] / "builder_image" / "nacelle_builder" / "compile" / "cpu"
+OBJECT_CACHE = (
+    Path(__file__).resolve().parents[2]
+    / "builder_image/nacelle_builder/compile/cpu"
+    / "object_cache.py"
 )
 
 
@@ -28,7 +30,7 @@ def compiler() -> str:
 
 if __name__ == "__main__":
     # As a module of its own: the package would need what -S leaves out.
-    sys.path.insert(0, str(CACHE))
+    sys.path.insert(0, str(OBJECT_CACHE.parent))
     from object_cache import compile_once
 
     sys.exit(compile_once(kept("objects"), compiler(), sys.argv[1:]))
