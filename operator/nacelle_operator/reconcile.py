@@ -66,7 +66,7 @@ class Reconciler:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 self._tell_depth()
-                if not self._tasks:
+                if not self._queue.running:
                     self.rested.set()
                 self._woken.clear()
                 await _wait(self._woken, self._queue.wait())
