@@ -29,7 +29,7 @@ IN_TWO := -n 2 --dist worksteal
 ON_CLUSTER := tests/e2e tests/nacelle_cluster tests/nacelle_images
 NO_CLUSTER := tests --ignore=tests/e2e
 # A test file that passed here runs again when something changes that it depends on; FRESH=1: all run.
-REUSE = $(if $(FRESH),,--reuse)
+REUSE = --reuse $(if $(FRESH),--fresh)
 CODE := engine operator builder_image runtime_image cli cluster images bench demo tests
 
 help: ## list the targets

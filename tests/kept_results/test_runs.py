@@ -15,7 +15,7 @@ SUPPORT = Path(kept_results.__file__).parent
 TWO = ("-p", "xdist", "-n", "2")
 ALL_KEPT = (
     "3 tests of 2 files passed here before and were not run again, for nothing that they depend on "
-    "has changed (to run all: make FRESH=1, or pytest without --reuse)"
+    "has changed (to run all: make FRESH=1, or pytest with --fresh)"
 )
 BOLT, NUT = "tests/nacelle_bolt/test_bolt.py", "tests/nacelle_nut/test_nut.py"
 
@@ -73,6 +73,13 @@ def test_what_passed_is_not_run_again_until_something_changes(run, processes):
     append(run.root / NUT, "\ndef test_new():\n    assert True\n")
     assert run.counts(*reuse) == (0, "2 passed, 2 deselected")
     assert run.counts(*reuse) == (0, "4 deselected")
+
+
+@pytest.mark.parametrize("processes", [(), TWO], ids=["one", "two"])
+def test_a_fresh_run_leaves_out_nothing_and_keeps_what_passes(run, processes):
+    for _ in range(2):
+        assert run.counts("--reuse", "--fresh", *processes) == (0, "3 passed")
+    assert run.counts("--reuse", *processes) == (0, "3 deselected")
 
 
 @pytest.mark.parametrize("processes", [(), TWO], ids=["one", "two"])

@@ -22,12 +22,14 @@ class Keeper:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         given = map(str, config.invocation_params.args)
-        self._options = [option for option in given if option not in config.args]
+        passed_over = {*config.args, "--reuse", "--fresh"}
+        self._options = [option for option in given if option not in passed_over]
         self._environment = dict(os.environ)
         self._keys = self._keys_now()
         self._store = ResultStore(kept("results"))
         self._store.delete_unused()
-        found = {test: self._store.passed(self._keys.key(test)) for test in self._keys.tests}
+        asked = () if config.getoption("fresh") else self._keys.tests
+        found = {test: self._store.passed(self._keys.key(test)) for test in asked}
         self.passed = {test: sorted(passed) for test, passed in found.items() if passed}
         self.left_out: list[str] = []
         self._failed: set[str] = set()
@@ -75,7 +77,7 @@ class Keeper:
             terminalreporter.write_line(
                 f"{len(self.left_out)} tests of {files} files passed here before and were not run "
                 "again, for nothing that they depend on has changed (to run all: make FRESH=1, or "
-                "pytest without --reuse)"
+                "pytest with --fresh)"
             )
 
     def _keep(self) -> None:

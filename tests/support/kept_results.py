@@ -19,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="leave out test files that passed here and whose inputs are what they were",
     )
+    parser.addoption(
+        "--fresh", action="store_true", help="with --reuse: leave out nothing, but keep what passes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
