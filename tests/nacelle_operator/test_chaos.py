@@ -17,7 +17,7 @@ from typing import Any
 
 import kwok
 import pytest
-from chaos_story import STRATEGIES, TARGET, ChaosStory, prepared, published
+from chaos_story import REPLICAS, STRATEGIES, TARGET, ChaosStory, prepared, published
 from serving_story import IMAGES
 
 pytestmark = pytest.mark.chaos
@@ -27,11 +27,22 @@ KILLS_A_STORY = 4
 MERGE = "application/merge-patch+json"
 
 
+def stories_of(config: pytest.Config) -> int:
+    """How many stories it takes for the kills that are asked for."""
+    return -(-int(config.getoption("--chaos-kills")) // KILLS_A_STORY)
+
+
 @pytest.fixture(scope="module")
-def gpus(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fake nodes with room for every pod of the stories, scheduled on by a real scheduler."""
+def gpus(
+    control_plane: Any, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[None]:
+    """Fake nodes of one GPU with room for all pods of the stories, and a real scheduler.
+
+    Stories that have been told keep theirs: nobody deletes what is in a namespace here.
+    """
     folder: Path = tmp_path_factory.mktemp("kwok")
-    names = [f"chaos-{number}" for number in range(8 * SIDE_BY_SIDE)]
+    told = len(STRATEGIES) + stories_of(pytestconfig)
+    names = [f"chaos-{number}" for number in range(8 * SIDE_BY_SIDE + REPLICAS * told)]
     control_plane.start_scheduler()
     try:
         ends = {TARGET: published()}
@@ -143,13 +154,13 @@ def bound_claim(plane: Any, namespace: Any) -> None:
 def test_killed_at_any_moment_all_ends_as_without(
     tell: Callable[..., tuple[Counter[str], int]], request: pytest.FixtureRequest
 ) -> None:
-    kills = request.config.getoption("--chaos-kills")
+    kills = int(request.config.getoption("--chaos-kills"))
     seed = request.config.getoption("--chaos-seed")
     undisturbed = {
         strategy: tell(f"rest-{strategy.lower()}", strategy, Random(0), False)[0]
         for strategy in STRATEGIES
     }
-    numbers = range(-(-kills // KILLS_A_STORY))
+    numbers = range(stories_of(request.config))
     strategies = list(itertools.islice(itertools.cycle(STRATEGIES), len(numbers)))
 
     def run(number: int) -> tuple[Counter[str], int]:
