@@ -1,7 +1,6 @@
 """The operator's process: what is started in which order, and what ends it."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -33,9 +32,6 @@ from nacelle_operator.unwatched_reader import UnwatchedReader
 from nacelle_operator.watch import Watch
 
 LEASE_NAME = "nacelle-operator"
-# By then the lease of a leader that died has run out: who does not lead stands by.
-STANDBY_AFTER = 10.0
-FIRST_LOOK_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +51,6 @@ class OperatorProcess:
             on_lost=_end_now,
             may_take=lambda: self._feed.synced,
         )
-        self._leads = asyncio.Event()
         self._cache = ObjectCache(indexers(settings.toolchain))
         queue = KeyQueue(clock=time.monotonic, random=random.random)
         self._reconciler = Reconciler(
@@ -87,7 +82,7 @@ class OperatorProcess:
         watch = Watch(self._settings.namespaces, CHILD_SELECTOR, take_in)
         health = HealthServer(
             self._settings.port,
-            alive=lambda: not watch.has_ended(),
+            alive=lambda: not self._feed.synced or watch.alive(),
             ready=lambda: self._feed.synced,
             registry=self._metrics.registry,
         )
@@ -114,37 +109,21 @@ class OperatorProcess:
         election.start()
         try:
             await self._feed.sync()
+            watch.start()
             _log.info("the cache is synced")
             # A defect in either ends both, and the process with them.
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._feed.resync())
                 group.create_task(self._lead())
-                group.create_task(self._watch(watch))
         finally:
             stop_leading.set()
             await asyncio.to_thread(election.join, 5.0)
 
-    async def _watch(self, watch: Watch) -> None:
-        await begin_to_watch(watch, self._leads, self._reconciler.rested)
-        await self._feed.resync()
-
     async def _lead(self) -> None:
         while not self._leader.acquired.is_set():
             await asyncio.sleep(0.1)
-        self._leads.set()
         self._metrics.leader.set(1)
         await self._reconciler.run()
-
-
-async def begin_to_watch(watch: Watch, leads: asyncio.Event, rested: asyncio.Event) -> None:
-    """A standby when it is known for one; a leader after a look at all that was listed, or soon.
-
-    A watch begins with all objects anew, which takes as long as to look at them: each would slow
-    the other down. What has changed since is among them; what is gone `Feed.resync` finds.
-    """
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(leads.wait(), STANDBY_AFTER)
-        await asyncio.wait_for(rested.wait(), FIRST_LOOK_SECONDS)
-    watch.start()
 
 
 def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[str, Planner]:

@@ -32,15 +32,14 @@ class Watch:
         """Begin to watch."""
         self._thread.start()
 
-    def has_ended(self) -> bool:
-        """True once the watch has begun and ended again, wished or not."""
-        return self._thread.ident is not None and not self._thread.is_alive()
+    def alive(self) -> bool:
+        """False once the watch has ended, wished or not."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """End all watches; waits some seconds at most."""
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._thread.join(timeout=5)
 
     def _run(self) -> None:
         try:

@@ -129,7 +129,7 @@ def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) 
             return Succeeded(result.published)
         if result and result.prepared:
             return HandedOver()
-    if now - _moment(complete["lastTransitionTime"]) < RESULT_GRACE:
+    if _is_awaited(complete, pods, now):
         return Ending("the Job is complete, its pod's result is awaited")
     return Lost()
 
@@ -139,13 +139,26 @@ def _read_failed(failed: Manifest, pods: Sequence[Manifest], now: datetime) -> O
     if failures:
         own = (failure for failure in failures if failure.code != reasons.DISRUPTED)
         return Failed(next(own, failures[0]))
-    if now - _moment(failed["lastTransitionTime"]) < RESULT_GRACE:
+    if _is_awaited(failed, pods, now):
         return Ending("the Job has failed, its pod's last words are awaited")
     said = failed.get("message") or failed.get("reason", "")
     if _KILLED_SAID.search(said):
         # Killed and deleted: whether for its memory, only its pod could have told.
         return Lost()
     return Failed(Failure(code=reasons.BUILD_CRASHED, message=f"the Job has failed: {said}"))
+
+
+def _is_awaited(ended: Manifest, pods: Sequence[Manifest], now: datetime) -> bool:
+    """Whether pods may still tell how their Job ended: for a while; or, however late the Job's own
+    event came, for as long as one is known that neither has ended nor is to go.
+    """
+    if now - _moment(ended["lastTransitionTime"]) < RESULT_GRACE:
+        return True
+    return any(
+        pod.get("status", {}).get("phase") in ("Pending", "Running")
+        and not pod["metadata"].get("deletionTimestamp")
+        for pod in pods
+    )
 
 
 def _read_active(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
