@@ -12,6 +12,14 @@ from nacelle_cluster.connection import EmbeddedCluster
 from nacelle_cluster.node import read_plan
 from nacelle_cluster.processes import enter_node, node_pid
 
+_NOTED_SECONDS = 60.0
+
+
+def _noted(exits: Path) -> dict[str, str]:
+    """The lines of the programs that have ended, by name; before the first there is no file."""
+    lines = exits.read_text().splitlines() if exits.exists() else []
+    return {line.split()[0]: line for line in lines if line}
+
 
 class NodeProgram:
     """One program that the node runs, such as kubelet, by the name in its plan."""
@@ -46,10 +54,13 @@ class NodeProgram:
                 ["setsid", "--fork", *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 cwd="/", check=True, timeout=20,
             )  # fmt: skip
-        # The node has noted that it ended: it runs again.
+        # The node notes that it ended: it runs again.
         exits = self._cluster.spec.exits
-        time.sleep(0.5)
-        left = [line for line in exits.read_text().splitlines() if line.split()[0] != self._name]
+        until = time.monotonic() + _NOTED_SECONDS
+        while self._name not in (noted := _noted(exits)):
+            assert time.monotonic() < until, f"the node has not noted that {self._name} ended"
+            time.sleep(0.05)
+        left = [line for name, line in noted.items() if name != self._name]
         exits.write_text("".join(f"{line}\n" for line in left))
 
     @contextlib.contextmanager
