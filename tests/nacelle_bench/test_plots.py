@@ -148,7 +148,9 @@ def test_an_empty_folder_has_no_records(tmp_path):
     assert read_records(tmp_path) == Records()
 
 
-@pytest.mark.parametrize("kept", [KEPT, KEPT / "gpu" / "fusion"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "kept", [KEPT, KEPT / "gpu" / "fusion", KEPT / "cpu" / "operator"], ids=lambda path: path.name
+)
 def test_the_charts_kept_are_those_of_the_figures_kept(tmp_path, kept):
     for path in kept.glob("*.json"):
         shutil.copy(path, tmp_path)
