@@ -1,35 +1,13 @@
 """Whether a NetworkPolicy is made, and what is told of it."""
 
-from dataclasses import dataclass
-
 from nacelle_operator.api.inference_deployment import InferenceDeployment
 from nacelle_operator.conditions import NETWORK_RESTRICTED, Verdict
 from nacelle_operator.deployment import reasons
 from nacelle_operator.deployment.decision import Decision, let_go, written
 from nacelle_operator.deployment.observe import Observed
+from nacelle_operator.deployment.optional import OptionalCase
 from nacelle_operator.kinds import NETWORK_POLICY
 from nacelle_operator.objects.network_policy import network_policy
-from nacelle_operator.objects.owner import is_controlled_by
-from nacelle_operator.plan import KubernetesObject
-
-
-@dataclass(frozen=True)
-class Case:
-    """The wish, the policy of that name, and whether there is anything to serve."""
-
-    resource: InferenceDeployment
-    present: KubernetesObject | None
-    is_serving: bool
-
-    @property
-    def name(self) -> str:
-        """The policy, as messages name it."""
-        return f"{NETWORK_POLICY.name} {self.resource.metadata.name}"
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether a policy of that name is somebody else's."""
-        return self.present is not None and not is_controlled_by(self.resource, self.present)
 
 
 def wants_policy(resource: InferenceDeployment) -> bool:
@@ -43,22 +21,20 @@ def decide_network(
     """The policy as it is wanted; nobody else's is touched."""
     if not wants_policy(resource):
         return let_go(resource, observed.network_policy)
-    case = Case(resource, observed.network_policy, is_serving)
-    if case.is_taken or not is_serving:
+    case = OptionalCase(resource, NETWORK_POLICY, observed.network_policy, is_serving)
+    if case.is_anothers or not is_serving:
         return Decision(verdict=_verdict(case))
     return written(network_policy(resource), case.present, _verdict(case))
 
 
-def _verdict(case: Case) -> Verdict:
-    if case.is_taken:
+def _verdict(case: OptionalCase) -> Verdict:
+    if case.is_anothers:
         said = (
             f"{case.name} is not this resource's, and the pods are not restricted by it: delete "
             "it, or set spec.network.policy to Open"
         )
         return Verdict(NETWORK_RESTRICTED, "False", reasons.NETWORK_POLICY_NAME_TAKEN, said)
     if case.present is None:
-        when = "being made" if case.is_serving else "made as soon as there is an engine to serve"
-        said = f"{case.name} is {when}"
-        return Verdict(NETWORK_RESTRICTED, "Unknown", reasons.NETWORK_POLICY_PENDING, said)
+        return Verdict(NETWORK_RESTRICTED, "Unknown", reasons.NETWORK_POLICY_PENDING, case.awaited)
     said = f"{case.name} is in place, for the cluster's network plugin to enforce"
     return Verdict(NETWORK_RESTRICTED, "True", reasons.NETWORK_POLICY_IN_PLACE, said)

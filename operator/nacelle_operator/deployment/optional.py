@@ -1,4 +1,4 @@
-"""An object beside the pods, of a kind that a cluster may not know, that a spec may ask for."""
+"""An object beside the pods that a spec may ask for, some of a kind that a cluster may not know."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from nacelle_operator.plan import KubernetesObject
 
 @dataclass(frozen=True)
 class OptionalCase:
-    """The resource, the kind, whether the cluster knows it, what bears the name, and whether there
-    is anything to serve.
+    """The resource, the kind, what bears the name, whether there is anything to serve, and whether
+    the cluster knows the kind.
     """
 
     resource: InferenceDeployment
     kind: Kind
-    is_known: bool
     present: KubernetesObject | None
     is_serving: bool
+    is_known: bool = True
 
     @property
     def name(self) -> str:
@@ -41,6 +41,6 @@ class OptionalCase:
 def optional_case(
     resource: InferenceDeployment, observed: Observed, kind: Kind, *, is_serving: bool
 ) -> OptionalCase:
-    """The case of one kind as things stand."""
+    """The case of a kind that a cluster may not know, as things stand."""
     is_known, present = observed.seen(kind)
-    return OptionalCase(resource, kind, is_known, present, is_serving)
+    return OptionalCase(resource, kind, present, is_serving, is_known)
