@@ -1,6 +1,7 @@
 """The operator's process: what is started in which order, and what ends it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -11,15 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from nacelle_operator.build.planner import BuildPlanner
-from nacelle_operator.cache import ObjectCache
+from nacelle_operator.cache import ObjectCache, trim
 from nacelle_operator.claim_reader import ClaimReader
 from nacelle_operator.cluster import Cluster, connect
 from nacelle_operator.deployment.planner import DeploymentPlanner, Readers
+from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.engines.planner import EnginePlanner
 from nacelle_operator.feed import CHILD_SELECTOR, Feed
 from nacelle_operator.health import HealthServer
 from nacelle_operator.index import indexers
-from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, POD, Kind
 from nacelle_operator.leader import Leader, LeaseName
 from nacelle_operator.metrics import Metrics
 from nacelle_operator.metrics_reader import MetricsReader, pool_of_pods
@@ -32,6 +34,9 @@ from nacelle_operator.unwatched_reader import UnwatchedReader
 from nacelle_operator.watch import Watch
 
 LEASE_NAME = "nacelle-operator"
+# By then the lease of a leader that died has run out: who does not lead stands by.
+STANDBY_AFTER = 10.0
+FIRST_LOOK_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +56,7 @@ class OperatorProcess:
             on_lost=_end_now,
             may_take=lambda: self._feed.synced,
         )
+        self._leads = asyncio.Event()
         self._cache = ObjectCache(indexers(settings.toolchain))
         queue = KeyQueue(clock=time.monotonic, random=random.random)
         self._reconciler = Reconciler(
@@ -82,7 +88,7 @@ class OperatorProcess:
         watch = Watch(self._settings.namespaces, CHILD_SELECTOR, take_in)
         health = HealthServer(
             self._settings.port,
-            alive=lambda: not self._feed.synced or watch.alive(),
+            alive=lambda: not watch.has_ended(),
             ready=lambda: self._feed.synced,
             registry=self._metrics.registry,
         )
@@ -109,25 +115,44 @@ class OperatorProcess:
         election.start()
         try:
             await self._feed.sync()
-            watch.start()
             _log.info("the cache is synced")
             # A defect in either ends both, and the process with them.
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._feed.resync())
                 group.create_task(self._lead())
+                group.create_task(self._watch(watch))
         finally:
             stop_leading.set()
             await asyncio.to_thread(election.join, 5.0)
 
+    async def _watch(self, watch: Watch) -> None:
+        await begin_to_watch(watch, self._leads, self._reconciler.rested)
+        await self._feed.resync()
+
     async def _lead(self) -> None:
         while not self._leader.acquired.is_set():
             await asyncio.sleep(0.1)
+        self._leads.set()
         self._metrics.leader.set(1)
         await self._reconciler.run()
 
 
+async def begin_to_watch(watch: Watch, leads: asyncio.Event, rested: asyncio.Event) -> None:
+    """A standby when it is known for one; a leader after a look at all that was listed, or soon.
+
+    A watch begins with all objects anew, which takes as long as to look at them: each would slow
+    the other down. What has changed since is among them; what is gone `Feed.resync` finds.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(leads.wait(), STANDBY_AFTER)
+        await asyncio.wait_for(rested.wait(), FIRST_LOOK_SECONDS)
+    watch.start()
+
+
 def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[str, Planner]:
     """Who decides for which kind of resource."""
+    ended = EndedPods(
+        cache, lambda namespace, labels: cluster.list(POD, namespace, labels, keep=trim).items
+    )
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
     readers = Readers(
@@ -136,8 +161,8 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
         MetricsReader(pool_of_pods(), time.monotonic),
     )
     return {
-        ENGINE_BUILD.name: BuildPlanner(cache, progress, claims, settings.toolchain),
-        ENGINE.name: EnginePlanner(cache, settings.toolchain, settings.collection),
+        ENGINE_BUILD.name: BuildPlanner(cache, ended, progress, claims, settings.toolchain),
+        ENGINE.name: EnginePlanner(cache, ended, settings.toolchain, settings.collection),
         INFERENCE_DEPLOYMENT.name: DeploymentPlanner(
             cache,
             readers,

@@ -47,6 +47,8 @@ class Reconciler:
         self._metrics = metrics
         self._identity = identity
         self._woken = asyncio.Event()
+        # Set for good once all that was due at the start has been looked at.
+        self.rested = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._depth_told = float("-inf")
 
@@ -64,6 +66,8 @@ class Reconciler:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 self._tell_depth()
+                if not self._queue.running:
+                    self.rested.set()
                 self._woken.clear()
                 await _wait(self._woken, self._queue.wait())
         finally:

@@ -32,14 +32,15 @@ class Watch:
         """Begin to watch."""
         self._thread.start()
 
-    def alive(self) -> bool:
-        """False once the watch has ended, wished or not."""
-        return self._thread.is_alive()
+    def has_ended(self) -> bool:
+        """True once the watch has begun and ended again, wished or not."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def close(self) -> None:
         """End all watches; waits some seconds at most."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         try:

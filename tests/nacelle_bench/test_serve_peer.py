@@ -42,6 +42,8 @@ def test_the_same_requests_are_answered_by_the_core_and_by_the_peer(record_prope
     ]
     for ours, peer in zip(table.rows, peers, strict=True):
         assert ours["requests"] == 8
-        ratio = ours["output_tok_s"] / peer["output_tok_s"]
-        assert peer["nacelle / peer"] == pytest.approx(ratio, abs=0.01)
+        # The ratio is of the rates as measured, both of which are shown to a tenth.
+        least = (ours["output_tok_s"] - 0.05) / (peer["output_tok_s"] + 0.05)
+        most = (ours["output_tok_s"] + 0.05) / (peer["output_tok_s"] - 0.05)
+        assert least - 0.005 <= peer["nacelle / peer"] <= most + 0.005
     record_property("SmolLM2 in float32 at the core's socket, beside its eager peer", table.text())

@@ -163,7 +163,7 @@ def test_the_watch_tells_of_everything_and_writes_nothing(
         assert {one["reportingController"] for one in told} <= {"ipallocator-repair-controller"}
     finally:
         watch.close()
-    assert not watch.alive()
+    assert watch.has_ended()
 
 
 async def test_a_sync_wakes_every_resource_and_finds_what_is_gone(

@@ -10,6 +10,7 @@ from serving_cases import engine_spec
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.planner import EnginePlanner
 from nacelle_operator.index import indexers
@@ -19,6 +20,7 @@ from nacelle_operator.queue import Key
 
 NAME = f"eng-{KEY[:16]}"
 OTHER = {"engine": {"engineRef": {"name": "eng-" + "9" * 16}}}
+NOBODY = EndedPods(ObjectCache(), lambda *_: ())
 Manifest = dict[str, Any]
 
 
@@ -65,7 +67,7 @@ async def created(others: list[tuple[Kind, Manifest]]) -> tuple[list[str], list[
     cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
     for kind, manifest in others:
         cache.put(kind, manifest)
-    planner = EnginePlanner(cache, TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, NOBODY, TOOLCHAIN, Collection(timedelta()))
     plan = await planner(Key(ENGINE.name, "ns", NAME), START)
     assert plan.status is not None
     return [m["metadata"]["name"] for m in plan.creates], plan.status["usedBy"]

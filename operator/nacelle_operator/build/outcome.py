@@ -1,8 +1,8 @@
 """What a Job of ours has come to, read from the Job and its pods alone.
 
 Waiting ---> Running ---> Succeeded, HandedOver
-   |            |   `---> Failed      (a typed code; trying again was tried, or cannot help)
-   `------------+------> Ending       (finished, its result not seen yet) ---> Lost
+   |            |   `---> Failed, Lost  (a typed code; or no pod tells how it ended)
+   `------------+------> Ending          (going, or finished while a pod still runs)
 """
 
 import re
@@ -18,8 +18,6 @@ from nacelle_operator.objects import names
 from nacelle_operator.objects.job_pod import DISRUPTED, KILLED
 
 Manifest = Mapping[str, Any]
-# Pods' last states reach us by another watch than their Job's: so long they may lag.
-RESULT_GRACE = timedelta(seconds=15)
 # A pod that is to end has this long to say so, beyond the moment by which it must have ended.
 _LOST_AFTER = timedelta(seconds=30)
 # What the Job controller says of a pod that failed by one of these rules of its podFailurePolicy.
@@ -47,7 +45,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Ending:
-    """The Job is finished or going, and its result is not to be seen yet."""
+    """The Job is going, or it has finished and a pod of it has not ended yet."""
 
     message: str
 
@@ -79,16 +77,34 @@ class Succeeded:
 Outcome = Waiting | Running | Ending | Lost | Failed | HandedOver | Succeeded
 
 
+def is_told(job: Manifest, pods: Sequence[Manifest]) -> bool:
+    """Whether these pods tell how a Job has ended; False where it has, and one that counts lacks.
+
+    A pod that was disrupted counts for nothing.
+    """
+    if job["metadata"].get("deletionTimestamp"):
+        return True
+    if _condition(job, "Complete"):
+        return any(pod.get("status", {}).get("phase") == "Succeeded" for pod in pods)
+    if _condition(job, "Failed"):
+        failures = (failure for pod in pods if (failure := failure_of(pod)))
+        counted = sum(failure.code != reasons.DISRUPTED for failure in failures)
+        return counted >= max(1, job["status"].get("failed") or 0)
+    return True
+
+
 def read_outcome(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
-    """The outcome of a Job; `pods` are its own, in any order."""
+    """The outcome of a Job; `pods` are its own, in any order, and all of them if it has finished
+    and those at hand did not tell (`is_told`).
+    """
     if job["metadata"].get("deletionTimestamp"):
         return Ending(f"Job {job['metadata']['name']} is going")
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))[::-1]
     complete, failed = _condition(job, "Complete"), _condition(job, "Failed")
     if complete:
-        return _read_complete(complete, newest_first, now)
+        return _read_complete(newest_first)
     if failed:
-        return _read_failed(failed, newest_first, now)
+        return _read_failed(failed, newest_first)
     return _read_active(job, newest_first, now)
 
 
@@ -121,7 +137,7 @@ def failure_of(pod: Manifest) -> Failure | None:
     )
 
 
-def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
+def _read_complete(pods: Sequence[Manifest]) -> Outcome:
     for pod in pods:
         ended = _terminated(pod)
         result = parse_result(ended.get("message", "")) if ended else None
@@ -129,17 +145,17 @@ def _read_complete(complete: Manifest, pods: Sequence[Manifest], now: datetime) 
             return Succeeded(result.published)
         if result and result.prepared:
             return HandedOver()
-    if _is_awaited(complete, pods, now):
+    if _is_at_work(pods):
         return Ending("the Job is complete, its pod's result is awaited")
     return Lost()
 
 
-def _read_failed(failed: Manifest, pods: Sequence[Manifest], now: datetime) -> Outcome:
+def _read_failed(failed: Manifest, pods: Sequence[Manifest]) -> Outcome:
     failures = [failure for pod in pods if (failure := failure_of(pod))]
     if failures:
         own = (failure for failure in failures if failure.code != reasons.DISRUPTED)
         return Failed(next(own, failures[0]))
-    if _is_awaited(failed, pods, now):
+    if _is_at_work(pods):
         return Ending("the Job has failed, its pod's last words are awaited")
     said = failed.get("message") or failed.get("reason", "")
     if _KILLED_SAID.search(said):
@@ -148,12 +164,8 @@ def _read_failed(failed: Manifest, pods: Sequence[Manifest], now: datetime) -> O
     return Failed(Failure(code=reasons.BUILD_CRASHED, message=f"the Job has failed: {said}"))
 
 
-def _is_awaited(ended: Manifest, pods: Sequence[Manifest], now: datetime) -> bool:
-    """Whether pods may still tell how their Job ended: for a while; or, however late the Job's own
-    event came, for as long as one is known that neither has ended nor is to go.
-    """
-    if now - _moment(ended["lastTransitionTime"]) < RESULT_GRACE:
-        return True
+def _is_at_work(pods: Sequence[Manifest]) -> bool:
+    """Whether one has neither ended nor is to go: it will tell how its Job ended."""
     return any(
         pod.get("status", {}).get("phase") in ("Pending", "Running")
         and not pod["metadata"].get("deletionTimestamp")

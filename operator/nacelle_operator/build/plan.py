@@ -14,14 +14,15 @@ from nacelle_operator.api.engine_build_status import (
 from nacelle_operator.build import reasons
 from nacelle_operator.build.decision import Decision, Failing, Progressing, Publishing
 from nacelle_operator.build.narrate import narrate
-from nacelle_operator.build.observed import Observed
+from nacelle_operator.build.observed import Manifest, Observed
+from nacelle_operator.build.outcome import is_told
 from nacelle_operator.build.request import (
     pinned_toolchain,
     target_requests,
     todays_toolchain,
     wanted_jobs,
 )
-from nacelle_operator.build.target import decide
+from nacelle_operator.build.target import decide, silent_job
 from nacelle_operator.build.target_input import TargetInput
 from nacelle_operator.build.target_status import DecidedTarget, target_status
 from nacelle_operator.conditions import READY, RECONCILING, STALLED, Verdict, carry
@@ -36,10 +37,10 @@ TOOLCHAIN_OUTDATED = "ToolchainOutdated"
 def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: datetime) -> Plan:
     """What to write for a build; `current` is the toolchain that new generations are pinned to."""
     toolchain = pinned_toolchain(build, current)
-    decided = []
-    for request in target_requests(build, current):
-        target = TargetInput(build, request, toolchain, observed, now)
-        decided.append(DecidedTarget(request, target.previous, decide(target)))
+    decided = [
+        DecidedTarget(target.request, target.previous, decide(target))
+        for target in _targets(build, observed, current, now)
+    ]
     statuses = tuple(target_status(build, each, observed, now) for each in decided)
     decisions = [each.decision for each in decided]
     status = EngineBuildStatus(
@@ -72,6 +73,27 @@ def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: dateti
         requeue_seconds=_soonest(decisions),
         events=narrate(build.status, status),
     )
+
+
+def silent_jobs(
+    build: EngineBuild, observed: Observed, current: Toolchain, now: datetime
+) -> tuple[Manifest, ...]:
+    """Finished Jobs whose pods decide on targets and are not known to have told how it went.
+
+    A plan is to be made after a look at all of their pods.
+    """
+    if all(is_told(job, observed.pods.get(name, ())) for name, job in observed.jobs.items()):
+        return ()
+    targets = _targets(build, observed, current, now)
+    return tuple(job for target in targets if (job := silent_job(target)))
+
+
+def _targets(
+    build: EngineBuild, observed: Observed, current: Toolchain, now: datetime
+) -> Iterable[TargetInput]:
+    toolchain = pinned_toolchain(build, current)
+    for request in target_requests(build, current):
+        yield TargetInput(build, request, toolchain, observed, now)
 
 
 def plan_gone(observed: Observed, current: Toolchain) -> Plan:

@@ -10,9 +10,10 @@ from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.observed import Claim, Observed
-from nacelle_operator.build.plan import plan, plan_gone
+from nacelle_operator.build.plan import plan, plan_gone, silent_jobs
 from nacelle_operator.build.request import claims_of, target_requests
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.index import BY_JOB
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD, Kind
 from nacelle_operator.objects import names
@@ -41,10 +42,18 @@ class Claims(Protocol):
 
 
 class BuildPlanner:
-    """Plans for one EngineBuild at a time, from the cache, logs and claims."""
+    """Plans for one EngineBuild at a time, from the cache, ended pods, logs and claims."""
 
-    def __init__(self, cache: ObjectCache, logs: Logs, claims: Claims, current: Toolchain) -> None:
+    def __init__(
+        self,
+        cache: ObjectCache,
+        ended: EndedPods,
+        logs: Logs,
+        claims: Claims,
+        current: Toolchain,
+    ) -> None:
         self._cache = cache
+        self._ended = ended
         self._logs = logs
         self._claims = claims
         self._current = current
@@ -58,8 +67,11 @@ class BuildPlanner:
         if build is None or build.metadata.deletion_timestamp:
             jobs = self._cache.select(JOB, key.namespace, _PART_LABEL)
             return plan_gone(self._with_jobs(key.namespace, jobs), self._current)
-        looked = await self._looked_up(build, self._cached(build))
-        return plan(build, looked, self._current, now)
+        observed = self._cached(build)
+        if silent := silent_jobs(build, observed, self._current, now):
+            await self._ended.look(silent)
+            observed = self._cached(build)
+        return plan(build, await self._looked_up(build, observed), self._current, now)
 
     def _cached(self, build: EngineBuild) -> Observed:
         """What concerns a build: its Jobs and those it asks for, and Engines of the same keys."""

@@ -74,6 +74,21 @@ def plan(
     )
 
 
+def silent_job(engine: Engine, observed: EngineObserved) -> Mapping[str, Any] | None:
+    """The Job that has inspected the engine, if no pod that is known tells with what result."""
+    name = names.inspect_job_name(engine.spec.key)
+    job = observed.jobs.get(name)
+    if job is None or _is_judged(engine) or outcome.is_told(job, observed.pods.get(name, ())):
+        return None
+    return job
+
+
+def _is_judged(engine: Engine) -> bool:
+    ready = find(engine.status.conditions, READY)
+    judged = ready and ready.observed_generation == engine.metadata.generation
+    return bool(ready and judged and ready.reason != reasons.VERIFYING)
+
+
 def _is_unwanted(engine: Engine, observed: EngineObserved) -> bool:
     """Made for a build that is gone, by policy to go with it, and used by nobody else."""
     made_here = names.REQUEST_KEY in engine.metadata.labels
@@ -127,9 +142,7 @@ def _swept(engine: Engine, observed: EngineObserved, image: str, now: datetime) 
 
 def _inspected(engine: Engine, observed: EngineObserved, image: str, now: datetime) -> _Judgement:
     name = names.inspect_job_name(engine.spec.key)
-    ready = find(engine.status.conditions, READY)
-    judged = ready and ready.observed_generation == engine.metadata.generation
-    if ready and judged and ready.reason != reasons.VERIFYING:
+    if _is_judged(engine):
         return _Judgement(_kept(engine), patches=_end_of_life(name, observed))
     job = observed.jobs.get(name)
     if job is None:

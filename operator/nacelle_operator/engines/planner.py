@@ -8,8 +8,9 @@ from typing import Any
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine import Engine, User
 from nacelle_operator.cache import ObjectCache
+from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.engines.collection import Collection
-from nacelle_operator.engines.plan import EngineObserved, plan
+from nacelle_operator.engines.plan import EngineObserved, plan, silent_job
 from nacelle_operator.index import BY_ENGINE, BY_REQUEST
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
 from nacelle_operator.objects import names
@@ -21,10 +22,13 @@ Manifest = dict[str, Any]
 
 
 class EnginePlanner:
-    """Plans for one Engine at a time, from the cache alone."""
+    """Plans for one Engine at a time, from the cache and ended pods."""
 
-    def __init__(self, cache: ObjectCache, current: Toolchain, collection: Collection) -> None:
+    def __init__(
+        self, cache: ObjectCache, ended: EndedPods, current: Toolchain, collection: Collection
+    ) -> None:
         self._cache = cache
+        self._ended = ended
         self._collection = collection
         self._current = current
         self._engines = Parser(Engine)
@@ -36,7 +40,11 @@ class EnginePlanner:
             return Plan()
         engine = self._engines.parse(raw)
         image = self._current.builder_image
-        return plan(engine, self._observed(engine), image, self._collection, now)
+        observed = self._observed(engine)
+        if silent := silent_job(engine, observed):
+            await self._ended.look([silent])
+            observed = self._observed(engine)
+        return plan(engine, observed, image, self._collection, now)
 
     def _observed(self, engine: Engine) -> EngineObserved:
         namespace = engine.metadata.namespace

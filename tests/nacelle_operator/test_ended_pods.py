@@ -1,0 +1,170 @@
+"""A finished Job is judged by all of its pods, also by those that no watch has told of yet."""
+
+from datetime import timedelta
+from typing import Any
+
+from build_world import KEY, START, TOOLCHAIN, published, spec
+from serving_cases import engine_spec
+
+from nacelle_engine.progress import Progress
+from nacelle_operator.build.observed import Claim
+from nacelle_operator.build.planner import BuildPlanner
+from nacelle_operator.cache import ObjectCache
+from nacelle_operator.conditions import timestamp
+from nacelle_operator.ended_pods import EndedPods
+from nacelle_operator.engines.collection import Collection
+from nacelle_operator.engines.planner import EnginePlanner
+from nacelle_operator.index import indexers
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD
+from nacelle_operator.objects import names
+from nacelle_operator.plan import Plan
+from nacelle_operator.queue import Key
+
+NAME = f"eng-{KEY[:16]}"
+Manifest = dict[str, Any]
+
+
+class Live:
+    """The pods that the API server has, and whom it was asked for."""
+
+    def __init__(self, *pods: Manifest) -> None:
+        self.pods = pods
+        self.asked: list[tuple[str, str]] = []
+
+    def list(self, namespace: str, selector: str) -> tuple[Manifest, ...]:
+        self.asked.append((namespace, selector))
+        return self.pods
+
+
+class Silent:
+    """Neither logs nor claims are of interest here."""
+
+    async def latest(self, namespace: str, pod: str, uid: str, container: str) -> Progress | None:
+        return None
+
+    async def read(self, namespace: str, name: str) -> Claim:
+        return Claim(name, True, ("ReadWriteMany",))
+
+
+def made(name: str, labels: dict[str, str] | None = None, **rest: Any) -> Manifest:
+    meta = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1", "generation": 1}
+    stamp = {"creationTimestamp": timestamp(START), "labels": labels or {}}
+    return {"metadata": {**meta, **stamp}, "spec": {}, **rest}
+
+
+def pod(job: Manifest, phase: str, message: str = "", version: str = "1") -> Manifest:
+    labels = {**job["metadata"]["labels"], names.JOB_NAME: job["metadata"]["name"]}
+    found = made(f"{job['metadata']['name']}-x", labels, status={"phase": phase})
+    found["metadata"]["resourceVersion"] = version
+    if message:
+        state = {"terminated": {"exitCode": 0, "message": message}}
+        found["status"]["containerStatuses"] = [{"name": "builder", "state": state}]
+    return found
+
+
+def finished(job: Manifest, type_: str = "Complete", **status: int) -> Manifest:
+    condition = {"type": type_, "status": "True", "lastTransitionTime": timestamp(START)}
+    meta = {**job["metadata"], "namespace": "ns", "uid": "j", "resourceVersion": "5"}
+    return {**job, "metadata": meta, "status": {"conditions": [condition], **status}}
+
+
+async def build_plan(cache: ObjectCache, live: Live) -> Plan:
+    silent = Silent()
+    planner = BuildPlanner(cache, EndedPods(cache, live.list), silent, silent, TOOLCHAIN)
+    return await planner(Key(ENGINE_BUILD.name, "ns", "b"), START + timedelta(hours=1))
+
+
+async def begun() -> tuple[ObjectCache, Manifest]:
+    """A cache with one build, and the Job that it asks for."""
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    cache.put(ENGINE_BUILD, made("b", spec=spec()))
+    decided = await build_plan(cache, Live())
+    (job,) = decided.creates
+    recorded = made("b", spec=spec(), status=decided.status)
+    recorded["metadata"]["resourceVersion"] = "2"
+    cache.put(ENGINE_BUILD, recorded)
+    return cache, dict(job)
+
+
+def reasons(decided: Plan) -> list[str]:
+    assert decided.status is not None
+    return [target["conditions"][0]["reason"] for target in decided.status["targets"]]
+
+
+async def test_an_end_that_was_not_watched_is_looked_up() -> None:
+    for known in ((), ("Running",)):
+        cache, job = await begun()
+        cache.put(JOB, finished(job, succeeded=1))
+        for phase in known:
+            cache.put(POD, pod(job, phase))
+        live = Live(pod(job, "Succeeded", published(), version="2"))
+        decided = await build_plan(cache, live)
+        selector = f"{names.JOB_NAME}={job['metadata']['name']}"
+        assert live.asked == [("ns", selector)]
+        assert [m["metadata"]["name"] for m in decided.creates] == [NAME]
+        # It is remembered: nothing is looked up again.
+        await build_plan(cache, live)
+        assert len(live.asked) == 1
+
+
+async def test_a_job_whose_pods_are_gone_is_run_again() -> None:
+    cache, job = await begun()
+    cache.put(JOB, finished(job, succeeded=1))
+    decided = await build_plan(cache, Live())
+    assert [d.name for d in decided.deletes] == [job["metadata"]["name"]]
+    assert reasons(decided) == ["RetryingAttempt"]
+
+
+async def test_a_job_that_runs_or_has_told_is_not_looked_up() -> None:
+    cache, job = await begun()
+    live = Live()
+    cache.put(JOB, {**finished(job), "status": {"active": 1}})
+    cache.put(POD, pod(job, "Running"))
+    assert reasons(await build_plan(cache, live)) == ["BuildRunning"]
+    cache.put(POD, pod(job, "Succeeded", published(), version="2"))
+    again = finished(job, succeeded=1)
+    again["metadata"]["resourceVersion"] = "9"
+    cache.put(JOB, again)
+    assert [m["metadata"]["name"] for m in (await build_plan(cache, live)).creates] == [NAME]
+    assert live.asked == []
+
+
+async def test_the_last_of_several_failures_is_looked_up() -> None:
+    cache, job = await begun()
+    cache.put(JOB, finished(job, "Failed", failed=2))
+    first = pod(job, "Failed")
+    last = pod(job, "Failed")
+    last["metadata"] |= {"name": "z", "uid": "z", "creationTimestamp": "2027-01-01T00:00:00Z"}
+    last["status"]["message"] = "the last"
+    cache.put(POD, first)
+    decided = await build_plan(cache, Live(first, last))
+    assert decided.status is not None
+    assert "the last" in decided.status["targets"][0]["message"]
+
+
+async def test_what_is_recorded_is_not_looked_up() -> None:
+    cache, job = await begun()
+    cache.put(JOB, finished(job, succeeded=1))
+    labels = {names.REQUEST_KEY: job["metadata"]["labels"][names.REQUEST_KEY], names.BUILD: "b"}
+    cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY)))
+    build = cache.get(ENGINE_BUILD, "ns", "b")
+    assert build is not None
+    build["status"]["targets"][0]["engineRef"] = {"name": NAME}
+    live = Live()
+    assert reasons(await build_plan(cache, live)) == ["EnginePublished"]
+    assert live.asked == []
+
+
+async def test_an_inspection_that_was_not_watched_is_looked_up() -> None:
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    cache.put(ENGINE, made(NAME, spec=engine_spec(KEY)))
+    live = Live()
+    planner = EnginePlanner(cache, EndedPods(cache, live.list), TOOLCHAIN, Collection(timedelta()))
+    key = Key(ENGINE.name, "ns", NAME)
+    (job,) = (await planner(key, START)).creates
+    assert live.asked == []
+    cache.put(JOB, finished(dict(job)))
+    live.pods = (pod(dict(job), "Succeeded", published()),)
+    decided = await planner(key, START)
+    assert decided.status is not None and len(live.asked) == 1
+    assert decided.status["conditions"][0]["reason"] == "Verified"
