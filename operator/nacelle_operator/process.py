@@ -12,17 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from nacelle_operator.build.planner import BuildPlanner
-from nacelle_operator.cache import ObjectCache, trim
+from nacelle_operator.cache import ObjectCache
 from nacelle_operator.claim_reader import ClaimReader
 from nacelle_operator.cluster import Cluster, connect
 from nacelle_operator.deployment.planner import DeploymentPlanner, Readers
-from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.engines.planner import EnginePlanner
 from nacelle_operator.feed import CHILD_SELECTOR, Feed
 from nacelle_operator.health import HealthServer
 from nacelle_operator.index import indexers
-from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, POD, Kind
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, Kind
 from nacelle_operator.leader import Leader, LeaseName
+from nacelle_operator.live_look import LiveLook
 from nacelle_operator.metrics import Metrics
 from nacelle_operator.metrics_reader import MetricsReader, pool_of_pods
 from nacelle_operator.name_reader import NameReader
@@ -150,9 +150,7 @@ async def begin_to_watch(watch: Watch, leads: asyncio.Event, rested: asyncio.Eve
 
 def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[str, Planner]:
     """Who decides for which kind of resource."""
-    ended = EndedPods(
-        cache, lambda namespace, labels: cluster.list(POD, namespace, labels, keep=trim).items
-    )
+    look = LiveLook(cache, cluster)
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
     readers = Readers(
@@ -161,8 +159,8 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
         MetricsReader(pool_of_pods(), time.monotonic),
     )
     return {
-        ENGINE_BUILD.name: BuildPlanner(cache, ended, progress, claims, settings.toolchain),
-        ENGINE.name: EnginePlanner(cache, ended, settings.toolchain, settings.collection),
+        ENGINE_BUILD.name: BuildPlanner(cache, look, progress, claims, settings.toolchain),
+        ENGINE.name: EnginePlanner(cache, look, settings.toolchain, settings.collection),
         INFERENCE_DEPLOYMENT.name: DeploymentPlanner(
             cache,
             readers,

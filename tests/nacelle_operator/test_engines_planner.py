@@ -9,19 +9,31 @@ from serving_cases import engine_spec
 
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
-from nacelle_operator.cache import ObjectCache
-from nacelle_operator.ended_pods import EndedPods
+from nacelle_operator.cache import Keep, ObjectCache
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.planner import EnginePlanner
+from nacelle_operator.errors import NotFound
 from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, POD, Kind
+from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
 from nacelle_operator.queue import Key
 
 NAME = f"eng-{KEY[:16]}"
 OTHER = {"engine": {"engineRef": {"name": "eng-" + "9" * 16}}}
-NOBODY = EndedPods(ObjectCache(), lambda *_: ())
 Manifest = dict[str, Any]
+
+
+class Nothing:
+    """An API server with nothing but what the cache knows."""
+
+    items: tuple[Manifest, ...] = ()
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        raise NotFound(name)
+
+    def list(self, kind: Kind, namespace: str, selector: str = "", *, keep: Keep) -> "Nothing":
+        return self
 
 
 def made(name: str, labels: dict[str, str] | None = None, **rest: Any) -> Manifest:
@@ -67,7 +79,7 @@ async def created(others: list[tuple[Kind, Manifest]]) -> tuple[list[str], list[
     cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
     for kind, manifest in others:
         cache.put(kind, manifest)
-    planner = EnginePlanner(cache, NOBODY, TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, LiveLook(cache, Nothing()), TOOLCHAIN, Collection(timedelta()))
     plan = await planner(Key(ENGINE.name, "ns", NAME), START)
     assert plan.status is not None
     return [m["metadata"]["name"] for m in plan.creates], plan.status["usedBy"]

@@ -49,10 +49,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{/* What the operator may do where it looks after resources: exactly what it does. It
-     lists and watches, and gets only what it must see though others made it. */}}
+     lists and watches, and gets only what no watch may have told of. */}}
 {{- define "nacelle.rules" -}}
 - apiGroups: [nacelle.dev]
-  resources: [enginebuilds, inferencedeployments]
+  resources: [enginebuilds]
+  verbs: [get, list, watch]
+- apiGroups: [nacelle.dev]
+  resources: [inferencedeployments]
   verbs: [list, watch]
 - apiGroups: [nacelle.dev]
   resources: [engines]

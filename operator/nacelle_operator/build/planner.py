@@ -1,6 +1,6 @@
 """Observe, then plan: what the loop runs for an EngineBuild."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,9 +13,9 @@ from nacelle_operator.build.observed import Claim, Observed
 from nacelle_operator.build.plan import plan, plan_gone, silent_jobs
 from nacelle_operator.build.request import claims_of, target_requests
 from nacelle_operator.cache import ObjectCache
-from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.index import BY_JOB
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD, Kind
+from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
 from nacelle_operator.objects.build_job import PART
 from nacelle_operator.objects.job_pod import CONTAINER
@@ -42,18 +42,18 @@ class Claims(Protocol):
 
 
 class BuildPlanner:
-    """Plans for one EngineBuild at a time, from the cache, ended pods, logs and claims."""
+    """Plans for one EngineBuild at a time, from the cache, live looks, logs and claims."""
 
     def __init__(
         self,
         cache: ObjectCache,
-        ended: EndedPods,
+        look: LiveLook,
         logs: Logs,
         claims: Claims,
         current: Toolchain,
     ) -> None:
         self._cache = cache
-        self._ended = ended
+        self._look = look
         self._logs = logs
         self._claims = claims
         self._current = current
@@ -62,16 +62,28 @@ class BuildPlanner:
 
     async def __call__(self, key: Key, now: datetime) -> Plan:
         """The plan for this build as things stand."""
+        await self._look.builds(key.namespace, [key.name])
         raw = self._cache.get(ENGINE_BUILD, key.namespace, key.name)
         build = self._builds.parse(raw) if raw else None
         if build is None or build.metadata.deletion_timestamp:
-            jobs = self._cache.select(JOB, key.namespace, _PART_LABEL)
-            return plan_gone(self._with_jobs(key.namespace, jobs), self._current)
+            return await self._gone(key.namespace)
         observed = self._cached(build)
+        if await self._look.builds(key.namespace, _creators(observed.jobs.values())):
+            observed = self._cached(build)
         if silent := silent_jobs(build, observed, self._current, now):
-            await self._ended.look(silent)
+            await self._look.pods_of(silent)
             observed = self._cached(build)
         return plan(build, await self._looked_up(build, observed), self._current, now)
+
+    async def _gone(self, namespace: str) -> Plan:
+        """The plan of a build that is gone: its Jobs go, unless another wants them."""
+        jobs = self._cache.select(JOB, namespace, _PART_LABEL)
+        decided = plan_gone(self._with_jobs(namespace, jobs), self._current)
+        unwanted = {deletion.name for deletion in decided.deletes}
+        going = [job for job in jobs if job["metadata"]["name"] in unwanted]
+        if await self._look.builds(namespace, _creators(going)):
+            return plan_gone(self._with_jobs(namespace, jobs), self._current)
+        return decided
 
     def _cached(self, build: EngineBuild) -> Observed:
         """What concerns a build: its Jobs and those it asks for, and Engines of the same keys."""
@@ -123,3 +135,9 @@ class BuildPlanner:
                     if latest:
                         progress[meta["uid"]] = latest
         return replace(observed, claims=claims, progress=progress)
+
+
+def _creators(jobs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The builds that made these Jobs, but for those that are going."""
+    there = [job["metadata"] for job in jobs if not job["metadata"].get("deletionTimestamp")]
+    return {meta.get("labels", {}).get(names.BUILD, "") for meta in there} - {""}

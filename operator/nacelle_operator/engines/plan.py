@@ -47,7 +47,7 @@ def plan(
     """What to write for an Engine; `image` is the builder's, which inspects and sweeps."""
     if names.sweep_job_name(engine.spec.key) in observed.jobs:
         judged = _swept(engine, observed, image, now)  # half a folder serves nobody any more
-    elif _is_unwanted(engine, observed):
+    elif is_to_go(engine, observed):
         judged = _unused(engine, observed, image, collection, now)
     elif names.REQUEST_KEY in engine.metadata.labels:
         judged = _Judgement((_built_here(engine),))
@@ -89,7 +89,7 @@ def _is_judged(engine: Engine) -> bool:
     return bool(ready and judged and ready.reason != reasons.VERIFYING)
 
 
-def _is_unwanted(engine: Engine, observed: EngineObserved) -> bool:
+def is_to_go(engine: Engine, observed: EngineObserved) -> bool:
     """Made for a build that is gone, by policy to go with it, and used by nobody else."""
     made_here = names.REQUEST_KEY in engine.metadata.labels
     delete = engine.spec.deletion_policy == "Delete"

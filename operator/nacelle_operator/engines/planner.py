@@ -8,11 +8,11 @@ from typing import Any
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.engine import Engine, User
 from nacelle_operator.cache import ObjectCache
-from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.engines.collection import Collection
-from nacelle_operator.engines.plan import EngineObserved, plan, silent_job
+from nacelle_operator.engines.plan import EngineObserved, is_to_go, plan, silent_job
 from nacelle_operator.index import BY_ENGINE, BY_REQUEST
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
+from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
@@ -22,13 +22,13 @@ Manifest = dict[str, Any]
 
 
 class EnginePlanner:
-    """Plans for one Engine at a time, from the cache and ended pods."""
+    """Plans for one Engine at a time, from the cache and live looks."""
 
     def __init__(
-        self, cache: ObjectCache, ended: EndedPods, current: Toolchain, collection: Collection
+        self, cache: ObjectCache, look: LiveLook, current: Toolchain, collection: Collection
     ) -> None:
         self._cache = cache
-        self._ended = ended
+        self._look = look
         self._collection = collection
         self._current = current
         self._engines = Parser(Engine)
@@ -42,9 +42,14 @@ class EnginePlanner:
         image = self._current.builder_image
         observed = self._observed(engine)
         if silent := silent_job(engine, observed):
-            await self._ended.look([silent])
+            await self._look.pods_of([silent])
             observed = self._observed(engine)
-        return plan(engine, observed, image, self._collection, now)
+        decided = plan(engine, observed, image, self._collection, now)
+        if decided.creates and is_to_go(engine, observed):
+            # Before its folder is deleted: whoever has come to use it since.
+            await self._look.users_of_engines(key.namespace)
+            decided = plan(engine, self._observed(engine), image, self._collection, now)
+        return decided
 
     def _observed(self, engine: Engine) -> EngineObserved:
         namespace = engine.metadata.namespace

@@ -1,21 +1,25 @@
-"""A finished Job is judged by all of its pods, also by those that no watch has told of yet."""
+"""What cannot be taken back is decided on what the API server has, though no watch told of it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from build_world import KEY, START, TOOLCHAIN, published, spec
 from serving_cases import engine_spec
 
 from nacelle_engine.progress import Progress
 from nacelle_operator.build.observed import Claim
 from nacelle_operator.build.planner import BuildPlanner
-from nacelle_operator.cache import ObjectCache
+from nacelle_operator.cache import Keep, ObjectCache
 from nacelle_operator.conditions import timestamp
-from nacelle_operator.ended_pods import EndedPods
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.planner import EnginePlanner
+from nacelle_operator.errors import NotFound
 from nacelle_operator.index import indexers
-from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD
+from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
+from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
@@ -24,16 +28,30 @@ NAME = f"eng-{KEY[:16]}"
 Manifest = dict[str, Any]
 
 
+@dataclass
+class Listed:
+    items: list[Manifest]
+
+
 class Live:
-    """The pods that the API server has, and whom it was asked for."""
+    """What the API server has, and what it was asked for."""
 
-    def __init__(self, *pods: Manifest) -> None:
-        self.pods = pods
-        self.asked: list[tuple[str, str]] = []
+    def __init__(self, *pods: Manifest, builds: Sequence[Manifest] = ()) -> None:
+        self.objects: dict[Kind, list[Manifest]] = {POD: [*pods], ENGINE_BUILD: [*builds]}
+        self.asked: list[tuple[Kind, str]] = []
 
-    def list(self, namespace: str, selector: str) -> tuple[Manifest, ...]:
-        self.asked.append((namespace, selector))
-        return self.pods
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        assert namespace == "ns"
+        self.asked.append((kind, name))
+        for manifest in self.objects[kind]:
+            if manifest["metadata"]["name"] == name:
+                return manifest
+        raise NotFound(f"{kind.plural} {name}")
+
+    def list(self, kind: Kind, namespace: str, selector: str = "", *, keep: Keep) -> Listed:
+        assert namespace == "ns"
+        self.asked.append((kind, selector))
+        return Listed([keep(kind, manifest) for manifest in self.objects.get(kind, ())])
 
 
 class Silent:
@@ -70,7 +88,7 @@ def finished(job: Manifest, type_: str = "Complete", **status: int) -> Manifest:
 
 async def build_plan(cache: ObjectCache, live: Live) -> Plan:
     silent = Silent()
-    planner = BuildPlanner(cache, EndedPods(cache, live.list), silent, silent, TOOLCHAIN)
+    planner = BuildPlanner(cache, LiveLook(cache, live), silent, silent, TOOLCHAIN)
     return await planner(Key(ENGINE_BUILD.name, "ns", "b"), START + timedelta(hours=1))
 
 
@@ -100,7 +118,7 @@ async def test_an_end_that_was_not_watched_is_looked_up() -> None:
         live = Live(pod(job, "Succeeded", published(), version="2"))
         decided = await build_plan(cache, live)
         selector = f"{names.JOB_NAME}={job['metadata']['name']}"
-        assert live.asked == [("ns", selector)]
+        assert live.asked == [(POD, selector)]
         assert [m["metadata"]["name"] for m in decided.creates] == [NAME]
         # It is remembered: nothing is looked up again.
         await build_plan(cache, live)
@@ -159,12 +177,62 @@ async def test_an_inspection_that_was_not_watched_is_looked_up() -> None:
     cache = ObjectCache(indexers(TOOLCHAIN))
     cache.put(ENGINE, made(NAME, spec=engine_spec(KEY)))
     live = Live()
-    planner = EnginePlanner(cache, EndedPods(cache, live.list), TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, LiveLook(cache, live), TOOLCHAIN, Collection(timedelta()))
     key = Key(ENGINE.name, "ns", NAME)
     (job,) = (await planner(key, START)).creates
     assert live.asked == []
     cache.put(JOB, finished(dict(job)))
-    live.pods = (pod(dict(job), "Succeeded", published()),)
+    live.objects[POD] = [pod(dict(job), "Succeeded", published())]
     decided = await planner(key, START)
     assert decided.status is not None and len(live.asked) == 1
     assert decided.status["conditions"][0]["reason"] == "Verified"
+
+
+async def test_the_job_of_a_build_that_is_not_known_yet_stays() -> None:
+    known, job = await begun()
+    build = known.get(ENGINE_BUILD, "ns", "b")
+    assert build is not None
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    running = {**finished(job), "status": {"active": 1}}
+    cache.put(JOB, running)
+    live = Live(builds=[build])
+    decided = await build_plan(cache, live)
+    assert not decided.deletes and decided.status is not None
+    assert live.asked == [(ENGINE_BUILD, "b")]
+    # Nor is it deleted for another build that knows nothing of it.
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    cache.put(JOB, running)
+    live = Live(builds=[build])
+    planner = BuildPlanner(cache, LiveLook(cache, live), Silent(), Silent(), TOOLCHAIN)
+    assert not (await planner(Key(ENGINE_BUILD.name, "ns", "other"), START)).deletes
+    assert live.asked == [(ENGINE_BUILD, "other"), (ENGINE_BUILD, "b")]
+
+
+async def test_jobs_whose_builds_are_gone_go_after_one_look() -> None:
+    cache, job = await begun()
+    build = cache.get(ENGINE_BUILD, "ns", "b")
+    assert build is not None
+    for number in range(5):
+        labels = {**job["metadata"]["labels"], names.BUILD: f"b{number}"}
+        meta = {"name": f"j{number}", "uid": f"j{number}", "resourceVersion": "5", "labels": labels}
+        cache.put(JOB, {**job, "metadata": {**meta, "namespace": "ns"}})
+    cache.remove(ENGINE_BUILD, build)
+    live = Live()
+    decided = await build_plan(cache, live)
+    assert [d.name for d in decided.deletes] == [f"j{number}" for number in range(5)]
+    assert live.asked == [(ENGINE_BUILD, "b"), (ENGINE_BUILD, "")]
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_an_engine_is_deleted_after_a_look_at_who_uses_it(used: bool) -> None:
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    labels = {names.REQUEST_KEY: "k", names.BUILD: "gone"}
+    cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
+    user = made("d", spec={"engine": {"engineRef": {"name": NAME}}})
+    live = Live()
+    live.objects[INFERENCE_DEPLOYMENT] = [user] if used else []
+    planner = EnginePlanner(cache, LiveLook(cache, live), TOOLCHAIN, Collection(timedelta()))
+    decided = await planner(Key(ENGINE.name, "ns", NAME), START)
+    assert live.asked == [(ENGINE_BUILD, ""), (INFERENCE_DEPLOYMENT, "")]
+    assert bool(decided.creates) is not used and decided.status is not None
+    assert [user["name"] for user in decided.status["usedBy"]] == (["d"] if used else [])
