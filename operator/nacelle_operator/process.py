@@ -36,7 +36,7 @@ from nacelle_operator.watch import Watch
 LEASE_NAME = "nacelle-operator"
 # By then the lease of a leader that died has run out: who does not lead stands by.
 STANDBY_AFTER = 10.0
-FIRST_LOOK_SECONDS = 10.0
+FIRST_LOOK_SECONDS = 15.0
 _log = logging.getLogger(__name__)
 
 
