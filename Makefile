@@ -97,6 +97,9 @@ lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
 	  $(COMPILE) --extra $$extra $(IN_IMAGES) $(NO_TRITON) -o requirements/$$extra.txt pyproject.toml; \
 	done
 	@$(COMPILE) $(IN_IMAGES) $(NO_TRITON) -o requirements/torch.txt requirements/torch.in
+	@for name in tensorrt wheel-stub; do \
+	  $(COMPILE) $(IN_IMAGES) -o requirements/$$name.txt requirements/$$name.in; \
+	done
 	@$(COMPILE) --extra triton $(IN_IMAGES) -o requirements/triton.txt pyproject.toml
 	@$(COMPILE) --extra triton -o requirements/triton-server.txt pyproject.toml requirements/triton-server.in
 

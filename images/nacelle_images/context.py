@@ -29,22 +29,32 @@ class Context:
 def image_tag(spec: ImageSpec, root: Path, base: str) -> str:
     """16 hex digits over all that decides an image's content; `base` identifies the base image."""
     digest = hashlib.sha256(base.encode())
+    digest.update("".join(f"{name}={value} " for name, value in spec.arguments.items()).encode())
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     digest.update(repr((project["version"], project["scripts"])).encode())
     for name in (spec.dockerfile, *spec.locks, *_package_files(spec, root)):
         digest.update(name.encode() + b"\0" + (root / name).read_bytes() + b"\0")
+    for wheel in _wheels(spec, root):
+        with wheel.open("rb") as file:
+            digest.update(wheel.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
 def write_context(spec: ImageSpec, root: Path, folder: Path) -> Context:
-    """Lay out `folder` for an image of the checkout `root`: Dockerfile, locks and a wheel."""
+    """Lay out `folder` for an image of the checkout `root`: Dockerfile, locks and wheels."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in (spec.dockerfile, *spec.locks):
         _copy(root, name, folder)
+    for wheel in _wheels(spec, root):
+        _copy(root, wheel.relative_to(root).as_posix(), folder)
     _build_wheel(spec, root, folder / "dist")
     for path in folder.rglob("*"):
         os.utime(path, (MTIME, MTIME))
     return Context(folder, folder / spec.dockerfile)
+
+
+def _wheels(spec: ImageSpec, root: Path) -> list[Path]:
+    return sorted((root / spec.wheels).glob("*.whl")) if spec.wheels else []
 
 
 def _build_wheel(spec: ImageSpec, root: Path, destination: Path) -> None:

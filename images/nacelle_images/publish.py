@@ -17,7 +17,7 @@ from nacelle_images.docker import Docker, docker_runs
 from nacelle_images.model import model_tag, write_model_context
 from nacelle_images.remote import has_image
 from nacelle_images.settings import CHECKOUT, Settings
-from nacelle_images.spec import IMAGES, ImageSpec
+from nacelle_images.spec import IMAGES, ImageSpec, with_tensorrt
 from nacelle_images.tool import BuildOrder, ContainerTool
 
 
@@ -35,7 +35,7 @@ class Publisher:
             tool = self._tool()
             base = tool.base_identity()
             references = {}
-            for spec in specs:
+            for spec in self._asked(specs):
                 tag = self._tag(tool, spec, base)
                 references[spec.name] = self.registry.reference(_repository(spec), tag)
                 if has_image(self.registry, _repository(spec), tag):
@@ -65,7 +65,7 @@ class Publisher:
         with self._locked():
             tool = self._tool()
             base = tool.base_identity()
-            for spec in specs:
+            for spec in self._asked(specs):
                 tag = self._tag(tool, spec, base)
                 reference = self.registry.reference(_repository(spec), tag)
                 self._build(tool, spec, reference)
@@ -84,9 +84,15 @@ class Publisher:
 
     def _build(self, tool: ContainerTool, spec: ImageSpec, reference: str) -> None:
         context = write_context(spec, CHECKOUT, self._folder / spec.name)
-        server = self._server_image(tool, spec)
-        arguments = {"SERVER_IMAGE": server} if server else {}
+        arguments = dict(spec.arguments)
+        if server := self._server_image(tool, spec):
+            arguments["SERVER_IMAGE"] = server
+        if spec.wheels and (index := self.settings.tensorrt_index):
+            arguments["WHEEL_STUB_PIP_INDEX_URL"] = index
         tool.build(BuildOrder(context.folder, context.dockerfile, reference, arguments))
+
+    def _asked(self, specs: Iterable[ImageSpec]) -> list[ImageSpec]:
+        return [with_tensorrt(spec) if self.settings.tensorrt else spec for spec in specs]
 
     def _server_image(self, tool: ContainerTool, spec: ImageSpec) -> str | None:
         asked = self.settings.server_image or tool.server_image()

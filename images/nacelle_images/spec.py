@@ -1,6 +1,8 @@
 """The images: what goes into each, and what each must and must never hold."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 ENTRY = "nacelle"
 
@@ -20,7 +22,9 @@ class Rules:
 class ImageSpec:
     """One image: its Dockerfile, the locks that it copies, the packages of ours that it carries.
 
-    One that `takes_server` is made on another image or stage, its build argument SERVER_IMAGE.
+    One that `takes_server` is made on another image or stage, its build argument SERVER_IMAGE; one
+    that `takes_tensorrt` can hold TensorRT too. `wheels` is a folder of the checkout whose wheels
+    are installed, where there are any; `arguments` are build arguments.
     """
 
     name: str
@@ -29,8 +33,13 @@ class ImageSpec:
     packages: tuple[str, ...]
     rules: Rules
     takes_server: bool = False
+    takes_tensorrt: bool = False
+    wheels: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
+# Their names are those of NVIDIA's packages for any version of CUDA.
+_TENSORRT: Final = frozenset({"tensorrt_bindings", "tensorrt_libs"})
 COMPILERS = frozenset({"gcc", "g++", "cc", "c++", "clang", "nvcc", "ninja", "make", "ld"})
 
 OPERATOR = ImageSpec(
@@ -58,10 +67,11 @@ BUILDER = ImageSpec(
     rules=Rules(
         entries=("nacelle_builder.commands.build", "nacelle_builder.commands.model"),
         modules=frozenset({"nacelle_engine", "nacelle_builder", "torch", "transformers", "triton"}),
-        no_modules=frozenset({"kubernetes", "nacelle_operator", "nacelle_runtime"}),
+        no_modules=frozenset({"kubernetes", "nacelle_operator", "nacelle_runtime"}) | _TENSORRT,
         programs=frozenset({ENTRY, "g++"}),
         no_programs=frozenset({"nvcc", "ninja"}),
     ),
+    takes_tensorrt=True,
 )
 RUNTIME = ImageSpec(
     name="runtime",
@@ -73,10 +83,12 @@ RUNTIME = ImageSpec(
         modules=frozenset({"nacelle_engine", "nacelle_runtime", "torch", "fastapi"}),
         no_modules=frozenset(
             {"triton", "transformers", "kubernetes", "nacelle_operator", "nacelle_builder"}
-        ),
+        )
+        | _TENSORRT,
         programs=frozenset({ENTRY}),
         no_programs=COMPILERS,
     ),
+    takes_tensorrt=True,
 )
 TRITON = ImageSpec(
     name="triton",
@@ -99,3 +111,22 @@ IMAGES = (OPERATOR, RUNTIME, BUILDER)
 """What every installation needs."""
 ON_DEMAND = (TRITON,)
 """What is built only when it is asked for by name."""
+
+
+def with_tensorrt(spec: ImageSpec) -> ImageSpec:
+    """The image with TensorRT beside what it holds; one that never needs it is given back."""
+    if not spec.takes_tensorrt:
+        return spec
+    torch, own = spec.locks
+    rules = replace(
+        spec.rules,
+        modules=spec.rules.modules | _TENSORRT,
+        no_modules=spec.rules.no_modules - _TENSORRT,
+    )
+    return replace(
+        spec,
+        locks=(torch, "requirements/wheel-stub.txt", "requirements/tensorrt.txt", own),
+        wheels="requirements/wheels",
+        arguments={"TENSORRT": "1"},
+        rules=rules,
+    )

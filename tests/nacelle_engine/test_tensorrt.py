@@ -11,7 +11,10 @@ from nacelle_engine.program import plans, tensorrt_api, tensorrt_log
 from nacelle_engine.program.launch import Binding, PlanFile, PlanLaunch
 from nacelle_engine.program.tensorrt_failure import failure
 
-INSTALL = "install it with: pip install 'nacelle[tensorrt]' (TensorRT 10.6.0)"
+INSTALL = (
+    "install it with: pip install 'nacelle[tensorrt]' (TensorRT 10.6.0); an image "
+    "holds it that is built with --build-arg TENSORRT=1"
+)
 EXIT = PlanFile(name="exit", file="plans/exit.plan", workspace_bytes=0)
 
 

@@ -8,7 +8,7 @@ from nacelle_cluster.errors import ClusterError
 from nacelle_images.context import PROJECT_FILES, image_tag, write_context
 from nacelle_images.model import SUMS, model_tag, write_model_context
 from nacelle_images.settings import CHECKOUT
-from nacelle_images.spec import IMAGES, ON_DEMAND, OPERATOR, RUNTIME
+from nacelle_images.spec import IMAGES, ON_DEMAND, OPERATOR, RUNTIME, with_tensorrt
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what the operator's and the runtime's image are made of."""
     root = tmp_path / "checkout"
     files = [*PROJECT_FILES]
-    for spec in (OPERATOR, RUNTIME):
+    for spec in (OPERATOR, with_tensorrt(RUNTIME)):
         files += [spec.dockerfile, *spec.locks]
         for package in spec.packages:
             caches = shutil.ignore_patterns("__pycache__")
@@ -78,6 +78,39 @@ def test_the_wheel_of_an_image_holds_its_packages_and_no_others(spec, tmp_path):
     folders = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     packages = {Path(package).name for package in spec.packages}
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == packages
+
+
+def test_tensorrt_and_its_wheels_give_other_tags(checkout):
+    plain, asked = image_tag(RUNTIME, checkout, "base"), with_tensorrt(RUNTIME)
+    (checkout / "requirements/wheels").mkdir()
+    (checkout / "requirements/wheels/README").write_text("Not of the image.")
+    seen = [image_tag(asked, checkout, "base")]
+    for content in (b"one", b"other"):
+        (checkout / "requirements/wheels/libs-1-py3-none-any.whl").write_bytes(content)
+        seen.append(image_tag(asked, checkout, "base"))
+    assert len({plain, *seen}) == 4
+    assert image_tag(RUNTIME, checkout, "base") == plain
+    append(checkout / "requirements/tensorrt.txt", "\n# changed\n")
+    assert image_tag(asked, checkout, "base") != seen[-1]
+    assert image_tag(RUNTIME, checkout, "base") == plain
+
+
+@pytest.mark.slow
+def test_the_wheels_that_are_given_stand_in_the_context(checkout, tmp_path):
+    wheels = checkout / "requirements/wheels"
+    wheels.mkdir()
+    (wheels / "libs-1-py3-none-any.whl").write_bytes(b"libs")
+    context = write_context(with_tensorrt(RUNTIME), checkout, tmp_path / "context")
+    names = {str(path.relative_to(context.folder)) for path in context.folder.rglob("*.*")}
+    assert names - {path for path in names if path.startswith("dist")} == {
+        "requirements/torch.txt",
+        "requirements/wheel-stub.txt",
+        "requirements/tensorrt.txt",
+        "requirements/runtime.txt",
+        "requirements/wheels/libs-1-py3-none-any.whl",
+    }
+    plain = write_context(RUNTIME, checkout, tmp_path / "plain")
+    assert not (plain.folder / "requirements/wheels").exists()
 
 
 def test_a_models_tag_is_that_of_its_digests(tmp_path):

@@ -3,10 +3,14 @@ import tomllib
 
 import pytest
 
-from nacelle_engine.abi import TORCH_VERSION, TRITON_VERSION
+from nacelle_engine.abi import TENSORRT_VERSION, TORCH_VERSION, TRITON_VERSION
 from nacelle_images.settings import CHECKOUT
 
-LOCKS = ("operator", "builder", "gpu-builder", "runtime", "torch", "dev")
+LOCKS = (
+    "operator", "builder", "gpu-builder", "runtime", "torch", "tensorrt", "wheel-stub", "dev",
+)  # fmt: skip
+
+NVIDIAS = ("tensorrt", "wheel-stub")
 
 
 def canonical(name: str) -> str:
@@ -48,6 +52,24 @@ def test_the_compiler_for_gpus_is_no_part_of_the_tests_and_agrees_with_them():
     ours, dev = pins("gpu-builder"), pins("dev")
     assert not {"flashinfer-python", "nvidia-cuda-nvcc"} & dev.keys()
     assert all(versions <= dev[name] for name, versions in ours.items() if name in dev)
+
+
+def test_tensorrts_lock_pins_what_its_extra_names_at_the_abis_version():
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    named = project["optional-dependencies"]["tensorrt"]
+    listed = (CHECKOUT / "requirements/tensorrt.in").read_text().splitlines()
+    assert [line for line in listed if not line.startswith("#")] == named
+    locked = pins("tensorrt")
+    for line in named:
+        name, version = line.split("==")
+        assert locked[name] == {version}
+        assert version.startswith(f"{TENSORRT_VERSION}.")
+    assert locked.keys() - {line.split("==")[0] for line in named} == {"nvidia-cuda-runtime-cu12"}
+
+
+def test_nothing_of_tensorrts_stands_in_another_lock():
+    ours = pins("tensorrt").keys() | pins("wheel-stub").keys()
+    assert not any(ours & pins(lock).keys() for lock in LOCKS if lock not in NVIDIAS)
 
 
 @pytest.mark.parametrize("lock", LOCKS)

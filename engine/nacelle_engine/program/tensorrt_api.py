@@ -9,7 +9,10 @@ from nacelle_engine.errors import AbiMismatch
 
 # The module that NVIDIA's packages of any CUDA version bring; `tensorrt` itself only passes it on.
 _MODULE: Final = "tensorrt_bindings"
-_INSTALL: Final = f"install it with: pip install 'nacelle[tensorrt]' (TensorRT {TENSORRT_VERSION})"
+_INSTALL: Final = (
+    f"install it with: pip install 'nacelle[tensorrt]' (TensorRT {TENSORRT_VERSION}); an image "
+    "holds it that is built with --build-arg TENSORRT=1"
+)
 
 
 def tensorrt() -> Any:
