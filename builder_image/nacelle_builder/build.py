@@ -79,10 +79,12 @@ class Facts(Frozen):
     accuracy: Accuracy | None = None
     published: Published | None = None
     stage_seconds: dict[str, int] = {}
+    peak_mib: int = 0
+    """The most memory that the build's processes held together."""
 
     def plain(self, *without: str) -> dict[str, Any]:
-        """The facts as JSON values, without the times, which no stage depends on."""
-        return self.model_dump(mode="json", exclude={"stage_seconds", *without})
+        """The facts as JSON values, without time and memory, which no stage depends on."""
+        return self.model_dump(mode="json", exclude={"stage_seconds", "peak_mib", *without})
 
 
 def work_folder(request: BuildRequest) -> Path:

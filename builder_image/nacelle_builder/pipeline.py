@@ -1,4 +1,4 @@
-"""Runs an ordered list of stages: progress, timing and resuming live here and in no stage.
+"""Runs an ordered list of stages: progress, time, memory and resuming live here and in no stage.
 
 A finished stage leaves <work>/<stage>.done.json with the digest of its inputs: the request, its
 settings and the facts before it. The first stage whose inputs changed runs again, and with it all
@@ -59,12 +59,17 @@ class Pipeline:
     """A list of stages on their way; `stage` names the one at work."""
 
     def __init__(
-        self, stages: Sequence[Stage], tell: Tell, clock: Callable[[], float] = time.monotonic
+        self,
+        stages: Sequence[Stage],
+        tell: Tell,
+        clock: Callable[[], float] = time.monotonic,
+        peak_mib: Callable[[], int] = lambda: 0,
     ) -> None:
         self.stage = ""
         self._stages = stages
         self._tell = tell
         self._clock = clock
+        self._peak_mib = peak_mib
         self._whole = sum(stage.share for stage in stages)
 
     def run(self, build: Build, basis: str) -> Facts:
@@ -115,7 +120,10 @@ class Pipeline:
         seconds = round(self._clock() - started)
         self._say(stage, before + stage.share, f"took {seconds} s")
         return facts.model_copy(
-            update={"stage_seconds": {**facts.stage_seconds, stage.name: seconds}}
+            update={
+                "stage_seconds": {**facts.stage_seconds, stage.name: seconds},
+                "peak_mib": max(facts.peak_mib, self._peak_mib()),
+            }
         )
 
     def _say(self, stage: Stage, share: int, message: str) -> None:

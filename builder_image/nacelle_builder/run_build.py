@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nacelle_builder.build import Build
+from nacelle_builder.memory_watch import MemoryWatch
 from nacelle_builder.pipeline import Pipeline, Tell
 from nacelle_builder.request_checks import check_recipe
 from nacelle_builder.stages.convert import check_free
@@ -34,9 +35,10 @@ class BuildFailed(Exception):
 
 def run_build(build: Build, tell: Tell) -> Published | Prepared:
     """The published engine, or what is prepared; BuildFailed holds the error and its stage."""
-    pipeline = Pipeline(stages_of(build), tell)
+    watch = MemoryWatch()
+    pipeline = Pipeline(stages_of(build), tell, peak_mib=watch.peak_mib)
     try:
-        with _surroundings(build):
+        with watch, _surroundings(build):
             return _run(build, pipeline, tell)
     except NacelleError as error:
         raise BuildFailed(error, pipeline.stage) from error

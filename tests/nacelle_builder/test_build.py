@@ -17,6 +17,7 @@ from nacelle_builder.build import Build, work_folder
 from nacelle_builder.compile.cpu import toolchain
 from nacelle_builder.run_build import BuildFailed, run_build
 from nacelle_builder.settings import HubAccess
+from nacelle_engine.build_memory import read_build_memory
 from nacelle_engine.bundle import read_bundle, verify_files
 from nacelle_engine.errors import AccuracyFailed, FidelityFailed
 from nacelle_engine.ops.kernels import headers, sources
@@ -118,6 +119,9 @@ def test_a_retry_goes_on_at_the_gate_and_publishes_a_whole_bundle(tiny, store):
     assert set(config) == {"version", "pretrained_config", "build_config"}
     assert config["build_config"]["max_num_tokens"] == 128
     assert open_program(bundle.rank()).signature.vocab_size == bundle.manifest.vocab_size
+    held = read_build_memory(bundle.root)
+    # This very process built it.
+    assert held is not None and 100 < held.peak_mib < 100_000
     assert [path.name for path in (store / "work").iterdir()] == ["digests.json"]
 
 

@@ -76,6 +76,17 @@ def test_progress_only_grows_and_ends_at_100(build):
     assert set(facts.stage_seconds) == {"look", "make", "check", "publish"}
 
 
+def test_the_most_memory_so_far_is_kept_over_attempts(build):
+    held = iter((300, 900, 500))
+    steps = Steps(die_in="check")
+    with pytest.raises(Killed):
+        Pipeline(steps.stages(), steps.said.append, peak_mib=lambda: next(held)).run(build, "r")
+    steps = Steps()
+    facts = Pipeline(steps.stages(), steps.said.append, peak_mib=lambda: 400).run(build, "r")
+    assert facts.peak_mib == 900
+    assert "peak_mib" not in facts.plain()
+
+
 def test_a_killed_build_goes_on_after_the_last_finished_stage(build):
     with pytest.raises(Killed):
         Steps(die_in="check").run(build)

@@ -15,6 +15,7 @@ from nacelle_builder.source.files import CheckpointFiles, find_checkpoint, read_
 from nacelle_builder.source.generation import eos_token_ids, generation_config
 from nacelle_builder.source.model_config import model_config
 from nacelle_engine.abi import abi_of
+from nacelle_engine.build_memory import BUILD, BuildMemory
 from nacelle_engine.bundle import CONFIG, list_files, write_manifest
 from nacelle_engine.limits import TOKENS_PER_BLOCK, Limits
 from nacelle_engine.manifest import Manifest, Provenance, Target
@@ -40,6 +41,9 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
         "build_config": build_config(build.request.recipe.limits),
     }
     (bundle / CONFIG).write_text(json.dumps(config, indent=1))
+    if facts.peak_mib:
+        held = BuildMemory(peak_mib=facts.peak_mib)
+        (bundle / BUILD).write_text(held.model_dump_json(by_alias=True))
     sync_tree(bundle)
     report(50, "hashing the bundle")
     signature = read_signature(bundle / RANK0)
