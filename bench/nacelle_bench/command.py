@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nacelle_bench import (
     attention_command,
+    backends_command,
     fusion_command,
     operator_command,
     serve_command,
@@ -56,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--read-gb-s", type=float, help="GPU: the memory's ceiling; default: measured in the run"
     )
     engine.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    backends_command.configure(
+        kinds.add_parser("backends", help="one checkpoint's bundles of both backends, side by side")
+    )
     compiling = kinds.add_parser("compile", help="compile time of few and of many layers")
     compiling.add_argument("--hf", type=Path, required=True, help="a checkpoint: its config.json")
     compiling.add_argument(
@@ -142,6 +146,8 @@ def run(arguments: argparse.Namespace) -> int:
         from nacelle_bench.operator_scale import bench_operator
 
         result = bench_operator(arguments)
+    elif arguments.benchmark == "backends":
+        result = backends_command.run(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     elif arguments.benchmark == "fusion":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from nacelle_bench.backend_plots import backend_chart
 from nacelle_bench.fusion_plots import fusion_chart
 from nacelle_bench.operator_plots import operator_chart
 from nacelle_bench.records import EngineRun, KernelRun, PeerRun, Records, Row, read_records
@@ -38,6 +39,8 @@ def charts(records: Records) -> dict[str, Chart]:
         made[f"soak{_number(number)}.svg"] = soak_chart(soak)
     for number, operator in enumerate(records.operators):
         made[f"operator{_number(number)}.svg"] = operator_chart(operator)
+    for number, backends in enumerate(records.backends):
+        made[f"backends{_number(number)}.svg"] = backend_chart(backends)
     return made
 
 

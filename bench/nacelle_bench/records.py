@@ -84,8 +84,24 @@ class OperatorRun:
     samples: tuple[Row, ...]
 
 
+@dataclass(frozen=True)
+class BackendsRun:
+    """`nacelle bench backends`: both backends' figures of one checkpoint, and of which versions."""
+
+    note: str
+    rows: tuple[Row, ...]
+
+
 Run = (
-    EngineRun | PeerRun | KernelRun | ServeRun | FusionRun | SpeculationRun | SoakRun | OperatorRun
+    EngineRun
+    | PeerRun
+    | KernelRun
+    | ServeRun
+    | FusionRun
+    | SpeculationRun
+    | SoakRun
+    | OperatorRun
+    | BackendsRun
 )
 
 
@@ -101,6 +117,7 @@ class Records:
     speculation: tuple[SpeculationRun, ...] = ()
     soaks: tuple[SoakRun, ...] = ()
     operators: tuple[OperatorRun, ...] = ()
+    backends: tuple[BackendsRun, ...] = ()
 
 
 def read_records(folder: Path) -> Records:
@@ -149,6 +166,9 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
         case "operator":
             note = f"{data['builds']:,} builds and as many deployments on {data['nodes']} nodes, "
             return OperatorRun(f"{note}{data['cpus']} CPUs for all.", tuple(data["samples"]))
+        case "backends":
+            note = f"{data['gpu']}, {data['prompt']} in, {data['answer']} out, "
+            return BackendsRun(f"{note}TensorRT {data['tensorrt_version']}.", tuple(data["rows"]))
         case "engine":
             return EngineRun(
                 name,
@@ -158,5 +178,5 @@ def _run(name: str, data: Mapping[str, Any]) -> Run:
                 tuple(data.get("prefill", ())),
             )
         case other:
-            known = "engine, peer, kernels, serve, fusion, speculation, soak, operator"
+            known = "engine, peer, kernels, serve, fusion, speculation, soak, operator, backends"
             raise ValueError(f"kind {other!r} is unknown; known are {known}")

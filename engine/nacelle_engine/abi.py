@@ -16,3 +16,8 @@ ABI: Final = f"torch{TORCH_VERSION}-triton{TRITON_VERSION}-ops{OPS_VERSION}"
 def abi_of(backend: str, base: str = ABI) -> str:
     """The ABI of engines that a backend compiles: TensorRT's plans need its very version too."""
     return f"{base}-tensorrt{TENSORRT_VERSION}" if backend == "tensorrt" else base
+
+
+def backend_of(abi: str) -> str:
+    """The backend whose engines have an ABI."""
+    return "tensorrt" if "-tensorrt" in abi else "native"

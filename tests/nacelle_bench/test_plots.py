@@ -127,7 +127,7 @@ def test_a_layer_needs_all_four_products():
     [
         (
             {"kind": "other"},
-            "known are engine, peer, kernels, serve, fusion, speculation, soak, operator",
+            "known are engine, peer, kernels, serve, fusion, speculation, soak, operator, backends",
         ),
         ({"kind": "peer", "name": "P"}, "conditions is missing"),
         ([], "no benchmark file"),

@@ -9,8 +9,8 @@ from nacelle_builder.compile.gpu.places import places
 from nacelle_builder.compile.gpu.signature import signature_of
 from nacelle_builder.compile.gpu.tactics import decide
 from nacelle_builder.numerics import numerics
-from nacelle_engine.abi import ABI
-from nacelle_engine.bundle import list_files, write_manifest
+from nacelle_engine.abi import ABI, abi_of
+from nacelle_engine.bundle import list_files, read_bundle, write_manifest
 from nacelle_engine.limits import Limits
 from nacelle_engine.manifest import Manifest, Provenance, Target
 from nacelle_engine.program.launch import LAUNCHES, LaunchList
@@ -48,6 +48,15 @@ def gpu_bundle(root, *, timed=True, name="tiny", accuracy=ACCURACY):
     for number in range(9):
         (rank / "kernels" / f"{number}.cubin").write_bytes(b"cubin")
     return _seal(root, GPU, signature, tactics, name, accuracy)
+
+
+def backend_bundle(root, backend, **changes):
+    """A GPU's bundle of a backend, some of its manifest's fields changed."""
+    manifest = read_bundle(gpu_bundle(root)).manifest
+    provenance = manifest.provenance.model_copy(update=changes.pop("provenance", {}))
+    changes |= {"abi": abi_of(backend), "provenance": provenance}
+    write_manifest(root, manifest.model_copy(update=changes))
+    return read_bundle(root)
 
 
 def cpu_bundle(root, *, timed=True, name="tiny", accuracy=ACCURACY):
