@@ -11,6 +11,7 @@ from nacelle_cli.page.facts import Device, read_facts
 from nacelle_cli.page.figures import microseconds, size, span
 from nacelle_cli.page.page import page
 from nacelle_cli.page.tactics import read_tactics
+from nacelle_engine.build_memory import BUILD, BuildMemory
 from nacelle_engine.errors import CorruptBundle, InvalidRequest
 from nacelle_engine.program.launch import (
     LAUNCHES,
@@ -160,6 +161,16 @@ def test_a_cpu_without_timings_has_a_row_for_each_range(tmp_path):
 def test_a_cpu_page_lists_libraries(tmp_path):
     found = Page(page(read_facts(cpu_bundle(tmp_path / "bundle"), Device()))).text
     assert "layer.full.so" in found and "multiprocessors" not in found
+
+
+def test_what_the_build_held_is_told_where_it_was_recorded(tmp_path):
+    root = gpu_bundle(tmp_path / "bundle")
+    built = "Built at 2026-01-01T00:00:00Z by nacelle 0, in 64 s."
+    found = Page(page(read_facts(root, Device()))).text
+    assert built in found and "Its processes held" not in found
+    (root / BUILD).write_text(BuildMemory(peak_mib=20_000).model_dump_json(by_alias=True))
+    found = Page(page(read_facts(root, Device()))).text
+    assert f"{built} Its processes held 21.0 GB at most." in found
 
 
 def test_quality_that_was_not_measured_is_said(tmp_path):

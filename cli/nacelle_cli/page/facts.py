@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nacelle_cli.page.steps import StepFacts, step_facts
 from nacelle_cli.page.tactics import Tactics, read_tactics
+from nacelle_engine.build_memory import BuildMemory, read_build_memory
 from nacelle_engine.bundle import read_bundle
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.manifest import Manifest
@@ -33,11 +34,13 @@ class Device:
 class Facts:
     """A bundle, its programs' signature, and what follows from them.
 
-    steps  empty where the programs are libraries
+    built_in  the memory that the build held at most; None where it was not recorded
+    steps     empty where the programs are libraries
     """
 
     digest: str
     manifest: Manifest
+    built_in: BuildMemory | None
     signature: Signature
     tactics: Tactics
     steps: tuple[StepFacts, ...]
@@ -54,6 +57,7 @@ def read_facts(root: Path, device: Device) -> Facts:
     return Facts(
         digest=bundle.digest,
         manifest=bundle.manifest,
+        built_in=read_build_memory(root),
         signature=signature,
         tactics=read_tactics(rank),
         steps=step_facts(launches, signature) if launches else (),

@@ -128,12 +128,15 @@ def numerics(found: Facts) -> Html:
 
 
 def stages(found: Facts) -> Html:
-    """Where the build's time went."""
+    """Where the build's time went, and what memory it took."""
     p = found.manifest.provenance
     seconds = p.stage_seconds
     largest = max(seconds.values(), default=0)
     rows = [(name, f"{count(value)} s", bar(value, largest)) for name, value in seconds.items()]
-    told = paragraph(f"Built at {p.built_at} by nacelle {p.builder_version}, ", _whole(seconds))
+    held = found.built_in
+    memory = f" Its processes held {size(held.peak_mib * 2**20)} at most." if held else ""
+    built = f"Built at {p.built_at} by nacelle {p.builder_version}, "
+    told = paragraph(built, _whole(seconds), memory)
     if not rows:
         return section("The build", told)
     return section("The build", told, table("Seconds of each stage", ("stage", "took", ""), rows))
