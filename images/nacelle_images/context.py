@@ -41,12 +41,13 @@ def image_tag(spec: ImageSpec, root: Path, base: str) -> str:
 
 
 def write_context(spec: ImageSpec, root: Path, folder: Path) -> Context:
-    """Lay out `folder` for an image of the checkout `root`: Dockerfile, locks and wheels."""
+    """Lay out `folder` for an image of the checkout `root`: Dockerfile, locks, wheels, sources."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in (spec.dockerfile, *spec.locks):
         _copy(root, name, folder)
-    for wheel in _wheels(spec, root):
-        _copy(root, wheel.relative_to(root).as_posix(), folder)
+    sources = [path for pattern in spec.sources for path in root.glob(pattern)]
+    for path in (*_wheels(spec, root), *sources):
+        _copy(root, path.relative_to(root).as_posix(), folder)
     _build_wheel(spec, root, folder / "dist")
     for path in folder.rglob("*"):
         os.utime(path, (MTIME, MTIME))

@@ -24,7 +24,8 @@ class ImageSpec:
 
     One that `takes_server` is made on another image or stage, its build argument SERVER_IMAGE; one
     that `takes_tensorrt` can hold TensorRT too. `wheels` is a folder of the checkout whose wheels
-    are installed, where there are any; `arguments` are build arguments.
+    are installed, where there are any; `arguments` are build arguments; `sources` are patterns of
+    files that the Dockerfile copies before the code.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ImageSpec:
     takes_tensorrt: bool = False
     wheels: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
 
 # Their names are those of NVIDIA's packages for any version of CUDA.
@@ -72,6 +74,12 @@ BUILDER = ImageSpec(
         no_programs=frozenset({"nvcc", "ninja"}),
     ),
     takes_tensorrt=True,
+    sources=(
+        "engine/nacelle_engine/ops/*.cpp",
+        "engine/nacelle_engine/ops/*.h",
+        "builder_image/nacelle_builder/compile/cpu/kernel_objects.py",
+        "builder_image/nacelle_builder/compile/cpu/object_cache.py",
+    ),
 )
 RUNTIME = ImageSpec(
     name="runtime",

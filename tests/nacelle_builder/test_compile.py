@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+import sys
 
 import pytest
 
+from nacelle_builder.compile.cpu import kernel_objects
 from nacelle_builder.compile.cpu import toolchain as toolchain_module
 from nacelle_builder.compile.cpu.signature import signature_of
 from nacelle_builder.compile.cpu.tactics import Timing, choose_tactics, decide, may_choose
@@ -15,7 +17,7 @@ from nacelle_engine.errors import CompileFailed, InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.model.checkpoint import checkpoint_tensors
 from nacelle_engine.model.spec import ModelSpec
-from nacelle_engine.ops.kernels import sources
+from nacelle_engine.ops.kernels import FOLDER, sources
 from nacelle_engine.precision import ComputeType, Determinism, Quantization
 from nacelle_engine.recipe import Recipe
 
@@ -105,7 +107,7 @@ def test_what_cannot_be_built_is_refused(tmp_path, update, message):
 
 
 def test_a_compiler_error_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(toolchain_module, "_FLAGS", ("-std=c++20", "-include", "absent.h"))
+    monkeypatch.setattr(kernel_objects, "_FLAGS", ("-std=c++20", "-include", "absent.h"))
     with pytest.raises(CompileFailed, match=r"absent\.h"):
         Toolchain(Architecture.X86_64_V3, tmp_path).compile_kernels(tmp_path / "kernels.so")
 
@@ -171,3 +173,26 @@ def test_objects_of_an_earlier_build_are_taken(tmp_path):
     library, objects = build("first")
     assert len(objects) == len(sources())
     assert build("second") == (library, objects), "an object that is compiled is a new file"
+
+
+def test_objects_are_made_for_every_level():
+    assert set(kernel_objects.LEVELS) == {level for level in Architecture if level.is_cpu}
+
+
+def test_there_is_something_to_make_objects_of(tmp_path):
+    with pytest.raises(SystemExit, match=r"no \*\.cpp"):
+        kernel_objects.make_all(tmp_path, tmp_path / "objects")
+
+
+@pytest.mark.slow
+def test_objects_made_beforehand_are_taken(tmp_path, monkeypatch):
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    script = [sys.executable, kernel_objects.__file__, str(FOLDER), str(made)]
+    subprocess.run(script, check=True)
+    assert len(list(made.iterdir())) == len(sources()) * len(kernel_objects.LEVELS)
+    monkeypatch.setenv("NACELLE_OBJECTS", str(made))
+    for level in kernel_objects.LEVELS:
+        work = tmp_path / level
+        work.mkdir()
+        Toolchain(Architecture(level), work, kept=kept).compile_kernels(work / "kernels.so")
+    assert not kept.exists(), "nothing was compiled"

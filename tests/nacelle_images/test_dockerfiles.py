@@ -113,3 +113,18 @@ def test_wheels_that_are_given_reach_a_build_by_hand():
 def test_the_code_comes_after_everything_that_changes_less(spec):
     copies = [line for line in instructions(spec.dockerfile) if line.startswith("COPY")]
     assert copies[-1].startswith("COPY dist/nacelle-*.whl")
+
+
+def test_what_an_image_copies_of_the_code_reaches_its_build():
+    ignored = (CHECKOUT / ".dockerignore").read_text().splitlines()
+    for spec in ALL:
+        copied = [
+            source
+            for line in instructions(spec.dockerfile)
+            if line.startswith("COPY ")
+            for source in line.split()[1:-1]
+            if not source.startswith(("requirements/", "dist/", "--"))
+        ]
+        assert sorted(copied) == sorted(spec.sources)
+        assert all(f"!{source}" in ignored for source in spec.sources)
+        assert all(list(CHECKOUT.glob(source)) for source in spec.sources)

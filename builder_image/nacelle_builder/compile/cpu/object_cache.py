@@ -7,8 +7,9 @@ its source, the headers beside it, the flags, and the versions of the compiler a
 headers it includes. Lines of comment do not count: AOTInductor names its scratch folder in one. Nor
 does it count where torch and Python are installed, so that another checkout finds the same objects.
 What is no plain compilation of one source goes straight to the compiler; what fails is not kept.
-Many builds may fill the folder at once. Run as a file of its own: importing nothing of this package
-starts it in milliseconds.
+Many builds may fill the folder at once. NACELLE_OBJECTS names another that was filled beforehand,
+and is only read. Run as a file of its own: importing nothing of this package starts it in
+milliseconds.
 """
 
 import hashlib
@@ -64,10 +65,13 @@ def compile_once(folder: Path, command: str, arguments: Sequence[str]) -> int:
     if found is None:
         os.execvp(command, [command, *arguments])
     source, made, flags = found
-    known = folder / f"{key(command, source, flags)}.o"
-    if known.exists():
-        shutil.copyfile(known, made)
-        return 0
+    name = f"{key(command, source, flags)}.o"
+    known = folder / name
+    beforehand = os.environ.get("NACELLE_OBJECTS")
+    for one in (known, *([Path(beforehand, name)] if beforehand else [])):
+        if one.exists():
+            shutil.copyfile(one, made)
+            return 0
     ended = subprocess.run([command, *arguments], check=False).returncode
     if ended == 0:
         folder.mkdir(parents=True, exist_ok=True)

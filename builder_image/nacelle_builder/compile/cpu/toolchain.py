@@ -4,7 +4,6 @@ import hashlib
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,23 +11,14 @@ from pathlib import Path
 
 import torch
 
-from nacelle_builder.compile.cpu import object_cache
+from nacelle_builder.compile.cpu import kernel_objects
+from nacelle_builder.compile.cpu.kernel_objects import COMPILER
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.ops.kernels import headers, sources
 
-COMPILER = "g++"
 _TIMEOUT_SECONDS = 600
 _TORCH = Path(torch.__file__).parent
-# The stable C interface of the pinned torch, as TORCH_TARGET_VERSION spells it: 2.11.0.
-_FLAGS = (
-    "-std=c++20",
-    "-O3",
-    "-fPIC",
-    "-fopenmp",
-    "-Wall",
-    f"-DTORCH_TARGET_VERSION={0x020B << 48:#x}",
-)
 
 # AOTInductor hard-codes -march=native and links -lgomp. This wrapper drops both: the level comes
 # last, and OpenMP's symbols are found in the one libgomp that torch has loaded.
@@ -64,7 +54,7 @@ class Toolchain:
         """Build kernels.so from the ops' sources; its soname tells the sources' digest."""
         objects = [self.work / f"{source.stem}.o" for source in sources()]
         _run_all(
-            [*self._compile(), "-c", str(source), "-o", str(made)]
+            [*self._compiler, *kernel_objects.arguments(source, made, self._flags, _TORCH)]
             for source, made in zip(sources(), objects, strict=True)
         )
         link = [
@@ -94,18 +84,15 @@ class Toolchain:
         path.chmod(0o755)
         return path
 
-    def _compile(self) -> list[str]:
-        return [*self._compiler, *self._flags, f"-I{_TORCH / 'include'}"]
-
     @property
     def _compiler(self) -> list[str]:
         if self.kept is None:
             return [COMPILER]
-        return [sys.executable, "-S", object_cache.__file__, str(self.kept), COMPILER]
+        return kernel_objects.compiler(self.kept)
 
     @property
     def _flags(self) -> list[str]:
-        return [*_FLAGS, f"-march={self.level}", *(f"-D{name}" for name in self.defines)]
+        return kernel_objects.flags(self.level, self.defines)
 
 
 def _run_all(commands: Iterable[list[str]]) -> None:
