@@ -157,6 +157,8 @@ def test_rights_are_those_of_the_kinds_that_are_handled() -> None:
         wanted[kind.group, kind.plural] = seen
         wanted[kind.group, f"{kind.plural}/status"] = {"patch"}
     wanted[kinds.ENGINE.group, kinds.ENGINE.plural] = seen | written
+    # Before a Job goes whose build no watch has told of.
+    wanted[kinds.ENGINE_BUILD.group, kinds.ENGINE_BUILD.plural] = {"get"} | seen
     claims = kinds.RESOURCE_CLAIM_TEMPLATE
     wanted[claims.group, claims.plural] = {"create"}
     wanted["", "pods/log"] = {"get"}
