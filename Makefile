@@ -41,7 +41,8 @@ demo: $(READY) ## from nothing to a streamed answer on a real cluster
 demo-down: $(READY) ## take the demo and its cluster down
 	@$(BIN)/python -m nacelle_demo down
 
-# The cluster's tests mostly wait for it. Each target's output comes in one piece, at its end.
+# The cluster's tests mostly wait for it, one after the other: they go first where both want a core.
+# Each target's output comes in one piece, at its end.
 test: verify ## everything: verify, then the slow tests beside the end-to-end tests
 	@echo "slow and end-to-end tests, side by side (minutes)"
 	@$(MAKE) -s -j2 --output-sync=target slow e2e
@@ -50,7 +51,7 @@ unit: $(READY) ## unit tests, under a minute
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q $(IN_TWO) -m "not e2e and not slow and not chaos" $(NO_CLUSTER)
 
 slow: $(READY) ## tests that take longer: real engines, interpreted kernels, a real API server
-	@$(BIN)/pytest -q $(REUSE) $(IN_TWO) -m "slow and not e2e" $(NO_CLUSTER)
+	@nice -n 5 $(BIN)/pytest -q $(REUSE) $(IN_TWO) -m "slow and not e2e" $(NO_CLUSTER)
 
 e2e: $(READY) ## tests on a real cluster
 	@$(BIN)/pytest -q $(REUSE) -m e2e $(ON_CLUSTER)

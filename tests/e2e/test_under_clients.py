@@ -59,6 +59,19 @@ def edit(place, *, pod=None, **spec):
     place.apply(deployment("rolled", "rolled", pod={"resources": SMALL, **(pod or {})}, **spec))
 
 
+def roll_out(place, **changes):
+    """Edit; wait until the next revision is rolled out, and give the deployment."""
+    number = place.get("inferencedeployment", "rolled")["status"]["rollout"]["revision"] + 1
+    edit(place, **changes)
+
+    def holds(found):
+        return is_true(found, "Ready") and found["status"]["rollout"]["revision"] == number
+
+    return place.until(
+        "inferencedeployment", "rolled", f"revision {number}", holds, ROLLOUT_SECONDS
+    )
+
+
 def scale(place, replicas):
     """As a user scales; wait until so many pods answer, and no other is left."""
     name = "inferencedeployment/rolled"
@@ -78,8 +91,7 @@ def test_replicas_come_and_go(place, asked):
 
 def test_a_rolling_update(place, asked):
     (before,) = _pods(place)
-    edit(place, pod={"labels": {"colour": "blue"}})
-    place.until("inferencedeployment", "rolled", "revision 2", _at_revision(2), ROLLOUT_SECONDS)
+    roll_out(place, pod={"labels": {"colour": "blue"}})
     (pod,) = _pods(place)
     assert pod["metadata"]["labels"]["colour"] == "blue"
     assert pod["metadata"]["uid"] != before["metadata"]["uid"]
@@ -123,10 +135,7 @@ def test_a_node_is_drained(place, stack, asked):
 
 def test_blue_green(place, asked):
     green = {"strategy": "BlueGreen", "blueGreen": {"scaleDownDelay": "2s"}}
-    edit(place, rollout=green, pod={"labels": {"colour": "green"}})
-    found = place.until(
-        "inferencedeployment", "rolled", "revision 3", _at_revision(3), ROLLOUT_SECONDS
-    )
+    found = roll_out(place, rollout=green, pod={"labels": {"colour": "green"}})
     assert found["status"]["rollout"]["slot"] == "b"
     (pod,) = _pods(place)
     assert pod["metadata"]["labels"]["colour"] == "green"
@@ -152,15 +161,6 @@ def test_a_canary_that_fails_is_taken_back(place, asked):
     assert condition(found, "Available")["status"] == "True"
     assert (status["rollout"]["slot"], status["readyReplicas"]) == (slot, 1)
     assert status["rollout"]["history"][0]["outcome"] == "Failed"
-
-
-def _at_revision(number):
-    """Whether that revision is rolled out."""
-
-    def holds(found):
-        return is_true(found, "Ready") and found["status"]["rollout"]["revision"] == number
-
-    return holds
 
 
 def _has_failed(found):
