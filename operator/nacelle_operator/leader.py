@@ -75,11 +75,18 @@ class Leader:
         self._valid_until: float | None = None
         self._seen: tuple[str, float] = ("", 0.0)
         self._runs_out: float | None = None
+        self._rival = False
+        self._transitions: int | None = None
+        self.looked = threading.Event()
         self.acquired = threading.Event()
 
     def holds(self) -> bool:
         """True while this process may write."""
         return self._valid_until is not None and self._clock() < self._valid_until
+
+    def is_alone(self) -> bool:
+        """Whether nobody else has held the lease since the first look, which went well."""
+        return self._transitions is not None and not self._rival
 
     def run(self, stop: threading.Event) -> None:
         """Try again and again until stopped; a lost lease ends it through `on_lost`."""
@@ -96,6 +103,8 @@ class Leader:
             self._try()
         except OperatorError as error:
             _log.warning("lease %s: %s", self._lease.name, error)
+            self._rival = self._rival or not self.looked.is_set()
+        self.looked.set()
         return self._valid_until is None or self.holds()
 
     def pause(self) -> float:
@@ -121,6 +130,8 @@ class Leader:
         sent = self._clock()
         current = self._read()
         holder = current["spec"].get("holderIdentity", "") if current else ""
+        if self._valid_until is None:
+            self._look_for_rivals(current, holder)
         if current and holder not in ("", self._lease.identity):
             if self._valid_until is not None:
                 _log.error("lease %s was taken by %s", self._lease.name, holder)
@@ -139,6 +150,13 @@ class Leader:
         if not self.acquired.is_set():
             _log.info("lease %s is held by %s", self._lease.name, self._lease.identity)
             self.acquired.set()
+
+    def _look_for_rivals(self, current: Manifest | None, holder: str) -> None:
+        transitions = int(current["spec"].get("leaseTransitions", 0)) if current else -1
+        if self._transitions is None:
+            self._transitions = transitions
+        known = holder in ("", self._lease.identity) and transitions == self._transitions
+        self._rival = self._rival or not known
 
     def _read(self) -> Manifest | None:
         try:

@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nacelle_operator.build.planner import BuildPlanner
@@ -34,9 +34,10 @@ from nacelle_operator.unwatched_reader import UnwatchedReader
 from nacelle_operator.watch import Watch
 
 LEASE_NAME = "nacelle-operator"
-# By then the lease of a leader that died has run out: who does not lead stands by.
-STANDBY_AFTER = 10.0
+# Who has not taken a free lease by then stands by.
+STANDBY_AFTER = 3.0
 FIRST_LOOK_SECONDS = 15.0
+_FIRST_READ_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -114,6 +115,8 @@ class OperatorProcess:
         )
         election.start()
         try:
+            # Before the first list: whether another leads, who may write meanwhile.
+            await asyncio.to_thread(self._leader.looked.wait, _FIRST_READ_SECONDS)
             await self._feed.sync()
             _log.info("the cache is synced")
             # A defect in either ends both, and the process with them.
@@ -125,7 +128,7 @@ class OperatorProcess:
             await asyncio.to_thread(election.join, 5.0)
 
     async def _watch(self, watch: Watch) -> None:
-        await begin_to_watch(watch, self._leads, self._reconciler.rested)
+        await begin_to_watch(watch, self._leader.is_alone, self._leads, self._reconciler.rested)
         await self._feed.resync()
 
     async def _lead(self) -> None:
@@ -136,15 +139,20 @@ class OperatorProcess:
         await self._reconciler.run()
 
 
-async def begin_to_watch(watch: Watch, leads: asyncio.Event, rested: asyncio.Event) -> None:
-    """A standby when it is known for one; a leader after a look at all that was listed, or soon.
+async def begin_to_watch(
+    watch: Watch, is_alone: Callable[[], bool], leads: asyncio.Event, rested: asyncio.Event
+) -> None:
+    """At once where another leads or has led; the only one after a look at all that it has listed.
 
     A watch begins with all objects anew, which takes as long as to look at them: each would slow
-    the other down. What has changed since is among them; what is gone `Feed.resync` finds.
+    the other down. What users have changed since is among them, what is gone `Feed.resync` finds;
+    but on what another operator has written since, nothing may be decided.
     """
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(leads.wait(), STANDBY_AFTER)
-        await asyncio.wait_for(rested.wait(), FIRST_LOOK_SECONDS)
+        if is_alone():
+            await asyncio.wait_for(leads.wait(), STANDBY_AFTER)
+        if is_alone():
+            await asyncio.wait_for(rested.wait(), FIRST_LOOK_SECONDS)
     watch.start()
 
 

@@ -5,6 +5,7 @@ import threading
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +110,56 @@ def test_who_is_not_ready_waits_the_lease_out_meanwhile_and_takes_it_when_it_is(
     assert two.step() and not two.holds()
     ready = True
     assert two.step() and two.holds()
+
+
+def test_who_is_alone_has_seen_nobody_else_hold_the_lease() -> None:
+    store, clock = LeaseStore(), Clock()
+    first = candidate(store, clock, "one")
+    assert not first.is_alone(), "it has not looked yet"
+    first.step()
+    assert first.is_alone() and first.holds()
+    # The same pod's next container: the lease is still its own.
+    again = candidate(store, clock, "one")
+    assert again.step() and again.is_alone()
+    standby = candidate(store, clock, "two")
+    standby.step()
+    again.release()
+    standby.step()
+    assert standby.holds() and not standby.is_alone()
+
+
+@pytest.mark.parametrize("made_before", [True, False])
+def test_who_held_it_between_two_looks_is_noticed(made_before: bool) -> None:
+    store, clock = LeaseStore(), Clock()
+    if made_before:
+        before = candidate(store, clock, "before")
+        before.step()
+        before.release()
+    ready: list[bool] = []
+    late = Leader(
+        store,
+        LeaseName("ns", "lease", "late"),
+        lambda: None,
+        may_take=lambda: bool(ready),
+        clock=clock,
+    )
+    late.step()
+    assert late.is_alone() and not late.holds()
+    other = candidate(store, clock, "other")
+    other.step()
+    other.release()
+    ready.append(True)
+    late.step()
+    assert late.holds() and not late.is_alone()
+
+
+def test_who_could_not_look_at_first_is_not_known_to_be_alone() -> None:
+    store, clock = LeaseStore(), Clock()
+    store.outcome = "down"
+    one = candidate(store, clock, "one")
+    assert one.step() and one.looked.is_set()
+    store.outcome = "well"
+    assert one.step() and one.holds() and not one.is_alone()
 
 
 @settings(deadline=None, max_examples=50)
