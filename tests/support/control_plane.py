@@ -1,18 +1,18 @@
 """A real etcd, API server and controller manager on loopback: no node, so pods start when told."""
 
+import http.client
 import json
 import os
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from kept_connections import KeptConnections
 
 from nacelle_cluster.parts import KUBE, RUNTIME, PartStore
 from nacelle_cluster.settings import read_settings
@@ -70,6 +70,7 @@ class ControlPlane:
         parts = PartStore(read_settings().home)
         parts.ensure((RUNTIME, KUBE), print)
         self._ports = dict(zip(("etcd", "peer", "api"), _free_ports(3), strict=True))
+        self._api = KeptConnections(self._ports["api"])
         self._write_files()
         self._spawn("etcd", parts.program(RUNTIME, "etcd"), self._etcd_flags())
         self._programs = parts
@@ -124,29 +125,25 @@ class ControlPlane:
         """End all; nothing is left but the logs."""
         for name in list(self._processes):
             self.kill(name)
+        if self._ports:
+            self._api.close()
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
     def call(
         self, method: str, path: str, body: Any = None, kind: str = "application/json"
     ) -> dict[str, Any]:
         """One request of the API as its administrator."""
-        request = urllib.request.Request(
-            f"{self.server}{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind},
-        )
-        with urllib.request.urlopen(request, timeout=10, context=_context()) as answer:
-            result: dict[str, Any] = json.loads(answer.read())
+        written = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": kind}
+        result: dict[str, Any] = json.loads(self._api.request(method, path, written, headers, 10))
         return result
 
     def _is_ready(self) -> bool:
-        url = f"{self.server}/readyz"
         try:
-            with urllib.request.urlopen(url, timeout=2, context=_context()) as answer:
-                return bool(answer.status == 200)
-        except OSError:
+            self._api.request("GET", "/readyz", None, {}, 2)
+        except (OSError, http.client.HTTPException):
             return False
+        return True
 
     def _spawn(self, name: str, program: Path, flags: list[str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -229,10 +226,3 @@ def _free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def _context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
