@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import urllib3
@@ -25,9 +26,7 @@ class Endpoint:
         self, path: str, body: dict[str, object] | None = None, *, timeout: float = 60.0
     ) -> urllib3.BaseHTTPResponse:
         """POST a JSON body to a path of the service (GET without one); the body is not read."""
-        client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]
-            config_file=str(self.kubeconfig)
-        )
+        client = self._client
         base = f"/api/v1/namespaces/{self.namespace}/services/{self.service}:{self.port}/proxy"
         response: urllib3.BaseHTTPResponse = client.rest_client.pool_manager.request(
             "GET" if body is None else "POST",
@@ -39,6 +38,14 @@ class Endpoint:
             retries=False,
         )
         return response
+
+    @cached_property
+    def _client(self) -> ApiClient:
+        # One for all questions: its connections stay open.
+        client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]
+            config_file=str(self.kubeconfig)
+        )
+        return client
 
     def ask(self, model: str, question: str, *, max_tokens: int = 48) -> Iterator[str]:
         """The pieces of the answer to one chat message, as they come."""
