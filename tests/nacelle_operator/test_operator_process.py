@@ -42,7 +42,7 @@ def test_a_build_becomes_an_engine(story: Story, start_operator: Callable[..., A
     ]
     assert build["status"]["progressPercent"] == 100
     story.until(lambda: story.jobs()[0]["spec"].get("ttlSecondsAfterFinished") == 3600)
-    assert {"BuildStarted", "EnginePublished", "BuiltHere"} <= story.events()
+    story.until(lambda: {"BuildStarted", "EnginePublished", "BuiltHere"} <= story.events())
     assert "finalizers" not in build["metadata"] and "annotations" not in build["metadata"]
 
     story.namespace.delete(API, "enginebuilds", "b")
@@ -72,7 +72,7 @@ def test_a_permanent_failure_is_told_and_not_tried_again(
     assert condition(story.build(), "Stalled")["reason"] == "TargetsFailed"
     assert condition(story.build(), "Reconciling") == {}
     assert len(story.pods()) == 1
-    assert "BuildFailed" in story.events()
+    story.until(lambda: "BuildFailed" in story.events())
 
     job = story.jobs()[0]["metadata"]["uid"]
     story.namespace.merge(API, "enginebuilds", "b", {"spec": {"job": {"backoffLimit": 1}}})

@@ -33,7 +33,7 @@ def test_an_attempt_that_ran_out_of_memory_gets_more_until_the_bound(
     ready = story.reaches("Ready", "TargetsFailed")
     assert ready["message"].startswith("cpu: OutOfMemory: the container was killed (137)")
     assert "it had 8Gi, the most that targets[].maxMemory allows" in ready["message"]
-    assert {"RetryingWithMoreMemory", "BuildFailed"} <= story.events()
+    story.until(lambda: {"RetryingWithMoreMemory", "BuildFailed"} <= story.events())
 
     raised = {"targets": [{**target, "maxMemory": "16Gi"}]}
     story.namespace.merge("nacelle.dev/v1alpha1", "enginebuilds", "b", {"spec": raised})
