@@ -94,6 +94,7 @@ def test_it_sleeps_and_wakes_as_its_scale_is_written(
     start_operator(NACELLE_RUNTIME_IMAGES=IMAGES, NACELLE_ACTIVATOR_IMAGE="operator:1")
     story.create(engine("1"), serve("1", autoscaling=wish))
     story.until(lambda: "chat-activator" in deployments(story))
+    story.until(lambda: story.namespace.get("v1", "services", "chat"))
     asleep, awake = {"nacelle.dev/activator": "chat"}, {"nacelle.dev/slot": "a"}
     story.until(lambda: selector() == asleep)
     story.run_pods(2)
