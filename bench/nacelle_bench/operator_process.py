@@ -56,10 +56,14 @@ class Counts:
 
 
 class OperatorProcess:
-    """`python -m nacelle_operator` over a kubeconfig, its Lease in `namespace`."""
+    """`python -m nacelle_operator` over a kubeconfig, its Lease in `namespace`.
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path) -> None:
+    pod: the name of the pod that it stands for; a container that starts again keeps it.
+    """
+
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path, pod: str = "") -> None:
         self.port = _free_port()
+        self.pod = pod or f"bench-{self.port}"
         self.began = time.monotonic()
         environment = {
             **os.environ,
@@ -70,7 +74,7 @@ class OperatorProcess:
             "NACELLE_PORT": str(self.port),
             "NACELLE_LOG_LEVEL": "WARNING",
             "POD_NAMESPACE": namespace,
-            "POD_NAME": f"bench-{self.port}",
+            "POD_NAME": self.pod,
             "PYTHONWARNINGS": "ignore",
         }
         with log.open("ab") as out:

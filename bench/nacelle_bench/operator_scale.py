@@ -77,7 +77,7 @@ class _Run:
                 rows.append({"applied": "one by one", "settled_s": settled, **single()})
             idle = self._idle(operator)
             load.append(os.getloadavg()[0])
-            starts = [self._restart(end) for end in ("stop", "kill")]
+            starts = [self._restart(end) for end in ("stop", "crash", "loss")]
         finally:
             # The last one that was started; those before it have ended.
             self._operator.kill()
@@ -103,8 +103,9 @@ class _Run:
             self._arguments.out.write_text(kept.json() + "\n", encoding="utf-8")
         return table
 
-    def _start(self) -> OperatorProcess:
-        self._operator = OperatorProcess(self._arguments.kubeconfig, self._namespaces[0], self._log)
+    def _start(self, pod: str = "") -> OperatorProcess:
+        namespace = self._namespaces[0]
+        self._operator = OperatorProcess(self._arguments.kubeconfig, namespace, self._log, pod)
         return self._operator
 
     def _applies(
@@ -175,13 +176,17 @@ class _Run:
         }
 
     def _restart(self, end: str) -> dict[str, Any]:
-        """End it, start another: seconds from its exec until every resource was looked at."""
-        if end == "kill":
-            self._operator.kill()
-        else:
+        """End it, start another: seconds from its exec until every resource was looked at.
+
+        stop: it gives the lease up; crash: kill -9, and its container starts again in the same pod;
+        loss: kill -9, and the next is another pod, which waits the lease out.
+        """
+        if end == "stop":
             self._operator.stop()
+        else:
+            self._operator.kill()
         total = self._arguments.builds + self._arguments.singles
-        operator = self._start()
+        operator = self._start(self._operator.pod if end == "crash" else "")
         caught_up: list[float] = []
 
         def done() -> bool:

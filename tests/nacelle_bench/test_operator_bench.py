@@ -119,7 +119,11 @@ def test_a_small_run_on_a_real_api_server(tmp_path):
     # One Job comes after the other, of each build.
     assert all(row["prepare_job_p50"] < row["build_job_p50"] for row in table.rows)
     starts = table.others["starts"]
-    assert [(row["after"], row["writes"]) for row in starts] == [("stop", 0), ("kill", 0)]
+    assert [(row["after"], row["writes"]) for row in starts] == [
+        ("stop", 0),
+        ("crash", 0),
+        ("loss", 0),
+    ]
     assert json.loads((kept / "run.json").read_text())["samples"][-1]["percent"] == 100
     (chart,) = charts(read_records(kept)).values()
     # Each line is drawn, and stands in the legend.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -82,7 +82,8 @@ def pod(job: Manifest, phase: str, message: str = "", version: str = "1") -> Man
 
 def finished(job: Manifest, type_: str = "Complete", **status: int) -> Manifest:
     condition = {"type": type_, "status": "True", "lastTransitionTime": timestamp(START)}
-    meta = {**job["metadata"], "namespace": "ns", "uid": "j", "resourceVersion": "5"}
+    made = {"namespace": "ns", "uid": "j", "creationTimestamp": timestamp(START)}
+    meta = {**made, **job["metadata"], "resourceVersion": "5"}
     return {**job, "metadata": meta, "status": {"conditions": [condition], **status}}
 
 
@@ -208,14 +209,39 @@ async def test_the_job_of_a_build_that_is_not_known_yet_stays() -> None:
     assert live.asked == [(ENGINE_BUILD, "other"), (ENGINE_BUILD, "b")]
 
 
+@pytest.mark.parametrize(
+    ("made_for", "made_at", "stays"),
+    [
+        ("1", START, False),
+        ("2", START, True),
+        # For a build that had the same name.
+        ("2", START - timedelta(seconds=1), False),
+    ],
+)
+async def test_a_job_made_for_a_newer_spec_than_is_known_stays(
+    made_for: str, made_at: datetime, stays: bool
+) -> None:
+    cache, job = await begun()
+    meta = {
+        **job["metadata"],
+        "name": "build-of-another-spec",
+        "annotations": {names.GENERATION: made_for},
+        "creationTimestamp": timestamp(made_at),
+    }
+    cache.put(JOB, {**finished({**job, "metadata": meta}), "status": {"active": 1}})
+    decided = await build_plan(cache, Live())
+    gone = [] if stays else ["build-of-another-spec"]
+    assert [deletion.name for deletion in decided.deletes] == gone
+
+
 async def test_jobs_whose_builds_are_gone_go_after_one_look() -> None:
     cache, job = await begun()
     build = cache.get(ENGINE_BUILD, "ns", "b")
     assert build is not None
     for number in range(5):
         labels = {**job["metadata"]["labels"], names.BUILD: f"b{number}"}
-        meta = {"name": f"j{number}", "uid": f"j{number}", "resourceVersion": "5", "labels": labels}
-        cache.put(JOB, {**job, "metadata": {**meta, "namespace": "ns"}})
+        meta = {**job["metadata"], "name": f"j{number}", "uid": f"j{number}", "labels": labels}
+        cache.put(JOB, finished({**job, "metadata": meta}))
     cache.remove(ENGINE_BUILD, build)
     live = Live()
     decided = await build_plan(cache, live)

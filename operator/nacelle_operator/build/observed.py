@@ -40,3 +40,5 @@ class Observed:
     claims: Mapping[str, Claim] = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """The newest progress by the pod's uid."""
+    ahead: frozenset[str] = frozenset()
+    """Jobs made for a newer spec of their build than the one that is known."""

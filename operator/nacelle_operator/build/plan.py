@@ -112,7 +112,7 @@ def unwanted_jobs(observed: Observed, current: Toolchain) -> tuple[Deletion, ...
 
 def _is_wanted(name: str, job: Mapping[str, Any], observed: Observed, current: Toolchain) -> bool:
     creator = observed.builds.get(job["metadata"]["labels"].get(names.BUILD, ""))
-    if creator and name in wanted_jobs(creator, current):
+    if name in observed.ahead or (creator and name in wanted_jobs(creator, current)):
         return True
     return any(name in wanted_jobs(build, current) for build in observed.builds.values())
 

@@ -115,7 +115,17 @@ class BuildPlanner:
             job: self._cache.select(POD, namespace, {**_PART_LABEL, names.JOB_NAME: job})
             for job in jobs
         }
-        return Observed(jobs=jobs, pods=pods, builds=builds)
+        ahead = frozenset(name for name, job in jobs.items() if self._is_ahead(namespace, job))
+        return Observed(jobs=jobs, pods=pods, builds=builds, ahead=ahead)
+
+    def _is_ahead(self, namespace: str, job: Manifest) -> bool:
+        """Whether a Job was made for a newer spec of its build than the cache has."""
+        meta = job["metadata"]
+        creator = self._cache.get(ENGINE_BUILD, namespace, meta["labels"].get(names.BUILD, ""))
+        if creator is None or creator["metadata"]["creationTimestamp"] > meta["creationTimestamp"]:
+            return False  # or for another build of that name
+        made_for = int(meta.get("annotations", {}).get(names.GENERATION, 0))
+        return made_for > int(creator["metadata"]["generation"])
 
     def _named(self, kind: Kind, namespace: str, wanted: Iterable[str]) -> Iterator[Manifest]:
         found = (self._cache.get(kind, namespace, name) for name in wanted)
