@@ -167,7 +167,9 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
         MetricsReader(pool_of_pods(), time.monotonic),
     )
     return {
-        ENGINE_BUILD.name: BuildPlanner(cache, look, progress, claims, settings.toolchain),
+        ENGINE_BUILD.name: BuildPlanner(
+            cache, look, progress, claims, settings.toolchain, settings.gpu_labels
+        ),
         ENGINE.name: EnginePlanner(cache, look, settings.toolchain, settings.collection),
         INFERENCE_DEPLOYMENT.name: DeploymentPlanner(
             cache,
@@ -175,6 +177,7 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
             settings.runtime_images,
             settings.triton_images,
             settings.activator_image,
+            settings.gpu_labels,
         ),
     }
 

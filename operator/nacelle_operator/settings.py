@@ -13,6 +13,7 @@ from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.api.duration import parse_duration
 from nacelle_operator.engines.collection import DEFAULT, Collection
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -25,6 +26,7 @@ class Settings:
     runtime_images: Mapping[str, str] = field(default_factory=dict)
     triton_images: Mapping[str, str] = field(default_factory=dict)
     activator_image: str = ""
+    gpu_labels: GpuLabels = FEATURE_DISCOVERY
     namespaces: tuple[str, ...] = ()
     log_level: str = "INFO"
     own_namespace: str = "default"
@@ -51,6 +53,7 @@ class Settings:
             runtime_images=_images("NACELLE_RUNTIME_IMAGES", env),
             triton_images=_images("NACELLE_TRITON_IMAGES", env),
             activator_image=env.get("NACELLE_ACTIVATOR_IMAGE", ""),
+            gpu_labels=_gpu_labels(env.get("NACELLE_GPU_LABELS") or "{}"),
             namespaces=tuple(
                 name.strip()
                 for name in env.get("NACELLE_NAMESPACES", "").split(",")
@@ -72,6 +75,15 @@ def _images(name: str, env: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(images, dict) or not all(isinstance(v, str) for v in images.values()):
         raise InvalidRequest(f"{name} must be a JSON object of ABI: image")
     return images
+
+
+def _gpu_labels(text: str) -> GpuLabels:
+    try:
+        return GpuLabels.parse(json.loads(text))
+    except ValueError as error:
+        raise InvalidRequest(f"NACELLE_GPU_LABELS is not JSON: {error}") from error
+    except InvalidRequest as error:
+        raise InvalidRequest(f"NACELLE_GPU_LABELS: {error}") from error
 
 
 def _grace(env: Mapping[str, str]) -> timedelta:

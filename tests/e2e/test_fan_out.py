@@ -93,6 +93,7 @@ def fan_out(*targets: str, **more: Any) -> dict[str, Any]:
                     "name": name,
                     "architecture": ARCHITECTURES[PRODUCTS[name][1]],
                     "gpuProducts": [PRODUCTS[name][0]],
+                    "minGpuMemory": f"{PRODUCTS[name][2]}Mi",
                     "tolerations": [kwok.TOLERATION],
                     "prepare": {"nodeSelector": kwok.LABEL},
                     **(more if name == FAILS else {}),

@@ -14,6 +14,7 @@ import yaml
 from nacelle_engine.abi import ABI
 from nacelle_operator import kinds
 from nacelle_operator.engines.collection import Collection
+from nacelle_operator.objects.gpu_labels import GpuLabels
 from nacelle_operator.process import LEASE_NAME
 from nacelle_operator.settings import Settings
 
@@ -65,6 +66,9 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     assert settings.activator_image == f"r.example.com/n/nacelle/operator:{version}"
     assert settings.namespaces == ("a", "b")
     assert settings.collection == Settings(builder_image="x").collection
+    assert settings.gpu_labels == GpuLabels()
+    labelled = Settings.from_environment(environment("--set", "gpuLabels.memory=example\\.com/m"))
+    assert labelled.gpu_labels == GpuLabels(memory="example.com/m")
     kept = ("--set", "engines.gracePeriod=30s,engines.dryRun=true")
     collection = Settings.from_environment(environment(*kept)).collection
     assert collection == Collection(timedelta(seconds=30), is_dry_run=True)
@@ -198,6 +202,8 @@ def test_named_namespaces_get_roles_and_the_cluster_none() -> None:
         ("registry=r/", "registry"),
         ("engines.gracePeriod=soon", "gracePeriod"),
         ("engines.dryRun=yes", "dryRun"),
+        ("gpuLabels.driver=x", "driver"),
+        ("gpuLabels.major=", "major"),
         ("tritons.x=", "tritons"),
         ("triton.port=1", "port"),
     ],

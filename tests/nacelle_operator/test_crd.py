@@ -168,6 +168,17 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "prepare has no meaning for a CPU architecture, whose one Job needs no GPU: leave it out",
     ),
     (BUILD, {"targets": [{**CPU, "maxMemory": "1.2.3"}]}, "maxMemory is no amount of memory"),
+    (BUILD, {"targets": [{**HOPPER, "minGpuMemory": "1.2.3"}]}, "minGpuMemory is no amount of"),
+    (
+        BUILD,
+        {"targets": [{**CPU, "minGpuMemory": "79Gi"}]},
+        "minGpuMemory has no meaning for a CPU architecture: leave it out",
+    ),
+    (
+        BUILD,
+        {"targets": [{**HOPPER, "minGpuMemory": "79Gi", "deviceClaim": {}}]},
+        "minGpuMemory is asked of node labels: with deviceClaim, say it in its selectors",
+    ),
     (BUILD, {"targets": []}, "spec.targets"),
     (BUILD, {"limits": {"maxInputLen": 4096}}, "limits.maxInputLen must be below limits.maxSeqLen"),
     (
@@ -396,6 +407,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     (BUILD, {"targets": [{**CPU, "maxMemory": "9Gi"}]}),
+    (BUILD, {"targets": [{**HOPPER, "minGpuMemory": "79Gi"}]}),
     (
         BUILD,
         {

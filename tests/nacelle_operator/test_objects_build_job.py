@@ -12,7 +12,8 @@ from nacelle_engine.request import BuildRequest
 from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.build.request import target_requests
 from nacelle_operator.objects.build_job import WantedJob, build_job
-from nacelle_operator.objects.node_affinity import node_affinity
+from nacelle_operator.objects.gpu_labels import GpuLabels
+from nacelle_operator.objects.node_affinity import GpuWish, node_affinity
 
 HUB = {
     "huggingFace": {
@@ -119,11 +120,41 @@ def test_a_gpu_target_asks_for_its_capability_and_product() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "above"),
+    [("79Gi", "80895"), ("80896Mi", "80895"), ("80Gi", "81919"), (85899345921, "81920")],
+)
+def test_so_much_memory_and_no_less(asked: int | str, above: str) -> None:
+    target = {"name": "g", "architecture": "sm_80", "minGpuMemory": asked}
+    (term,) = pod_of(job_of({"targets": [target]}))["affinity"]["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]["nodeSelectorTerms"]
+    assert term["matchExpressions"][-1] == {
+        "key": "nvidia.com/gpu.memory",
+        "operator": "Gt",
+        "values": [above],
+    }
+
+
+def test_nodes_may_have_other_labels() -> None:
+    labels = GpuLabels("example.com/major", "example.com/minor", "example.com/gpu", "example.com/m")
+    wish = GpuWish(("A",), 1024, labels)
+    (term,) = node_affinity(Architecture.SM_90, wish)["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]["nodeSelectorTerms"]
+    assert [e["key"] for e in term["matchExpressions"]] == [
+        "example.com/major",
+        "example.com/minor",
+        "example.com/gpu",
+        "example.com/m",
+    ]
+
+
+@pytest.mark.parametrize(
     ("architecture", "levels"),
     [("x86-64-v3", ["x86-64-v3", "x86-64-v4"]), ("x86-64-v4", ["x86-64-v4"])],
 )
 def test_a_cpu_level_runs_on_its_own_and_higher_ones(architecture: str, levels: list[str]) -> None:
-    affinity = node_affinity(Architecture(architecture))
+    affinity = node_affinity(Architecture(architecture), GpuWish())
     labelled, unlabelled = affinity["nodeAffinity"][
         "requiredDuringSchedulingIgnoredDuringExecution"
     ]["nodeSelectorTerms"]

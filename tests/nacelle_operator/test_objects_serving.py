@@ -14,6 +14,7 @@ from nacelle_operator.objects.controller_revision import (
     controller_revision,
     read_revision,
 )
+from nacelle_operator.objects.gpu_labels import GpuLabels
 from nacelle_operator.objects.pod_affinity import pod_affinity
 from nacelle_operator.objects.pod_disruption_budget import pod_disruption_budget
 from nacelle_operator.objects.service import service
@@ -282,6 +283,14 @@ def test_a_tuned_gpu_engine_stays_on_its_product(product: str | None, wanted: An
     }
     assert (values["compute.major"], values["compute.minor"]) == (["9"], ["0"])
     assert values.get("product") == wanted
+
+
+def test_its_nodes_may_have_other_labels() -> None:
+    resource, labels = deployment(), GpuLabels("x/major", "x/minor", "x/product")
+    gpu = engine(architecture="sm_90", gpuProduct="A")
+    made = pod_template(resource, Served(gpu, IMAGES[ABI], "a", 1, gpu_labels=labels))
+    (term,) = made["spec"]["affinity"]["nodeAffinity"][TERMS]["nodeSelectorTerms"]
+    assert [e["key"] for e in term["matchExpressions"]] == ["x/major", "x/minor", "x/product"]
 
 
 def test_a_sufficient_level_or_an_unlabelled_amd64_node() -> None:

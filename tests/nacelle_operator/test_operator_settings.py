@@ -11,6 +11,7 @@ from nacelle_engine.errors import InvalidRequest
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.health import HealthServer
 from nacelle_operator.metrics import Metrics
+from nacelle_operator.objects.gpu_labels import GpuLabels
 from nacelle_operator.settings import Settings
 
 
@@ -21,6 +22,7 @@ def test_what_is_read() -> None:
             "NACELLE_RUNTIME_IMAGES": '{"abi": "runtime:1"}',
             "NACELLE_TRITON_IMAGES": '{"abi": "triton:1"}',
             "NACELLE_ACTIVATOR_IMAGE": "operator:1",
+            "NACELLE_GPU_LABELS": '{"product": "example.com/gpu"}',
             "NACELLE_NAMESPACES": "a, b,",
             "NACELLE_LOG_LEVEL": "debug",
             "NACELLE_ENGINE_GRACE_PERIOD": "1h30m",
@@ -33,6 +35,7 @@ def test_what_is_read() -> None:
     assert settings.collection == Collection(timedelta(minutes=90), is_dry_run=True)
     assert settings.triton_images == {"abi": "triton:1"}
     assert settings.activator_image == "operator:1"
+    assert settings.gpu_labels == GpuLabels(product="example.com/gpu")
     assert (settings.own_namespace, settings.identity, settings.port) == ("system", "op-0", 8080)
     assert settings.toolchain.builder_image == "builder:1" and settings.log_level == "DEBUG"
 
@@ -46,6 +49,11 @@ def test_what_is_read() -> None:
         ("NACELLE_RUNTIME_IMAGES", '{"a": 1}'),
         ("NACELLE_TRITON_IMAGES", "{"),
         ("NACELLE_TRITON_IMAGES", '["a"]'),
+        ("NACELLE_GPU_LABELS", "{"),
+        ("NACELLE_GPU_LABELS", "[]"),
+        ("NACELLE_GPU_LABELS", '{"driver": "x"}'),
+        ("NACELLE_GPU_LABELS", '{"major": 9}'),
+        ("NACELLE_GPU_LABELS", '{"major": ""}'),
         ("NACELLE_LOG_LEVEL", "loud"),
         ("NACELLE_ENGINE_GRACE_PERIOD", "soon"),
         ("NACELLE_ENGINE_GRACE_PERIOD", ""),

@@ -39,6 +39,10 @@ MAX_MEMORY_IS_AMOUNT: Final = Rule(
     "!has(self.maxMemory) || isQuantity(string(self.maxMemory))",
     "maxMemory is no amount of memory, such as 8Gi",
 )
+MIN_GPU_MEMORY_IS_AMOUNT: Final = Rule(
+    "!has(self.minGpuMemory) || isQuantity(string(self.minGpuMemory))",
+    "minGpuMemory is no amount of memory, such as 79Gi",
+)
 
 # A build has one quantization for all its targets, so a CPU target bounds what it may be.
 _GPU_ONLY: Final = "self.targets.all(t, t.architecture.startsWith('sm_'))"

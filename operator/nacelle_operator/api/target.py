@@ -6,7 +6,7 @@ from pydantic import Field
 
 from nacelle_engine.arch import Architecture
 from nacelle_operator.api.placement import NodeSelector, Quantity, Resources, Tolerations
-from nacelle_operator.api.refusals import MAX_MEMORY_IS_AMOUNT
+from nacelle_operator.api.refusals import MAX_MEMORY_IS_AMOUNT, MIN_GPU_MEMORY_IS_AMOUNT
 from nacelle_operator.api.schema import ApiModel, Name, Rule
 
 
@@ -46,6 +46,15 @@ class Target(ApiModel):
             "gpuProducts has no meaning for a CPU architecture: leave it out",
         ),
         MAX_MEMORY_IS_AMOUNT,
+        MIN_GPU_MEMORY_IS_AMOUNT,
+        Rule(
+            "!has(self.minGpuMemory) || self.architecture.startsWith('sm_')",
+            "minGpuMemory has no meaning for a CPU architecture: leave it out",
+        ),
+        Rule(
+            "!has(self.minGpuMemory) || !has(self.deviceClaim)",
+            "minGpuMemory is asked of node labels: with deviceClaim, say it in its selectors",
+        ),
         Rule(
             "!has(self.deviceClaim) || self.architecture.startsWith('sm_')",
             "deviceClaim has no meaning for a CPU architecture: leave it out",
@@ -75,6 +84,10 @@ class Target(ApiModel):
         tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=16)
     ] = ()
     """GPU products (label nvidia.com/gpu.product) that the engine may be tuned for."""
+
+    min_gpu_memory: Quantity | None = None
+    """The least memory that the GPU must have (label nvidia.com/gpu.memory), such as 79Gi: of one
+    product there are cards with less. Pods that serve are told by their own affinity."""
 
     resources: Resources | None = None
     """What the builder's container is given; left out, or without memory: 4Gi of memory for a CPU

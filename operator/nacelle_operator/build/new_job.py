@@ -11,5 +11,6 @@ def new_job(target: TargetInput, name: str) -> Progressing:
     """The decision to create the Job of this name, one of the request's."""
     image, memory = target.toolchain.builder_image, target.memory(name)
     made = digest({"now": target.now.isoformat()})[:8]
-    job = build_job(target.build, target.request, image, WantedJob(name, memory, made))
+    wanted = WantedJob(name, memory, made, target.observed.gpu_labels)
+    job = build_job(target.build, target.request, image, wanted)
     return Progressing(reasons.JOB_CREATED, f"Job {name} is created", creates=(job,))

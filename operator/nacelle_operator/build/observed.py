@@ -7,6 +7,7 @@ from typing import Any
 from nacelle_engine.progress import Progress
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.engine_build import EngineBuild
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 
 Manifest = Mapping[str, Any]
 
@@ -42,3 +43,5 @@ class Observed:
     """The newest progress by the pod's uid."""
     ahead: frozenset[str] = frozenset()
     """Jobs made for a newer spec of their build than the one that is known."""
+    gpu_labels: GpuLabels = FEATURE_DISCOVERY
+    """By which nodes tell of their GPUs."""

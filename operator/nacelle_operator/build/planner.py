@@ -18,6 +18,7 @@ from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, JOB, POD, Kind
 from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
 from nacelle_operator.objects.build_job import PART
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 from nacelle_operator.objects.job_pod import CONTAINER
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
@@ -51,12 +52,14 @@ class BuildPlanner:
         logs: Logs,
         claims: Claims,
         current: Toolchain,
+        gpu_labels: GpuLabels = FEATURE_DISCOVERY,
     ) -> None:
         self._cache = cache
         self._look = look
         self._logs = logs
         self._claims = claims
         self._current = current
+        self._gpu_labels = gpu_labels
         self._engines = Parser(Engine)
         self._builds = Parser(EngineBuild)
 
@@ -144,7 +147,7 @@ class BuildPlanner:
                     )
                     if latest:
                         progress[meta["uid"]] = latest
-        return replace(observed, claims=claims, progress=progress)
+        return replace(observed, claims=claims, progress=progress, gpu_labels=self._gpu_labels)
 
 
 def _creators(jobs: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -21,6 +21,7 @@ from nacelle_operator.kinds import (
     Kind,
 )
 from nacelle_operator.objects import names
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 from nacelle_operator.objects.metadata import serving_labels
 from nacelle_operator.objects.tally import Tally
 from nacelle_operator.plan import KubernetesObject
@@ -66,6 +67,7 @@ class Observed:
     runtime_images: Mapping[str, str] = field(default_factory=dict)
     triton_images: Mapping[str, str] = field(default_factory=dict)
     activator_image: str = ""
+    gpu_labels: GpuLabels = FEATURE_DISCOVERY
 
     def seen(self, kind: Kind) -> Seen:
         """The object of that kind and the resource's name; none where none was looked for."""

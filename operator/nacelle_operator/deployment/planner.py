@@ -24,6 +24,7 @@ from nacelle_operator.kinds import (
 )
 from nacelle_operator.metrics_reader import Source
 from nacelle_operator.objects import memory
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 from nacelle_operator.objects.tally import Tally
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
@@ -71,12 +72,14 @@ class DeploymentPlanner:
         runtime_images: Mapping[str, str],
         triton_images: Mapping[str, str],
         activator_image: str = "",
+        gpu_labels: GpuLabels = FEATURE_DISCOVERY,
     ) -> None:
         self._cache = cache
         self._readers = readers
         self._runtime_images = runtime_images
         self._triton_images = triton_images
         self._activator_image = activator_image
+        self._gpu_labels = gpu_labels
         self._parser = Parser(InferenceDeployment)
 
     async def __call__(self, key: Key, now: datetime) -> Plan:
@@ -86,7 +89,9 @@ class DeploymentPlanner:
             return Plan()
         resource = self._parser.parse(raw)
         observed = observe(resource, self._cache, self._runtime_images, self._triton_images)
-        observed = replace(observed, activator_image=self._activator_image)
+        observed = replace(
+            observed, activator_image=self._activator_image, gpu_labels=self._gpu_labels
+        )
         observed = await self._with_names(key, resource, observed)
         observed = await self._with_unwatched(key, resource, observed)
         if resource.spec.rollout.checks:

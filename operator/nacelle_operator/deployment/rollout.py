@@ -94,6 +94,7 @@ def _render(
         number=_last_number(observed) + 1,
         triton_image=_triton_image(serving.resource, observed, engine),
         draft=serving.draft,
+        gpu_labels=observed.gpu_labels,
     )
     return Revision(
         number=served.number,

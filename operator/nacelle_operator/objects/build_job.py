@@ -1,6 +1,6 @@
 """The Job that builds one engine; made once, its template is never applied again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nacelle_engine.errors import OutOfMemory
@@ -11,6 +11,7 @@ from nacelle_operator.build.request import TargetRequest
 from nacelle_operator.kinds import JOB
 from nacelle_operator.objects import names
 from nacelle_operator.objects.build_step import step_placement, step_resources
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 from nacelle_operator.objects.job_memory import (
     default_bound,
     with_memory,
@@ -32,12 +33,13 @@ _CA_MOUNT = "/etc/nacelle/ca"
 
 @dataclass(frozen=True)
 class WantedJob:
-    """One of a request's Jobs: its name, the bytes of memory that its pods are given at least, and
-    what tells it from others of its name, before and after it."""
+    """One of a request's Jobs: its name, the bytes of memory that its pods are given at least, what
+    tells it from others of its name, before and after it, and by what labels nodes tell of GPUs."""
 
     name: str
     memory: int = 0
     made: str = ""
+    gpu_labels: GpuLabels = FEATURE_DISCOVERY
 
 
 def build_job(
@@ -55,7 +57,9 @@ def build_job(
     if request.target.device_claim and step == names.BUILD_STEP:
         resources = {**resources, "claims": [{"name": names.GPU_CLAIM}]}
         claims = pod_claim(f"{wanted.name}-{wanted.made}")
-    pod = _pod(build, request, builder_image, step, resources).spec() | claims
+    placement = step_placement(build, request.target, step, wanted.gpu_labels)
+    made = _pod(build, request, builder_image, step)
+    pod = replace(made, resources=resources, placement=placement).spec() | claims
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.name,
@@ -87,9 +91,7 @@ def _labels(build: EngineBuild, request: TargetRequest) -> dict[str, str]:
     }
 
 
-def _pod(
-    build: EngineBuild, request: TargetRequest, image: str, step: str, resources: dict[str, Any]
-) -> JobPod:
+def _pod(build: EngineBuild, request: TargetRequest, image: str, step: str) -> JobPod:
     spec = build.spec
     until = ("--until", request.prepares_until) if step == names.PREPARE else ()
     return JobPod(
@@ -104,8 +106,6 @@ def _pod(
             *_hub_env(spec.model.hugging_face),
         ),
         mounts=(*_source_mounts(spec.model), store_mount(request.store_claim)),
-        resources=resources,
-        placement=step_placement(build, request.target, step),
     )
 
 

@@ -7,13 +7,18 @@ from nacelle_operator.api.engine_build import EngineBuild
 from nacelle_operator.api.placement import Resources
 from nacelle_operator.api.target import Target
 from nacelle_operator.objects import names
+from nacelle_operator.objects.gpu_labels import GpuLabels
 from nacelle_operator.objects.job_memory import MEMORY
 from nacelle_operator.objects.node_affinity import (
     GPU,
     GPU_TOLERATION,
+    GpuWish,
     node_affinity,
     without_gpu_affinity,
 )
+from nacelle_operator.objects.quantity import to_bytes
+
+_MIB = 1 << 20
 
 # What a small model needs; a large one says its own in targets[].resources. A build on a CPU takes
 # all that is idle, and asks for little: on a node of two CPUs it goes on beside what serves there.
@@ -47,7 +52,9 @@ def _asked(stated: Resources | None, default: Mapping[str, Any]) -> dict[str, An
     return {**asked, "requests": {**asked.get("requests", {}), **memory}}
 
 
-def step_placement(build: EngineBuild, target: Target, step: str) -> dict[str, Any]:
+def step_placement(
+    build: EngineBuild, target: Target, step: str, labels: GpuLabels
+) -> dict[str, Any]:
     """Affinity, tolerations and what else of the pod's spec says where it runs.
 
     A step that needs no GPU prefers nodes without one and is let onto the others, as there may be
@@ -60,7 +67,7 @@ def step_placement(build: EngineBuild, target: Target, step: str) -> dict[str, A
     own = target.prepare.node_selector if prepares and target.prepare else {}
     job = build.spec.job
     placement: dict[str, Any] = {
-        "affinity": _affinity(target, prepares=prepares),
+        "affinity": _affinity(target, labels, prepares=prepares),
         "nodeSelector": dict(own or target.node_selector),
         "tolerations": tolerations,
         "imagePullSecrets": [{"name": name} for name in job.image_pull_secrets],
@@ -70,9 +77,10 @@ def step_placement(build: EngineBuild, target: Target, step: str) -> dict[str, A
     return {name: value for name, value in placement.items() if value}
 
 
-def _affinity(target: Target, *, prepares: bool) -> dict[str, Any] | None:
+def _affinity(target: Target, labels: GpuLabels, *, prepares: bool) -> dict[str, Any] | None:
     if prepares:
-        return without_gpu_affinity()
+        return without_gpu_affinity(labels)
     if target.device_claim:
         return None  # the device decides, by its own attributes
-    return node_affinity(target.architecture, target.gpu_products)
+    memory = -(-to_bytes(target.min_gpu_memory or 0) // _MIB)
+    return node_affinity(target.architecture, GpuWish(target.gpu_products, memory, labels))

@@ -4,18 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nacelle_operator.api.engine import EngineSpec
-from nacelle_operator.objects.node_affinity import node_affinity
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
+from nacelle_operator.objects.node_affinity import GpuWish, node_affinity
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 Term = Mapping[str, Any]
 
 
-def pod_affinity(engine: EngineSpec, wished: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def pod_affinity(
+    engine: EngineSpec,
+    wished: Mapping[str, Any] | None = None,
+    labels: GpuLabels = FEATURE_DISCOVERY,
+) -> dict[str, Any]:
     """The user's affinity, with the engine's demand on nodes added to each of its terms."""
     products = (engine.gpu_product,) if engine.gpu_product else ()
-    demanded = node_affinity(engine.architecture, products)["nodeAffinity"][_REQUIRED][
-        "nodeSelectorTerms"
-    ]
+    own = node_affinity(engine.architecture, GpuWish(products, labels=labels))
+    demanded = own["nodeAffinity"][_REQUIRED]["nodeSelectorTerms"]
     affinity = dict(wished or {})
     node = dict(affinity.get("nodeAffinity") or {})
     terms = (node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or []

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from nacelle_operator.api.engine import Engine
 from nacelle_operator.api.inference_deployment import InferenceDeployment
+from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 from nacelle_operator.objects.metadata import serving_labels
 from nacelle_operator.objects.names import (
     DRAFT_ENGINE,
@@ -43,7 +44,10 @@ _READ_BYTES_PER_SECOND: Final = 20 << 20
 
 @dataclass(frozen=True)
 class Served:
-    """What one revision serves: an engine, in which images, where and under which number."""
+    """What one revision serves: an engine, in which images, where and under which number.
+
+    gpu_labels: by which nodes tell of their GPUs.
+    """
 
     engine: Engine
     image: str
@@ -51,6 +55,7 @@ class Served:
     number: int
     triton_image: str | None = None
     draft: Engine | None = None
+    gpu_labels: GpuLabels = FEATURE_DISCOVERY
 
     @property
     def bytes(self) -> int:
@@ -90,7 +95,7 @@ def _spec(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _WITHDRAW_SECONDS + _DRAIN_SECONDS + _MARGIN_SECONDS,
         "securityContext": pod_security(),
-        "affinity": pod_affinity(served.engine.spec, pod.affinity),
+        "affinity": pod_affinity(served.engine.spec, pod.affinity, served.gpu_labels),
         "containers": [
             _container(resource, served),
             *([triton_container(triton)] if triton else []),
