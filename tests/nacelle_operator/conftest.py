@@ -105,7 +105,7 @@ def make_namespace(control_plane: ControlPlane) -> Iterator[Callable[[str], Name
 
     yield make
     for name in made:
-        control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
+        control_plane.remove_namespace(name)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_every_sample_becomes_ready(
         raise AssertionError(json.dumps(left, indent=1)) from None
     finally:
         for place in places.values():
-            control_plane.call("DELETE", f"/api/v1/namespaces/{place.name}")
+            control_plane.remove_namespace(place.name)
 
 
 def not_ready(place: Any) -> list[Any]:

@@ -138,6 +138,14 @@ class ControlPlane:
         result: dict[str, Any] = json.loads(self._api.request(method, path, written, headers, 10))
         return result
 
+    def remove_namespace(self, name: str) -> None:
+        """Delete a namespace and its pods at once: their nodes have no kubelet to end them, and a
+        namespace that cannot go is tried again and again, which costs as much as the tests do.
+        """
+        path = f"/api/v1/namespaces/{name}"
+        self.call("DELETE", path)
+        self.call("DELETE", f"{path}/pods", {"gracePeriodSeconds": 0})
+
     def _is_ready(self) -> bool:
         try:
             self._api.request("GET", "/readyz", None, {}, 2)
