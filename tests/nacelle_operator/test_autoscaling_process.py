@@ -81,8 +81,13 @@ def test_a_strangers_autoscaler_is_not_overwritten(story: Story, start_operator:
 
     story.namespace.delete(*HPA, "chat")
     story.edit(autoscaling={"maxReplicas": 3})
-    made = story.until(lambda: story.namespace.get(*HPA, "chat"))
-    assert made["spec"]["maxReplicas"] == 3
+
+    # The stranger's end may be noticed before the edit.
+    def follows() -> Any:
+        found = story.namespace.get(*HPA, "chat")
+        return found and found["spec"]["maxReplicas"] == 3 and found
+
+    made = story.until(follows)
     assert made["metadata"]["ownerReferences"][0]["kind"] == "InferenceDeployment"
 
 

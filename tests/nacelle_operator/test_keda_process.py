@@ -116,10 +116,12 @@ def test_it_sleeps_and_wakes_as_its_scale_is_written(
     story.until(lambda: awake.items() <= selector().items())
     story.reaches("Serving")
 
+    def services() -> set[str]:
+        return {m["metadata"]["name"] for m in story.namespace.list("v1", "services")}
+
     story.edit(autoscaling=None)
     story.until(lambda: "chat-activator" not in deployments(story))
-    services = {m["metadata"]["name"] for m in story.namespace.list("v1", "services")}
-    assert services == {"chat"}
+    story.until(lambda: services() == {"chat"})
 
 
 def deployments(story: Story) -> set[str]:
