@@ -1,11 +1,15 @@
 """The control groups that the cluster's pods live under, in cgroup v1 and v2."""
 
 from pathlib import Path
+from typing import Final
 
 from nacelle_cluster.spec import ClusterSpec
 from nacelle_cluster.waiting import wait_for
 
 ROOT = Path("/sys/fs/cgroup")
+# What the pods weigh beside the rest of the machine, by the file that says so. With the kernel's
+# default every terminal's work beside the cluster weighs as much as all of its pods together.
+WEIGHTS: Final = {"cpu.shares": "8192", "cpu.weight": "800"}
 
 
 def folders(spec: ClusterSpec, root: Path = ROOT) -> list[Path]:
@@ -17,7 +21,7 @@ def folders(spec: ClusterSpec, root: Path = ROOT) -> list[Path]:
 
 
 def create(spec: ClusterSpec, root: Path = ROOT) -> None:
-    """Makes the folders (the kubelet wants its root to exist) and hands v2 controllers down."""
+    """Makes the folders (the kubelet wants its root to exist), v2's controllers handed down."""
     for folder in folders(spec, root):
         folder.mkdir(exist_ok=True)
         controllers = folder / "cgroup.controllers"
@@ -25,6 +29,9 @@ def create(spec: ClusterSpec, root: Path = ROOT) -> None:
             enable = " ".join(f"+{name}" for name in (root / controllers.name).read_text().split())
             for level in (root, folder):
                 (level / "cgroup.subtree_control").write_text(enable)
+        for name, weight in WEIGHTS.items():
+            if (folder / name).exists():
+                (folder / name).write_text(weight)
 
 
 def remove(spec: ClusterSpec, root: Path = ROOT) -> None:

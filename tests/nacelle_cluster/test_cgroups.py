@@ -51,3 +51,13 @@ def test_version_2_hands_every_controller_down(version_2):
     cgroups.create(SPEC, version_2)
     for level in (version_2, group):
         assert (level / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+
+
+@pytest.mark.parametrize(("name", "weight"), [("cpu.shares", "8192"), ("cpu.weight", "800")])
+def test_pods_outweigh_what_runs_beside_the_cluster(version_1, name, weight):
+    group = version_1 / "cpu,cpuacct/nacelle3"
+    group.mkdir()
+    (group / name).touch()
+    cgroups.create(SPEC, version_1)
+    assert (group / name).read_text() == weight
+    assert not (version_1 / "memory/nacelle3" / name).exists()
