@@ -8,6 +8,7 @@ from nacelle_bench import (
     backends_command,
     fusion_command,
     operator_command,
+    plans_command,
     serve_command,
     soak_command,
     speculation_command,
@@ -59,6 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     backends_command.configure(
         kinds.add_parser("backends", help="one checkpoint's bundles of both backends, side by side")
+    )
+    plans_command.configure(
+        kinds.add_parser(
+            "plans", help="TensorRT's plans of a layer alone, weights as inputs or not"
+        )
     )
     compiling = kinds.add_parser("compile", help="compile time of few and of many layers")
     compiling.add_argument("--hf", type=Path, required=True, help="a checkpoint: its config.json")
@@ -148,6 +154,8 @@ def run(arguments: argparse.Namespace) -> int:
         result = bench_operator(arguments)
     elif arguments.benchmark == "backends":
         result = backends_command.run(arguments)
+    elif arguments.benchmark == "plans":
+        result = plans_command.run(arguments)
     elif arguments.benchmark == "attention":
         result = attention_command.run(arguments)
     elif arguments.benchmark == "fusion":

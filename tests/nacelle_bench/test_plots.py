@@ -149,7 +149,9 @@ def test_an_empty_folder_has_no_records(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kept", [KEPT, KEPT / "gpu" / "fusion", KEPT / "cpu" / "operator"], ids=lambda path: path.name
+    "kept",
+    [KEPT, KEPT / "gpu" / "fusion", KEPT / "gpu" / "backends", KEPT / "cpu" / "operator"],
+    ids=lambda path: path.name,
 )
 def test_the_charts_kept_are_those_of_the_figures_kept(tmp_path, kept):
     for path in kept.glob("*.json"):

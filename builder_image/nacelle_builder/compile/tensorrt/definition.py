@@ -1,10 +1,11 @@
-"""A network's description turned into TensorRT's own, node by node."""
+"""A network's description turned into TensorRT's own, node by node, and its profiles likewise."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from nacelle_builder.compile.tensorrt.network import Network, Node, Rows, Tensor
+from nacelle_builder.compile.tensorrt.profiles import Profile
 from nacelle_engine.program.signature import DtypeName
 
 _DTYPES: Final = {"bfloat16": "BF16", "float32": "FLOAT", "float8_e4m3fn": "FP8"}
@@ -23,6 +24,16 @@ WeightTensor = Callable[["Definition", Tensor], Any]
 def as_input(definition: "Definition", weight: Tensor) -> Any:
     """A weight that every call of the plan brings along: one plan serves all layers."""
     return definition.add_input(weight)
+
+
+def add_profiles(builder: Any, config: Any, network: Network, profiles: Sequence[Profile]) -> None:
+    """Have a plan of the network tuned for every range of tokens."""
+    for profile in profiles:
+        shapes = builder.create_optimization_profile()
+        for tensor in network.inputs:
+            sizes = (profile.first, profile.best, profile.last)
+            shapes.set_shape(tensor.name, *((rows, tensor.shape[1]) for rows in sizes))
+        config.add_optimization_profile(shapes)
 
 
 class Definition:

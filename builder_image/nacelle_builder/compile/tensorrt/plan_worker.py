@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nacelle_builder.compile.tensorrt.definition import Definition
-from nacelle_builder.compile.tensorrt.network import Network
+from nacelle_builder.compile.tensorrt.definition import Definition, add_profiles
 from nacelle_builder.compile.tensorrt.phases import Phases
 from nacelle_builder.compile.tensorrt.plan_job import Line, PlanJob
 from nacelle_engine.program.tensorrt_api import tensorrt
@@ -30,7 +29,7 @@ def main() -> int:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace_bytes)
         cache = config.create_timing_cache(known)
         config.set_timing_cache(cache, ignore_mismatch=False)
-        _add_profiles(builder, config, network, job)
+        add_profiles(builder, config, network, job.profiles)
         monitor = _monitor(trt, network.name, number, len(job.networks))
         config.progress_monitor = monitor
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -50,15 +49,6 @@ def main() -> int:
     _keep(timing, known)
     _tell(Line(percent=100, message="compiled", done=True, workspace_bytes=workspace))
     return 0
-
-
-def _add_profiles(builder: Any, config: Any, network: Network, job: PlanJob) -> None:
-    for profile in job.profiles:
-        shapes = builder.create_optimization_profile()
-        for tensor in network.inputs:
-            sizes = (profile.first, profile.best, profile.last)
-            shapes.set_shape(tensor.name, *((rows, tensor.shape[1]) for rows in sizes))
-        config.add_optimization_profile(shapes)
 
 
 def _monitor(trt: Any, network: str, number: int, count: int) -> Any:
