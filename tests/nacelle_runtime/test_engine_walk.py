@@ -44,11 +44,36 @@ def requests(seed, count):
         )
 
 
+@pytest.fixture(scope="module")
+def known():
+    """What lone runs gave, which take longest: every engine of these weights gives the same."""
+    return {}
+
+
+@pytest.fixture
+def alone(program, known):
+    """A function of a number: the answers and prompts of so many requests, each run alone."""
+
+    def run(count):
+        for request in requests(3, count):
+            number = request.id[1]
+            if number not in known:
+                lone = Core(program, 9, caching=False, tokens=256, prefill_tokens=256)
+                lone.scheduler.submit(request)
+                lone.finish()
+                known[number] = lone.answers[number], lone.prompts.get(number)
+        found = {number: known[number] for number in range(count)}
+        prompts = {number: prompt for number, (_, prompt) in found.items() if prompt is not None}
+        return {number: answer for number, (answer, _) in found.items()}, prompts
+
+    return run
+
+
 @pytest.mark.parametrize("policy", Policy)
 @pytest.mark.parametrize(
     ("caching", "chunked", "depth"), [(True, True, 1), (True, True, 2), (False, False, 2)]
 )
-def test_answers_in_any_mix_are_those_of_lone_runs(program, policy, caching, chunked, depth):
+def test_answers_in_any_mix_are_those_of_lone_runs(program, alone, policy, caching, chunked, depth):
     count, walk = 36, random.Random(9)
     core = Core(
         program, 12, caching, depth, policy=policy, chunked=chunked, sequence_len=200, tokens=130
@@ -56,14 +81,8 @@ def test_answers_in_any_mix_are_those_of_lone_runs(program, policy, caching, chu
     core.run(requests(3, count), walk)
     assert (core.scheduler.preemptions > 0) == (policy is Policy.MAX_UTILIZATION)
     assert (core.scheduler.hit_tokens > 0) == caching
-    alone, prompts = {}, {}
-    for request in requests(3, count):
-        lone = Core(program, 9, caching=False, tokens=256, prefill_tokens=256)
-        lone.scheduler.submit(request)
-        lone.finish()
-        alone |= lone.answers
-        prompts |= lone.prompts
-    assert core.answers == alone
+    answers, prompts = alone(count)
+    assert core.answers == answers
     assert core.prompts == prompts
     assert len(prompts) > 5
 
@@ -78,28 +97,12 @@ def draft_engine(program, blocks=60):
     return DraftEngine(runner, BlockPool(blocks), 32, 48, Costs((1,), (0.0,)))
 
 
-@pytest.fixture(scope="module")
-def known():
-    """Answers of lone runs, which take longest: every engine of these weights has the same."""
-    return {}
-
-
-def lone_answers(program, known):
-    for request in requests(3, 16):
-        if request.id[1] not in known:
-            lone = Core(program, 9, caching=False, tokens=256, prefill_tokens=256)
-            lone.scheduler.submit(request)
-            lone.finish()
-            known |= lone.answers
-    return known
-
-
 @pytest.mark.parametrize(
     ("policy", "depth"), [(Policy.GUARANTEED_NO_EVICT, 1), (Policy.MAX_UTILIZATION, 2)]
 )
 @pytest.mark.parametrize("drafts", ["lookup", "same", "other"])
 def test_with_drafts_answers_in_any_mix_are_those_of_lone_runs(
-    program, opened, known, drafts, policy, depth
+    program, opened, alone, drafts, policy, depth
 ):
     """Bit for bit, log-probabilities too; by the same engine, one of other weights, or the text."""
     drafter = PromptLookup()
@@ -118,7 +121,7 @@ def test_with_drafts_answers_in_any_mix_are_those_of_lone_runs(
         assert speculation.accepted < speculation.drafted / 2
     if drafts != "lookup":
         assert drafter.pool.available == drafter.pool.total
-    assert answers == lone_answers(program, known)
+    assert answers == alone(16)[0]
 
 
 @pytest.mark.parametrize("temperature", [0, 1.2])
