@@ -31,6 +31,12 @@ def compiler() -> str:
 if __name__ == "__main__":
     # As a module of its own: the package would need what -S leaves out.
     sys.path.insert(0, str(OBJECT_CACHE.parent))
-    from object_cache import compile_once
+    from compiled_headers import compiler_with_headers
+    from object_cache import compilation, compile_once, key
 
-    sys.exit(compile_once(kept("objects"), compiler(), sys.argv[1:]))
+    objects, command, found = kept("objects"), compiler(), compilation(sys.argv[1:])
+    if found is not None:
+        source, _, flags = found
+        if not (objects / f"{key(command, source, flags)}.o").exists():
+            command = compiler_with_headers(kept("headers"), command, source, flags)
+    sys.exit(compile_once(objects, command, sys.argv[1:]))
