@@ -136,16 +136,23 @@ def test_other_tests_left_out_by_pytest_are_no_success(run):
     assert run.counts("--reuse", "-k", "nothing") == (5, "3 deselected")
 
 
-def test_what_reads_more_than_it_reaches_is_not_kept(run):
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (["nuts"], "charts/nuts/Chart.yaml"),
+        (["nuts", "bolts"], "charts/bolts/Chart.yaml and 1 more"),
+    ],
+)
+def test_what_reads_more_than_it_reaches_is_not_kept(run, folders, told):
     append(
         run.root / NUT,
         "\ndef test_reads():\n    place = __file__[:-len('tests/nacelle_nut/test_nut.py')]\n"
-        "    assert open(place + 'chart' + 's/nuts/Chart.yaml').read() == ''\n",
+        f"    for folder in {folders}:\n"
+        "        assert open(place + 'chart' + f's/{folder}/Chart.yaml').read() == ''\n",
     )
     code, said = run("--reuse", places=[NUT])
     expected = (
-        f"{NUT}: not kept, for it read charts/nuts/Chart.yaml, which its key lacks "
-        "(tests/support/reached_files.py)"
+        f"{NUT}: not kept, for it read {told}, which its key lacks (tests/support/reached_files.py)"
     )
     assert (code, expected in said.splitlines()) == (0, True)
     assert run.counts("--reuse", places=[NUT]) == (0, "2 passed")

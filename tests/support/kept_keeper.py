@@ -1,6 +1,7 @@
 """In the controlling process: knows what passed before, keeps what passes now, and says so."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +93,7 @@ class Keeper:
                 self._not_kept.append(f"{file}: not kept, for its inputs changed while it ran")
             elif unforeseen:
                 self._not_kept.append(
-                    f"{file}: not kept, for it read {', '.join(unforeseen)}, which its key lacks "
+                    f"{file}: not kept, for it read {_shortly(unforeseen)}, which its key lacks "
                     "(tests/support/reached_files.py)"
                 )
             else:
@@ -100,3 +101,9 @@ class Keeper:
 
     def _keys_now(self) -> ResultKeys:
         return ResultKeys(self._config.rootpath, self._options, self._environment)
+
+
+def _shortly(files: Sequence[str]) -> str:
+    """The first file, and how many more there are."""
+    more = len(files) - 1
+    return files[0] + (f" and {more} more" if more else "")
