@@ -1,6 +1,6 @@
 """A cluster in memory that carries out plans and plays the Deployment controller."""
 
-import copy
+import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -105,11 +105,13 @@ class ServingCluster:
         raise AssertionError(f"no rest after {rounds} rounds")
 
     def _apply(self, manifest: Manifest) -> None:
+        # As it is sent, and a copy.
+        manifest = json.loads(json.dumps(manifest))
         place = (manifest["kind"], manifest["metadata"]["name"])
         present = self.objects.get(place)
         if present is None:
             manifest["metadata"] = {**manifest["metadata"], "generation": 1, "uid": str(place)}
-            self.objects[place] = copy.deepcopy(manifest)
+            self.objects[place] = manifest
             return
         if manifest["kind"] == "ControllerRevision":
             assert present["data"] == manifest["data"], "a revision's data can never change"
@@ -119,7 +121,7 @@ class ServingCluster:
         generation = present["metadata"]["generation"]
         generation += present.get("spec") != manifest.get("spec")
         meta = {**manifest["metadata"], "generation": generation, "uid": str(place)}
-        self.objects[place] = {**present, **copy.deepcopy(manifest), "metadata": meta}
+        self.objects[place] = {**present, **manifest, "metadata": meta}
 
 
 def _ready_pod(name: str, template: Manifest) -> Manifest:
