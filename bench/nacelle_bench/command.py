@@ -6,6 +6,7 @@ from pathlib import Path
 from nacelle_bench import (
     attention_command,
     backends_command,
+    engine_command,
     fusion_command,
     operator_command,
     plans_command,
@@ -14,50 +15,15 @@ from nacelle_bench import (
     speculation_command,
 )
 from nacelle_bench.model_shapes import SHAPES
-from nacelle_bench.settings import Ceilings, Mixed, Prompts, Settings
 from nacelle_engine.arch import Architecture
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the benchmarks, each a subcommand."""
     kinds = parser.add_subparsers(dest="benchmark", required=True)
-    engine = kinds.add_parser("engine", help="decode speed of a bundle beside transformers'")
-    engine.add_argument("bundle", type=Path, help="a sealed bundle")
-    engine.add_argument(
-        "--hf", type=Path, help="CPU: the model's checkpoint, for the peer's generate()"
+    engine_command.configure(
+        kinds.add_parser("engine", help="decode speed of a bundle beside transformers'")
     )
-    engine.add_argument("--threads", type=int, help="threads of both sides; default: all cores")
-    engine.add_argument("--prompt", type=int, default=32, help="prompt tokens a stream")
-    engine.add_argument("--tokens", type=int, default=64, help="answer tokens a stream")
-    engine.add_argument("--streams", type=int, default=8, help="CPU: streams of the batched row")
-    engine.add_argument("--rounds", type=int, default=5, help="interleaved rounds of every row")
-    engine.add_argument(
-        "--prefill",
-        action="append",
-        default=[],
-        metavar="N,LENGTH",
-        help="GPU: also a row of N prompts of LENGTH tokens, one token out; may be repeated",
-    )
-    engine.add_argument(
-        "--mixed",
-        action="append",
-        default=[],
-        metavar="DECODES,TOKENS",
-        help="GPU: also a step of DECODES requests' tokens beside TOKENS of a prompt, as a CUDA "
-        "graph and launch by launch; may be repeated",
-    )
-    engine.add_argument(
-        "--start",
-        action="store_true",
-        help="also two starts from exec to the first token, the page cache cold and warm",
-    )
-    engine.add_argument(
-        "--matrix-tflops", type=float, help="GPU: the matrix ceiling; default: measured in the run"
-    )
-    engine.add_argument(
-        "--read-gb-s", type=float, help="GPU: the memory's ceiling; default: measured in the run"
-    )
-    engine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     backends_command.configure(
         kinds.add_parser("backends", help="one checkpoint's bundles of both backends, side by side")
     )
@@ -114,20 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(str(path) for path in write_charts(arguments.folder)))
         return 0
     if arguments.benchmark == "engine":
-        from nacelle_bench.engine import bench_engine
-
-        settings = Settings(
-            threads=arguments.threads,
-            prompt=arguments.prompt,
-            tokens=arguments.tokens,
-            streams=arguments.streams,
-            rounds=arguments.rounds,
-            prefill=tuple(Prompts.parse(text) for text in arguments.prefill),
-            mixed=tuple(Mixed.parse(text) for text in arguments.mixed),
-            start=arguments.start,
-            ceilings=Ceilings(arguments.read_gb_s, arguments.matrix_tflops),
-        )
-        result = bench_engine(arguments.bundle, arguments.hf, settings)
+        result = engine_command.run(arguments)
     elif arguments.benchmark == "scheduler":
         from nacelle_bench.scheduler import bench_scheduler
 
