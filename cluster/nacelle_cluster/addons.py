@@ -12,15 +12,7 @@ from nacelle_cluster.configuration import PAUSE_IMAGE
 from nacelle_cluster.containerd import Containerd
 from nacelle_cluster.images import ImageContent, Layout, write_layout
 from nacelle_cluster.part import Part
-from nacelle_cluster.parts import (
-    COREDNS,
-    KUBE,
-    LOCAL_PATH,
-    METRICS_SERVER,
-    PAUSE,
-    REGISTRY,
-    PartStore,
-)
+from nacelle_cluster.parts import PAUSE, PROGRAMS, REGISTRY, PartStore
 from nacelle_cluster.spec import ClusterSpec
 from nacelle_cluster.waiting import wait_for
 
@@ -64,9 +56,9 @@ class PartImage:
 
 IMAGES = (
     PartImage(PAUSE_IMAGE, PAUSE, "pause"),
-    PartImage("localhost/coredns:1", COREDNS, "coredns"),
-    PartImage("localhost/metrics-server:1", METRICS_SERVER, "metrics-server"),
-    PartImage("localhost/local-path-provisioner:1", LOCAL_PATH, "local-path-provisioner"),
+    PartImage("localhost/coredns:1", PROGRAMS, "coredns"),
+    PartImage("localhost/metrics-server:1", PROGRAMS, "metrics-server"),
+    PartImage("localhost/local-path-provisioner:1", PROGRAMS, "local-path-provisioner"),
     PartImage("localhost/busybox:1", REGISTRY, "busybox", links=("sh", "mkdir", "rm")),
 )
 DEPLOYMENTS = (
@@ -93,7 +85,7 @@ def apply_manifests(spec: ClusterSpec, parts: PartStore) -> None:
     """Applies every add-on's objects."""
     texts = [path.read_text() for path in sorted(MANIFESTS.glob("*.yaml"))]
     document = Template("\n---\n".join(texts)).substitute(dns_ip=spec.dns_ip)
-    kubectl = [str(parts.program(KUBE, "kubectl")), f"--kubeconfig={spec.kubeconfig}"]
+    kubectl = [str(parts.program(PROGRAMS, "kubectl")), f"--kubeconfig={spec.kubeconfig}"]
     options = ["--server-side", "--force-conflicts", "-f", "-"]
     run_with_input([*kubectl, "apply", *options], document)
 

@@ -17,8 +17,7 @@ from nacelle_cluster.health import ended, node_ready, problems, runs
 from nacelle_cluster.lock import locked
 from nacelle_cluster.machine import MOUNT_POINTS, Machine
 from nacelle_cluster.node import NodePlan
-from nacelle_cluster.part import Part
-from nacelle_cluster.parts import ALWAYS, ON_REQUEST, PartStore
+from nacelle_cluster.parts import PARTS, PartStore
 from nacelle_cluster.programs import programs
 from nacelle_cluster.reporting import Report
 from nacelle_cluster.spec import ClusterSpec, cluster_folder
@@ -74,21 +73,20 @@ class Embedded:
 
     def up(self, report: Report, extra: tuple[str, ...] = ()) -> ClusterSpec:
         """Brings the cluster up, or finds it up; what was half up is taken down first."""
-        wanted = (*ALWAYS, *(ON_REQUEST[name] for name in extra))
         if not self._serves(extra):
-            requirements.check(self.home, built=not self.parts.missing(wanted))
+            requirements.check(self.home, built=not self.parts.missing(PARTS))
         with self._locked():
             spec = self.spec()
             if spec and self._serves(extra):
                 report(f"cluster {self.name} is up already")
                 return spec
-            self._prepare(wanted, report)
+            self._prepare(report)
             if spec and self.leftovers():
                 _take_down(spec)
                 report("took down what was left of it")
             spec = Machine().claim(self.name, self.home)
             try:
-                _bring_up(spec, self.parts, wanted, report)
+                _bring_up(spec, self.parts, extra, report)
             except BaseException:
                 # The logs stay for the user to read; nothing else does.
                 _take_down(spec)
@@ -100,11 +98,11 @@ class Embedded:
         spec = self.spec()
         return spec is not None and not problems(spec) and all(runs(spec, name) for name in extra)
 
-    def _prepare(self, wanted: tuple[Part, ...], report: Report) -> None:
+    def _prepare(self, report: Report) -> None:
         """Everything that needs no cluster: packages, programs, images."""
         if packages := requirements.install_packages():
             report("installed the Debian packages " + " ".join(packages))
-        self.parts.ensure(wanted, report)
+        self.parts.ensure(PARTS, report)
         with locked(self.home / "images.lock", "writing the add-ons' images"):
             addons.write_images(self.parts, self.home)
 
@@ -136,7 +134,7 @@ class Embedded:
         return found
 
 
-def _write_files(spec: ClusterSpec, parts: PartStore, wanted: tuple[Part, ...]) -> None:
+def _write_files(spec: ClusterSpec, parts: PartStore, extra: tuple[str, ...]) -> None:
     """Certificates, configuration and the node's plan, in a folder cleared of the last run's."""
     for name in EPHEMERAL:
         _delete(spec.folder / name)
@@ -145,25 +143,22 @@ def _write_files(spec: ClusterSpec, parts: PartStore, wanted: tuple[Part, ...]) 
     write_configuration(spec, parts)
     level = cpu_level(cpu_flags())
     labels = {CPU_LEVEL_LABEL: level.value} if level else {}
-    with_kwok = any(part.name == "kwok" for part in wanted)
     NodePlan(
         node_name=spec.node_name,
         node_ip=spec.node_ip,
         host_ip=spec.host_ip,
-        search_path=parts.search_path(wanted),
+        search_path=parts.search_path(PARTS),
         kubeconfig=str(spec.kubeconfig),
         logs=str(spec.logs),
         exits=str(spec.exits),
         mounts={point: f"{spec.folder}/fs{point}" for point in MOUNT_POINTS},
-        programs=programs(spec, parts, labels, with_kwok),
+        programs=programs(spec, parts, labels, with_kwok="kwok" in extra),
     ).write(spec.node_plan)
 
 
-def _bring_up(
-    spec: ClusterSpec, parts: PartStore, wanted: tuple[Part, ...], report: Report
-) -> None:
+def _bring_up(spec: ClusterSpec, parts: PartStore, extra: tuple[str, ...], report: Report) -> None:
     """From nothing running to every add-on ready."""
-    _write_files(spec, parts, wanted)
+    _write_files(spec, parts, extra)
     report("certificates and configuration")
     cgroups.create(spec)
     pid = processes.start_node(spec)

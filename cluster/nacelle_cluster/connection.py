@@ -11,7 +11,7 @@ from nacelle_cluster.command import run
 from nacelle_cluster.errors import ClusterError
 from nacelle_cluster.health import problems
 from nacelle_cluster.images import Layout
-from nacelle_cluster.parts import ALWAYS, KUBE
+from nacelle_cluster.parts import PARTS, PROGRAMS
 from nacelle_cluster.processes import enter_node, node_pid
 from nacelle_cluster.registry import Registry
 from nacelle_cluster.reporting import Report
@@ -74,7 +74,7 @@ class EmbeddedCluster:
         if pid is None:
             raise ClusterError(f"cluster {self.spec.name} is down")
         parts = Embedded(self.spec.name, self.spec.home).parts
-        return enter_node(pid, parts.search_path(ALWAYS), argv)
+        return enter_node(pid, parts.search_path(PARTS), argv)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def embedded(settings: Settings) -> EmbeddedCluster:
     if spec is None or (found := problems(spec)):
         reason = "it was never up" if spec is None else "; ".join(found)
         raise ClusterError(f"cluster {settings.name} cannot be used: {reason}")
-    return EmbeddedCluster(spec, commands.parts.program(KUBE, "kubectl"))
+    return EmbeddedCluster(spec, commands.parts.program(PROGRAMS, "kubectl"))
 
 
 def connect(settings: Settings, report: Report) -> Cluster:

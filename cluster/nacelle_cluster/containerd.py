@@ -4,7 +4,7 @@ import tempfile
 
 from nacelle_cluster.command import run, succeeds
 from nacelle_cluster.images import Layout
-from nacelle_cluster.parts import ALWAYS, RUNTIME, PartStore
+from nacelle_cluster.parts import PARTS, RUNTIME, PartStore
 from nacelle_cluster.processes import enter_node
 
 
@@ -18,7 +18,7 @@ class Containerd:
     def command(self, *words: str) -> list[str]:
         """The command line that runs ctr on Kubernetes' images and containers."""
         ctr = str(self._parts.program(RUNTIME, "ctr"))
-        return enter_node(self._pid, self._parts.search_path(ALWAYS), [ctr, "-n", "k8s.io", *words])
+        return enter_node(self._pid, self._parts.search_path(PARTS), [ctr, "-n", "k8s.io", *words])
 
     def answers(self) -> bool:
         """Whether containerd can be asked."""

@@ -1,7 +1,7 @@
 """Building programs from Go modules.
 
-Building all of them leaves 6.4 GB of compiled packages and 3.1 GB of modules behind (measured), for
-0.56 GB of programs. On a machine whose own caches are warm we use them: a build is then seconds.
+Building all of them leaves 3.3 GB of compiled packages and 2.4 GB of modules behind (measured), for
+0.5 GB of programs. On a machine whose own caches are warm we use them: a build is then seconds.
 Elsewhere the caches lie under our folder, stay while a build may still be resumed, and go when all
 is built.
 """
@@ -15,7 +15,7 @@ from nacelle_cluster.command import run
 from nacelle_cluster.errors import ClusterError
 
 MINIMUM_GO = (1, 26)
-BUILD_SECONDS = 1800
+BUILD_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,17 @@ def go_version() -> tuple[int, int]:
     return int(major), int("".join(digit for digit in minor if digit.isdigit()))
 
 
-def build_here(source: Path, output: Path, flags: str, caches: GoCaches) -> None:
-    """Builds the main package in folder `source`, whose go.sum pins everything."""
-    command = ["go", "build", "-mod=readonly", "-ldflags", flags, "-o", str(output), "."]
+def build_here(source: Path, output: Path, package: str, flags: str, caches: GoCaches) -> None:
+    """Builds a main package of the module in `source`, whose go.sum pins everything."""
+    command = ["go", "build", "-mod=readonly", "-ldflags", flags, "-o", str(output), package]
     environment = caches.environment() | {"CGO_ENABLED": "0"}
     run(command, seconds=BUILD_SECONDS, env=environment, cwd=source)
+
+
+def folder_of(source: Path, module: str, caches: GoCaches) -> Path:
+    """Where the sources of a module lie that the module in `source` needs."""
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+    return Path(run(command, env=caches.environment(), cwd=source).strip())
 
 
 def build_module(module: str, output: Path, flags: str, tags: str, caches: GoCaches) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,6 +13,7 @@ from nacelle_cluster.command import run
 from nacelle_cluster.golang import GoCaches
 
 SOURCES = Path(__file__).parent / "sources"
+GO_SOURCES = SOURCES / "go"
 KUBERNETES = "1.36.3"
 KUBE_PROGRAMS = (
     "kube-apiserver",
@@ -21,7 +23,14 @@ KUBE_PROGRAMS = (
     "kubectl",
     "kubelet",
 )
-# Without these the programs call themselves v0.0.0-master, and charts that ask for a version fail.
+# By the package that each is built of.
+OTHER_PROGRAMS = {
+    "coredns": "./coredns",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+    "local-path-provisioner": "github.com/rancher/local-path-provisioner",
+    "metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server",
+}
+# Without these Kubernetes' call themselves v0.0.0-master, and charts that ask for a version fail.
 KUBE_VERSION_FLAGS = " ".join(
     f"-X k8s.io/component-base/version.{key}={value}"
     for key, value in {
@@ -33,7 +42,8 @@ KUBE_VERSION_FLAGS = " ".join(
         "buildDate": "2026-01-01T00:00:00Z",
     }.items()
 )
-KWOK_STAGES = (
+KWOK_STAGES = "stages.yaml"
+STAGES = (
     "node/fast/node-initialize",
     "node/heartbeat-with-lease/node-heartbeat-with-lease",
     "pod/fast/pod-ready",
@@ -67,7 +77,7 @@ class DebianPart:
 
 @dataclass(frozen=True)
 class GoPart:
-    """One program of a published Go module."""
+    """One program of a Go module as it was published."""
 
     name: str
     version: str
@@ -89,31 +99,48 @@ class GoPart:
 
 
 @dataclass(frozen=True)
-class KubePart:
-    """All of Kubernetes' programs in one binary of our own main package, called through links."""
+class ProgramsPart:
+    """Every Go program of the node but runc, from one module of ours.
 
-    name: str = "kubernetes"
+    A module has one version of every package, so that what programs share is compiled once: beside
+    Kubernetes' 2,760 packages the others have 209 of their own, of 3,876. Kubernetes' programs are
+    one binary, called through links. kwok comes with what its fake nodes and pods do (its stages),
+    without which a fake node stays unknown for ever.
+    """
+
+    name: str = "programs"
+    programs: tuple[str, ...] = tuple(
+        f"bin/{name}" for name in (*KUBE_PROGRAMS, *OTHER_PROGRAMS, KWOK_STAGES)
+    )
 
     @property
     def version(self) -> str:
         """The Kubernetes version and a digest of our sources, so that an edit builds anew."""
         digest = hashlib.sha256()
-        for file in sorted((SOURCES / "kube").iterdir()):
+        for file in sorted(path for path in GO_SOURCES.rglob("*") if path.is_file()):
             digest.update(file.read_bytes())
         return f"{KUBERNETES}-{digest.hexdigest()[:8]}"
 
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """The links."""
-        return tuple(f"bin/{name}" for name in KUBE_PROGRAMS)
-
     def build(self, target: Path, caches: GoCaches) -> None:
         """Fills the folder `target`."""
-        (target / "bin").mkdir()
-        flags = f"-s -w {KUBE_VERSION_FLAGS}"
-        golang.build_here(SOURCES / "kube", target / "bin" / "kube", flags, caches)
-        for program in self.programs:
-            (target / program).symlink_to("kube")
+        made = target / "bin"
+        made.mkdir()
+        # One by one: some import one module by two spellings of its name, which no command takes.
+        for name, package in ({"kube": "./kube"} | OTHER_PROGRAMS).items():
+            flags = f"-s -w {KUBE_VERSION_FLAGS}"
+            golang.build_here(GO_SOURCES, made / name, package, flags, caches)
+        for name in KUBE_PROGRAMS:
+            (made / name).symlink_to("kube")
+        kwok = golang.folder_of(GO_SOURCES, "sigs.k8s.io/kwok", caches)
+        stages = [_stage(kwok / "kustomize" / "stage" / f"{name}.yaml") for name in STAGES]
+        (made / KWOK_STAGES).write_text(yaml.safe_dump_all(stages))
+
+
+def _stage(file: Path) -> dict[str, Any]:
+    stage: dict[str, Any] = yaml.safe_load(file.read_text())
+    if file.stem == "pod-complete":
+        stage["spec"]["delay"] = {"durationMilliseconds": KWOK_JOB_MILLISECONDS}
+    return stage
 
 
 @dataclass(frozen=True)
@@ -130,30 +157,4 @@ class PausePart:
         run(["gcc", "-static", "-Os", "-s", "-o", target / "bin" / "pause", SOURCES / "pause.c"])
 
 
-@dataclass(frozen=True)
-class KwokPart:
-    """kwok, and what its fake nodes and pods do (its stages), from the files of its own module.
-
-    The bare program has no stages built in, and without them a fake node stays unknown for ever.
-    """
-
-    name: str = "kwok"
-    version: str = "0.8.0"
-    programs: tuple[str, ...] = ("bin/kwok", "bin/stages.yaml")
-
-    def build(self, target: Path, caches: GoCaches) -> None:
-        """Fills the folder `target`."""
-        (target / "bin").mkdir()
-        module = f"sigs.k8s.io/kwok/cmd/kwok@v{self.version}"
-        golang.build_module(module, target / "bin" / "kwok", "-s -w", "", caches)
-        stages = []
-        for name in KWOK_STAGES:
-            file = caches.modules / f"sigs.k8s.io/kwok@v{self.version}/kustomize/stage/{name}.yaml"
-            stage = yaml.safe_load(file.read_text())
-            if name == "pod/fast/pod-complete":
-                stage["spec"]["delay"] = {"durationMilliseconds": KWOK_JOB_MILLISECONDS}
-            stages.append(stage)
-        (target / "bin" / "stages.yaml").write_text(yaml.safe_dump_all(stages))
-
-
-Part = DebianPart | GoPart | KubePart | PausePart | KwokPart
+Part = DebianPart | GoPart | ProgramsPart | PausePart

@@ -12,10 +12,9 @@ from nacelle_cluster.part import (
     KUBERNETES,
     DebianPart,
     GoPart,
-    KubePart,
-    KwokPart,
     Part,
     PausePart,
+    ProgramsPart,
 )
 
 RUNTIME = DebianPart(
@@ -35,16 +34,11 @@ REGISTRY = DebianPart(
 PAUSE = PausePart()
 # sid's runc needs a newer libc than bookworm's, and bookworm's own is too old for user namespaces.
 RUNC = GoPart("runc", "1.5.2", "github.com/opencontainers/runc", "-X main.version=1.5.2", "seccomp")
-KUBE = KubePart()
-COREDNS = GoPart("coredns", "1.15.0", "github.com/coredns/coredns")
-METRICS_SERVER = GoPart("metrics-server", "0.9.0", "sigs.k8s.io/metrics-server/cmd/metrics-server")
-LOCAL_PATH = GoPart("local-path-provisioner", "0.0.30", "github.com/rancher/local-path-provisioner")
-KWOK = KwokPart()
+PROGRAMS = ProgramsPart()
 
-ALWAYS: tuple[Part, ...] = (
-    RUNTIME, REGISTRY, PAUSE, RUNC, KUBE, COREDNS, METRICS_SERVER, LOCAL_PATH,
-)  # fmt: skip
-ON_REQUEST: dict[str, Part] = {"kwok": KWOK}
+PARTS: tuple[Part, ...] = (RUNTIME, REGISTRY, PAUSE, RUNC, PROGRAMS)
+# Programs that a cluster starts only when it is told to.
+ON_REQUEST = ("kwok",)
 GO_WITNESS = f"k8s.io/kubernetes@v{KUBERNETES}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacelle_cluster.parts import KUBE, KWOK, REGISTRY, RUNTIME, PartStore
+from nacelle_cluster.parts import PROGRAMS, REGISTRY, RUNTIME, PartStore
 from nacelle_cluster.spec import API_PORT, ClusterSpec
 
 ETCD = "http://127.0.0.1:2379"
@@ -133,7 +133,7 @@ def programs(
     configuration = spec.configuration
 
     def kube(name: str, words: tuple[str, ...], needs_api: bool = True) -> Program:
-        return Program(name, (str(parts.program(KUBE, name)), *words), needs_api)
+        return Program(name, (str(parts.program(PROGRAMS, name)), *words), needs_api)
 
     containerd = str(parts.program(RUNTIME, "containerd"))
     registry = str(parts.program(REGISTRY, "docker-registry"))
@@ -150,6 +150,6 @@ def programs(
         kube("kube-proxy", proxy),
     ]
     if with_kwok:
-        words = kwok(spec, parts.program(KWOK, "stages.yaml"))
-        wanted.append(Program("kwok", (str(parts.program(KWOK, "kwok")), *words), True))
+        words = kwok(spec, parts.program(PROGRAMS, "stages.yaml"))
+        wanted.append(Program("kwok", (str(parts.program(PROGRAMS, "kwok")), *words), True))
     return tuple(wanted)

@@ -10,7 +10,7 @@ import pytest
 from nacelle_cluster.errors import ClusterError
 from nacelle_cluster.golang import GoCaches, choose_caches
 from nacelle_cluster.lock import locked
-from nacelle_cluster.parts import ALWAYS, KUBE, ON_REQUEST, PartStore
+from nacelle_cluster.parts import PARTS, PROGRAMS, PartStore
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,9 @@ def test_a_broken_build_leaves_nothing_that_looks_built(tmp_path):
 
 def test_parts_have_folders_and_programs_of_their_own():
     store = PartStore(Path("/home"))
-    parts = (*ALWAYS, *ON_REQUEST.values())
-    assert len({store.folder(part) for part in parts}) == len(parts)
-    assert store.program(KUBE, "kubelet").parent == store.program(KUBE, "kubectl").parent
-    assert store.search_path(ALWAYS).startswith("/home/parts/")
+    assert len({store.folder(part) for part in PARTS}) == len(PARTS)
+    assert store.program(PROGRAMS, "kubelet").parent == store.program(PROGRAMS, "kubectl").parent
+    assert store.search_path(PARTS).startswith("/home/parts/")
 
 
 def test_warm_go_caches_are_used_and_kept_and_own_ones_go(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from nacelle_cluster.connection import EmbeddedCluster, embedded
 from nacelle_cluster.errors import ClusterError
 from nacelle_cluster.health import ended, problems
 from nacelle_cluster.machine import CHANGED_SETTINGS
-from nacelle_cluster.parts import ALWAYS, REGISTRY, PartStore
+from nacelle_cluster.parts import PARTS, REGISTRY, PartStore
 from nacelle_cluster.processes import node_pid
 from nacelle_cluster.settings import Settings, read_settings
 from nacelle_cluster.waiting import wait_for
@@ -148,7 +148,7 @@ def test_a_killed_first_process_leaves_what_check_lists_and_up_mends(cluster, co
 
 def test_a_program_that_does_not_start_ends_up_with_its_last_words(cluster, commands, tmp_path):
     store = PartStore(tmp_path)
-    for part in ALWAYS:
+    for part in PARTS:
         store.folder(part).parent.mkdir(exist_ok=True)
         store.folder(part).symlink_to(commands.parts.folder(part))
     store.folder(REGISTRY).unlink()

@@ -14,7 +14,7 @@ from typing import Any
 
 from kept_connections import KeptConnections
 
-from nacelle_cluster.parts import KUBE, RUNTIME, PartStore
+from nacelle_cluster.parts import PROGRAMS, RUNTIME, PartStore
 from nacelle_cluster.settings import read_settings
 
 TOKEN = "control-plane-admin"
@@ -68,7 +68,7 @@ class ControlPlane:
     def start(self) -> None:
         """Start all and wait until the API server is ready."""
         parts = PartStore(read_settings().home)
-        parts.ensure((RUNTIME, KUBE), print)
+        parts.ensure((RUNTIME, PROGRAMS), print)
         self._ports = dict(zip(("etcd", "peer", "api"), _free_ports(3), strict=True))
         self._api = KeptConnections(self._ports["api"])
         self._write_files()
@@ -77,7 +77,7 @@ class ControlPlane:
         self.start_api_server()
         self._spawn(
             "controllers",
-            parts.program(KUBE, "kube-controller-manager"),
+            parts.program(PROGRAMS, "kube-controller-manager"),
             [
                 *(f"--{kind}kubeconfig={self.kubeconfig}" for kind in ("", "authentication-")),
                 f"--authorization-kubeconfig={self.kubeconfig}",
@@ -92,7 +92,7 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Start the API server alone, also after it was killed."""
-        program = self._programs.program(KUBE, "kube-apiserver")
+        program = self._programs.program(PROGRAMS, "kube-apiserver")
         self._spawn("api", program, self._api_flags())
         until = time.monotonic() + _START_SECONDS
         while not self._is_ready():
@@ -104,7 +104,7 @@ class ControlPlane:
         """Start the scheduler, which puts every pending pod of the control plane on its nodes."""
         self._spawn(
             "scheduler",
-            self._programs.program(KUBE, "kube-scheduler"),
+            self._programs.program(PROGRAMS, "kube-scheduler"),
             [
                 *(f"--{kind}kubeconfig={self.kubeconfig}" for kind in ("", "authentication-")),
                 f"--authorization-kubeconfig={self.kubeconfig}",

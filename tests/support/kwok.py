@@ -1,25 +1,19 @@
-"""Nodes that are none: kwok, built from its Go module and kept under ${NACELLE_CACHE}/tests/kwok.
+"""Nodes that are none, by the kwok of the embedded cluster's programs.
 
 It plays the kubelet of nodes with its annotation: they are Ready, and a builder's pod there runs a
 second and ends with what is said of its target.
 """
 
 import contextlib
-import json
-import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kept import kept
-
 from nacelle_bench.kwok import LOG, playing, stage
+from nacelle_cluster.parts import PROGRAMS, PartStore
+from nacelle_cluster.settings import read_settings
 
-VERSION = "v0.8.0"
-MODULE = "sigs.k8s.io/kwok/cmd/kwok"
-SUM = "h1:OTIOTwgROqPMovcTwxICx2eYQ4AwLpSx5EpjbDKF4SQ="
 TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 LABEL = {"kwok.x-k8s.io/node": "fake"}
 TOLERATION = {"key": TAINT["key"], "operator": "Exists", "effect": TAINT["effect"]}
@@ -35,19 +29,9 @@ class End:
 
 def program() -> Path:
     """The program; built when it is not there."""
-    folder = kept("kwok") / VERSION
-    if not (folder / "kwok").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-        environment |= {"GOFLAGS": "-trimpath -buildvcs=false -modcacherw"}
-        told = subprocess.run(
-            ["go", "mod", "download", "-json", f"sigs.k8s.io/kwok@{VERSION}"],
-            check=True, capture_output=True, cwd="/", timeout=300, env=environment,
-        )  # fmt: skip
-        assert json.loads(told.stdout)["Sum"] == SUM, told.stdout
-        install = ["go", "install", f"{MODULE}@{VERSION}"]
-        subprocess.run(install, check=True, cwd="/", timeout=900, env=environment)
-    return folder / "kwok"
+    parts = PartStore(read_settings().home)
+    parts.ensure((PROGRAMS,), print)
+    return parts.program(PROGRAMS, "kwok")
 
 
 def gpu_node(name: str, product: str, capability: str, memory_mib: int) -> dict[str, Any]:
