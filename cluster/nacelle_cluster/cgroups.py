@@ -9,7 +9,7 @@ from nacelle_cluster.waiting import wait_for
 ROOT = Path("/sys/fs/cgroup")
 # What the pods weigh beside the rest of the machine, by the file that says so. With the kernel's
 # default every terminal's work beside the cluster weighs as much as all of its pods together.
-WEIGHTS: Final = {"cpu.shares": "4096", "cpu.weight": "400"}
+WEIGHTS: Final = {"cpu.shares": "2048", "cpu.weight": "200"}
 
 
 def folders(spec: ClusterSpec, root: Path = ROOT) -> list[Path]:

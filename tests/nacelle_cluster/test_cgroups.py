@@ -53,7 +53,7 @@ def test_version_2_hands_every_controller_down(version_2):
         assert (level / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
 
 
-@pytest.mark.parametrize(("name", "weight"), [("cpu.shares", "4096"), ("cpu.weight", "400")])
+@pytest.mark.parametrize(("name", "weight"), [("cpu.shares", "2048"), ("cpu.weight", "200")])
 def test_pods_outweigh_what_runs_beside_the_cluster(version_1, name, weight):
     group = version_1 / "cpu,cpuacct/nacelle3"
     group.mkdir()
