@@ -169,7 +169,7 @@ def start_operator(
         print(operator.log.read_text())  # shown when the test has failed
 
 
-def wait_until(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
+def wait_until(holds: Callable[[], Any], seconds: float = 40.0) -> Any:
     """The first true answer; a TimeoutError tells the last one."""
     until = time.monotonic() + seconds
     while True:
