@@ -32,12 +32,12 @@ def require_gpu() -> Architecture:
 
 
 def architecture_of(gpu: Gpu) -> Architecture:
-    """What libraries for this GPU are compiled for; InvalidRequest for one that is not known."""
+    """What is compiled for on this GPU; InvalidRequest for one that is not known."""
     for architecture in Architecture:
         if architecture.compute_capability == gpu.compute_capability:
             return architecture
     known = ", ".join(a.value for a in Architecture if not a.is_cpu)
-    raise InvalidRequest(f"{gpu}: attention is compiled for {known} alone")
+    raise InvalidRequest(f"{gpu}: engines are compiled for {known} alone")
 
 
 def shapes_of(

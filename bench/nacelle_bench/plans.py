@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from nacelle_bench.attention_libraries import architecture_of
 from nacelle_bench.gpu_machine import machine_facts
 from nacelle_bench.gpu_time import microseconds
 from nacelle_bench.memory import gpu_read_bandwidth
@@ -23,7 +24,6 @@ from nacelle_builder.compile.tensorrt.network import Network, Tensor
 from nacelle_builder.compile.tensorrt.plan_job import WORKSPACE_BYTES
 from nacelle_builder.compile.tensorrt.profiles import Profile, profiles
 from nacelle_engine.abi import TENSORRT_VERSION
-from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import InvalidRequest
 from nacelle_engine.limits import Limits
 from nacelle_engine.machine import first_gpu
@@ -38,18 +38,13 @@ from nacelle_engine.recipe import Recipe
 
 # Calls in one CUDA graph: the host's time for a call may be longer than the plan's own.
 _CALLS: Final = 20
-_DTYPES: Final = {
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float8_e4m3fn": torch.float8_e4m3fn,
-}
 _DECIMALS: Final = {"build_s": 1, "plan_mb": 1, "us": 1, "floor_us": 1}
 
 
 def bench_plans(shape: str, algorithm: QuantizationAlgorithm, max_num_tokens: int) -> Table:
     """A row a network, way to bring weights, and profile; floor_us: its weights read once.
 
-    AbiMismatch where TensorRT is missing, InvalidRequest where the GPU is.
+    AbiMismatch where TensorRT is missing, InvalidRequest where the GPU is, or is not known.
     """
     tensorrt()
     gpu = first_gpu()
@@ -57,7 +52,7 @@ def bench_plans(shape: str, algorithm: QuantizationAlgorithm, max_num_tokens: in
         raise InvalidRequest("plans are timed on a GPU, and this machine has none")
     spec = read_spec(SHAPES[shape])
     recipe = Recipe(
-        architecture=Architecture(f"sm_{gpu.compute_capability[0]}{gpu.compute_capability[1]}"),
+        architecture=architecture_of(gpu),
         backend="tensorrt",
         quantization=Quantization(algorithm=algorithm),
         limits=Limits(max_batch_size=1, max_num_tokens=max_num_tokens),
@@ -118,7 +113,7 @@ def _rows(network: Network, ranges: Sequence[Profile], inside: bool, rate: float
             result = torch.empty(
                 one.best,
                 network.result.shape[1],
-                dtype=_DTYPES[network.result.dtype],
+                dtype=getattr(torch, network.result.dtype),
                 device="cuda",
             )
             yield {
