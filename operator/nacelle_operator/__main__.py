@@ -3,27 +3,33 @@
 import asyncio
 import logging
 import sys
+from typing import NoReturn
 
 from nacelle_engine.errors import InvalidRequest
-from nacelle_operator.process import OperatorProcess
+from nacelle_operator.process import OperatorProcess, leave
 from nacelle_operator.settings import Settings
 
 
-def main() -> int:
-    """Run until stopped; gives the process's exit code."""
+def main() -> NoReturn:
+    """Run until stopped, and end the process."""
     try:
         settings = Settings.from_environment()
     except InvalidRequest as error:
         print(f"nacelle_operator: {error}", file=sys.stderr)
-        return error.exit_code
+        leave(error.exit_code)
     logging.basicConfig(
         level=settings.log_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    return asyncio.run(OperatorProcess(settings).run())
+    try:
+        code = asyncio.Runner().run(OperatorProcess(settings).run())
+    except Exception:
+        logging.getLogger(__name__).critical("the operator has failed", exc_info=True)
+        code = 1
+    leave(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,7 @@
 """The only door to the API server: typed errors, time-outs, and writes only as the leader."""
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ FIELD_MANAGER = "nacelle-operator"
 WRITE_SECONDS = 3.5
 READ_SECONDS = 10.0
 LIST_SECONDS = 60.0
+# A write's own time-out comes first.
+_LAST_WRITES_SECONDS = WRITE_SECONDS + 1.0
 _PAGE = 250
 
 
@@ -76,6 +79,9 @@ class Cluster:
         self._api = api
         self._may_write = may_write
         self._told = told
+        self._writes = threading.Condition()
+        self._under_way = 0
+        self._ended = False
 
     def get(self, kind: Kind, namespace: str, name: str, timeout: float = READ_SECONDS) -> Manifest:
         """One object, live; NotFound when there is none."""
@@ -169,10 +175,24 @@ class Cluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return self._write(Request("PATCH", path, query, manifest, "application/apply-patch+yaml"))
 
+    def end_writes(self) -> None:
+        """Send no more writes, and wait until those that are under way are over: some seconds."""
+        with self._writes:
+            self._ended = True
+            self._writes.wait_for(lambda: not self._under_way, _LAST_WRITES_SECONDS)
+
     def _write(self, request: Request) -> Manifest:
-        if not self._may_write():
-            raise NotLeader(f"{request.method} {request.path} is not sent: another process leads")
-        return self._json(request, WRITE_SECONDS)
+        with self._writes:
+            if self._ended or not self._may_write():
+                why = "this process ends" if self._ended else "another process leads"
+                raise NotLeader(f"{request.method} {request.path} is not sent: {why}")
+            self._under_way += 1
+        try:
+            return self._json(request, WRITE_SECONDS)
+        finally:
+            with self._writes:
+                self._under_way -= 1
+                self._writes.notify_all()
 
     def _json(self, request: Request, timeout: float) -> Manifest:
         answer: Manifest = json.loads(self._call(request, timeout))

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import ObjectCache
@@ -124,8 +124,10 @@ class OperatorProcess:
                 group.create_task(self._lead())
                 group.create_task(self._watch(watch))
         finally:
+            # Not in the pool's threads: all of them may wait for answers.
+            self._cluster.end_writes()
             stop_leading.set()
-            await asyncio.to_thread(election.join, 5.0)
+            election.join(5.0)
 
     async def _watch(self, watch: Watch) -> None:
         await begin_to_watch(watch, self._leader.is_alone, self._leads, self._reconciler.rested)
@@ -182,8 +184,13 @@ def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[s
     }
 
 
+def leave(code: int) -> NoReturn:
+    """End the process without waiting for its threads: a list may be under way for a minute yet."""
+    logging.shutdown()
+    os._exit(code)
+
+
 def _end_now() -> None:
     """End without a clean-up: whatever is under way may no longer be written."""
     _log.critical("leadership is lost: this process ends")
-    logging.shutdown()
-    os._exit(1)
+    leave(1)

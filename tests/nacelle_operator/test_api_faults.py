@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -89,6 +90,22 @@ def test_what_never_goes_well_is_tried_less_and_less_often(
     assert len({round(after - before, 3) for before, after in itertools.pairwise(at)}) > 1
     proxy.fault = lambda method, path: None
     until(lambda: is_served(namespace), seconds=60)
+
+
+def test_told_to_end_it_does_not_wait_for_lists(proxy: ApiProxy, start_operator: Any) -> None:
+    """A list may take a minute."""
+    listed = threading.Event()
+
+    def without_end(method: str, path: str) -> Fault:
+        if "/jobs?" not in path:
+            return None
+        listed.set()
+        return "hang"
+
+    proxy.fault = without_end
+    operator = start_operator(KUBECONFIG=str(proxy.kubeconfig))
+    assert listed.wait(60)
+    assert operator.stop() == 0
 
 
 def test_a_leader_cut_off_ends_before_the_standby_writes(

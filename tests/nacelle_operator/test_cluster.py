@@ -1,6 +1,7 @@
 """The door and the watch on a real API server: typed errors, applied fields, events, leases."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_proxy import ApiProxy
 from build_world import TOOLCHAIN
 
 from nacelle_operator import feed as feed_module
@@ -104,6 +106,43 @@ def test_a_server_that_takes_calls_and_never_answers_is_unavailable(
         monkeypatch.setattr(LOCATION, str(tmp_path / "kubeconfig"))
         with pytest.raises(Unavailable, match="timed out"):
             connect(lambda: True).get(JOB, "default", "any", timeout=0.2)
+
+
+def test_its_end_waits_for_the_writes_under_way_and_sends_no_more(
+    control_plane: Any, namespace: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    come, let, over = threading.Event(), threading.Event(), []
+
+    def held(method: str, path: str) -> None:
+        if method == "PATCH":
+            come.set()
+            let.wait()
+
+    with ApiProxy(control_plane, tmp_path, fault=held).running() as proxy:
+        monkeypatch.setattr(LOCATION, str(proxy.kubeconfig))
+        door = connect(lambda: True)
+
+        def write() -> None:
+            door.apply(service(namespace.name))
+            over.append("write")
+
+        def end() -> None:
+            door.end_writes()
+            over.append("end")
+
+        threads = [threading.Thread(target=work) for work in (write, end)]
+        threads[0].start()
+        assert come.wait(30)
+        threads[1].start()
+        with pytest.raises(NotLeader, match="this process ends"):
+            while True:
+                with contextlib.suppress(Conflict):
+                    door.create(service(namespace.name))
+        assert over == []
+        let.set()
+        for thread in threads:
+            thread.join(30)
+        assert over == ["write", "end"]
 
 
 def test_lists_are_read_page_by_page(
