@@ -43,6 +43,7 @@ class FrontendSettings(msgspec.Struct, frozen=True):
     drain_seconds: float = 30.0
     max_body_bytes: int = 8 << 20
     receive_seconds: float = 60.0
+    keep_alive_seconds: float = 650.0
     read_seconds: float = 60.0
     step_deadline_seconds: float = 120.0
     api_keys_file: str | None = None

@@ -20,13 +20,15 @@ from nacelle_runtime.wire import BadFrame, FrameSplitter
 MODEL = TinyProgram()
 PROMPT = [40, 41, 42]
 BOUND = 1.0
+KEPT = 5.0
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """It gives clients a second to send, and a second to read."""
+    """It gives clients a second to send, and a second to read; five between two requests."""
     bounds = ("--receive-seconds", str(BOUND), "--read-seconds", str(BOUND))
-    flags = (*bounds, "--max-body-bytes", "20000000", "--access-log", "--log-format", "json")
+    kept = ("--keep-alive-seconds", str(KEPT))
+    flags = (*bounds, *kept, "--max-body-bytes", "20000000", "--access-log", "--log-format", "json")
     server = start_server(tmp_path_factory.mktemp("bounds"), flags, {"step_seconds": 0.002})
     yield server
     server.kill()
@@ -165,6 +167,31 @@ def test_a_head_that_comes_a_byte_at_a_time_has_a_deadline(server, undisturbed):
 @pytest.mark.slow
 def test_a_connection_that_says_nothing_is_closed(server):
     with connect(server) as connection:
+        assert error_of(read_all(connection))[0] == 408
+
+
+@pytest.mark.slow
+def test_a_connection_is_kept_between_two_requests(server):
+    """For longer than a head may take; the next head has its own deadline."""
+    head = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def ask(connection):
+        connection.sendall(head)
+        answer = connection.recv(1 << 16)
+        while not answer.endswith(b"]}") and (part := connection.recv(1 << 16)):
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"]}")
+
+    with connect(server) as connection:
+        ask(connection)
+        time.sleep(3 * BOUND)
+        ask(connection)
+        began = time.monotonic()
+        assert read_all(connection) == b""
+        assert time.monotonic() - began > KEPT - 0.5
+    with connect(server) as connection:
+        ask(connection)
+        connection.sendall(head[:9])
         assert error_of(read_all(connection))[0] == 408
 
 

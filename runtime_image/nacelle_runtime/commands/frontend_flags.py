@@ -28,6 +28,12 @@ def configure_frontend(parser: argparse.ArgumentParser) -> None:
         help="a client gets so long to send a request's head, and again for its body",
     )
     parser.add_argument(
+        "--keep-alive-seconds",
+        type=positive(float),
+        default=650.0,
+        help="a connection between two requests stays open so long: longer than a proxy keeps it",
+    )
+    parser.add_argument(
         "--read-seconds",
         type=positive(float),
         default=60.0,

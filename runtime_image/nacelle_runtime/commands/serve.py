@@ -157,6 +157,7 @@ def _frontend_settings(
         drain_seconds=arguments.drain_seconds,
         max_body_bytes=arguments.max_body_bytes,
         receive_seconds=arguments.receive_seconds,
+        keep_alive_seconds=arguments.keep_alive_seconds,
         read_seconds=arguments.read_seconds,
         step_deadline_seconds=arguments.step_deadline_seconds,
         api_keys_file=str(keys) if keys else None,

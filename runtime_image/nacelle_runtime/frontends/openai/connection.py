@@ -17,26 +17,35 @@ _PERIOD: Final = 0.5
 class Connection(H11Protocol):
     """uvicorn's connection, and what it has no deadline for; see `sweep`."""
 
-    _seen: tuple[Any, float] | None = None
+    # The head that is awaited: the answer before it, and since when.
+    _awaited: tuple[Any, float] | None = None
     _closing: float | None = None
 
     def sweep(self, now: float, *, receive: float, read: float) -> None:
         """Close what takes too long, by a monotonic clock (s).
 
-        A request's head may take `receive` seconds, from the connection's begin or the last
-        answer's end; so may the rest of a body that nobody waits for. What a closing connection
-        still has to send may take `read` seconds.
+        A request's head may take `receive` seconds, from the connection's begin or its own first
+        byte; so may the rest of a body that nobody waits for. Between two requests uvicorn's
+        keep-alive counts. What a closing connection still has to send may take `read` seconds.
         """
         if self.transport.is_closing():
             self._closing = now if self._closing is None else self._closing
             if now - self._closing > read:
                 self.transport.abort()
-        elif self.cycle is not None and not self.cycle.response_complete:
-            self._seen = None
-        elif self._seen is None or self._seen[0] is not self.cycle:
-            self._seen = (self.cycle, now)
-        elif now - self._seen[1] > receive:
+        elif not self._awaits():
+            self._awaited = None
+        elif self._awaited is None or self._awaited[0] is not self.cycle:
+            self._awaited = (self.cycle, now)
+        elif now - self._awaited[1] > receive:
             self._refuse(ApiError(408, f"the request did not come within {receive:g} s"))
+
+    def _awaits(self) -> bool:
+        """Whether the client is to send: its first head, or the rest of what it has begun."""
+        if self.cycle is None:
+            return True
+        if not self.cycle.response_complete:
+            return False
+        return self.conn.their_state is not h11.IDLE or bool(self.conn.trailing_data[0])
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is told so in the API's form."""

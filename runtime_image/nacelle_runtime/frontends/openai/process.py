@@ -67,6 +67,8 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,
+        # Both are handed to the event loop, which takes fractions.
+        timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
         server_header=False,
         ssl_context_factory=(lambda *_: tls.context) if tls else None,
     )
