@@ -112,6 +112,8 @@ async def _follow(
         print(f"nacelle serve: the frontend ended with {frontend.returncode}", file=sys.stderr)
         return frontend.returncode or 1
     await asyncio.sleep(_LAST_ANSWERS)
+    # It tells the running requests that the core is lost; killed, it would cut them off.
+    await _end(frontend)
     if core.returncode < 0:
         name = signal.Signals(-core.returncode).name
         raise CoreDied(f"the core process was ended by {name}")

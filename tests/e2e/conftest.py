@@ -102,6 +102,12 @@ class Place:
         selector = f"{label}={name}"
         return self.kubectl.run("-n", self.namespace, "get", "pods", "-l", selector, "-o", "yaml")
 
+    def events(self) -> str:
+        """What was told here in the last hour, for a failure's text."""
+        return self.kubectl.run(
+            *("-n", self.namespace, "get", "events", "--sort-by=.metadata.creationTimestamp")
+        )
+
     def until_ready(self, kind: str, name: str, deadline: float) -> dict[str, Any]:
         """The object once its Ready condition is true for its generation."""
         return self.until(kind, name, "Ready", lambda found: is_true(found, "Ready"), deadline)

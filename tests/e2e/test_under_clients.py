@@ -50,8 +50,13 @@ def asked(place, stack, rolled) -> Iterator[None]:
     def ask() -> None:
         assert answer() == first
 
-    with clients(CLIENTS, ask, pause=0.1):
-        yield
+    try:
+        with clients(CLIENTS, ask, pause=0.1):
+            yield
+    except Exception as error:
+        error.add_note(place.events())
+        error.add_note(place.pods_of("inferencedeployment", "rolled"))
+        raise
 
 
 def edit(place, *, pod=None, **spec):

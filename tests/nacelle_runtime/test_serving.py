@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -249,6 +250,25 @@ def test_a_killed_core_ends_everything_with_an_error(serve):
     failure = parse_result(server.log.read_text()).failure
     assert (failure.code, "SIGKILL" in failure.message) == ("CoreDied", True)
     assert gone(children)
+
+
+def test_a_frontend_that_is_slow_still_tells_that_the_core_is_lost(serve):
+    """On a machine under load it may get no CPU for seconds."""
+    server = serve(step_seconds=0.05)
+    children = server.children()
+    with ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(ask, server, max_tokens=390)
+        stream = pool.submit(stream_text, server)
+        server.until(lambda: server.metric("nacelle_requests_running") == 2)
+        os.kill(children["frontend"], signal.SIGSTOP)
+        os.kill(children["core"], signal.SIGKILL)
+        time.sleep(2)
+        os.kill(children["frontend"], signal.SIGCONT)
+        assert whole.result().json()["error"]["code"] == "core_lost"
+        with pytest.raises(openai.APIError) as told:
+            stream.result()
+    assert told.value.code == "core_lost"
+    assert server.process.wait(30) == 75
 
 
 def test_a_killed_frontend_ends_everything_with_an_error(serve):

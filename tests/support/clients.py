@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Event
 
 
@@ -18,7 +19,11 @@ def clients(count: int, ask: Callable[[], None], *, pause: float = 0.0) -> Itera
     def client() -> int:
         answers = 0
         while not stop.is_set():
-            ask()
+            try:
+                ask()
+            except Exception as error:
+                error.add_note(f"{datetime.now(UTC):%H:%M:%S.%f} UTC, after {answers} answers")
+                raise
             answers += 1
             time.sleep(pause)
         return answers

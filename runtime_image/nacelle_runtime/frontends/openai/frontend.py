@@ -41,11 +41,11 @@ class Frontend:
 
     def serving(self) -> Ready:
         """What the core serves; ApiError 503 when requests are not taken."""
-        if self.draining.is_set():
-            raise ApiError(503, "the server is shutting down", code="shutting_down")
         ready = self.core.serving
         if ready is None:
             raise ApiError(503, "the engine is not ready", code="not_ready")
+        if self.draining.is_set():
+            raise ApiError(503, "the server is shutting down", code="shutting_down")
         return ready
 
     def tenant(self, request: Request) -> str:
