@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import time
@@ -13,12 +14,24 @@ from nacelle_cluster.node import read_plan
 from nacelle_cluster.processes import enter_node, node_pid
 
 _NOTED_SECONDS = 60.0
+_ENDED_SECONDS = 60.0
 
 
 def _noted(exits: Path) -> dict[str, str]:
     """The lines of the programs that have ended, by name; before the first there is no file."""
     lines = exits.read_text().splitlines() if exits.exists() else []
     return {line.split()[0]: line for line in lines if line}
+
+
+def _kill(pid: int) -> None:
+    """Kill -9, and wait for the end: before it a process has no command line, and its ports yet."""
+    handle = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        ended, _, _ = select.select([handle], [], [], _ENDED_SECONDS)
+        assert ended, f"process {pid} has not ended {_ENDED_SECONDS:g} s after SIGKILL"
+    finally:
+        os.close(handle)
 
 
 class NodeProgram:
@@ -43,9 +56,7 @@ class NodeProgram:
         """Kill -9, and start it anew in the node, its log going on."""
         pid, node = self.pid(), node_pid(self._cluster.spec)
         assert pid and node, f"{self._name} does not run"
-        os.kill(pid, signal.SIGKILL)
-        while self.pid() == pid:
-            time.sleep(0.05)
+        _kill(pid)
         log = self._cluster.spec.logs / f"{self._name}.log"
         command = enter_node(node, self._plan.search_path, self._argv)
         with log.open("ab") as out:
