@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -235,13 +236,20 @@ async def other_frontend(server):
     await connection
 
 
-def test_a_killed_core_ends_everything_with_an_error(serve):
-    server = serve(step_seconds=0.05)
-    children = server.children()
+@contextmanager
+def two_under_way(server):
+    """A whole answer and a streamed one, as futures."""
     with ThreadPoolExecutor(2) as pool:
         whole = pool.submit(ask, server, max_tokens=390)
         stream = pool.submit(stream_text, server)
         server.until(lambda: server.metric("nacelle_requests_running") == 2)
+        yield whole, stream
+
+
+def test_a_killed_core_ends_everything_with_an_error(serve):
+    server = serve(step_seconds=0.05)
+    children = server.children()
+    with two_under_way(server) as (whole, stream):
         os.kill(children["core"], signal.SIGKILL)
         assert whole.result().status_code == 503
         with pytest.raises(openai.APIError):
@@ -256,10 +264,7 @@ def test_a_frontend_that_is_slow_still_tells_that_the_core_is_lost(serve):
     """On a machine under load it may get no CPU for seconds."""
     server = serve(step_seconds=0.05)
     children = server.children()
-    with ThreadPoolExecutor(2) as pool:
-        whole = pool.submit(ask, server, max_tokens=390)
-        stream = pool.submit(stream_text, server)
-        server.until(lambda: server.metric("nacelle_requests_running") == 2)
+    with two_under_way(server) as (whole, stream):
         os.kill(children["frontend"], signal.SIGSTOP)
         os.kill(children["core"], signal.SIGKILL)
         time.sleep(2)
@@ -269,6 +274,20 @@ def test_a_frontend_that_is_slow_still_tells_that_the_core_is_lost(serve):
             stream.result()
     assert told.value.code == "core_lost"
     assert server.process.wait(30) == 75
+
+
+def test_connections_are_as_many_as_the_system_grants(serve):
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, most))
+    try:
+        server = serve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+    host, port = server.url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+        assert httpx.get(f"{server.url}/health/live", timeout=30).status_code == 200
 
 
 def test_a_killed_frontend_ends_everything_with_an_error(serve):

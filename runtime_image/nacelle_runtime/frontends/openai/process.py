@@ -1,6 +1,7 @@
 """A frontend process: `python -m nacelle_runtime.frontends.openai.process SETTINGS FD PARENT`."""
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,9 @@ from nacelle_runtime.frontends.watchdog import Watchdog, watch
 from nacelle_runtime.settings import FrontendSettings
 from nacelle_runtime.termination import leave_failure
 
+# Abandoned answers end with an error, which takes no longer to send.
+_LAST_WORDS_SECONDS = 5.0
+
 
 class _Server(uvicorn.Server):
     """uvicorn, with the signals left to us: it would close the door before it drains."""
@@ -42,6 +46,7 @@ class _Server(uvicorn.Server):
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM and drained; an error of ours ends with its exit code."""
     die_with_parent(int(arguments[2]))
+    _allow_connections()
     settings = msgspec.json.decode(arguments[0], type=FrontendSettings)
     logs.configure(settings.log_format, "openai")
     try:
@@ -51,6 +56,12 @@ def main(arguments: list[str]) -> int:
         leave_failure(settings.termination_log, error)
         return error.exit_code
     return 0
+
+
+def _allow_connections() -> None:
+    """As many as the system grants: the usual soft limit, 1,024, is for programs that select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
@@ -66,8 +77,7 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
         log_config=None,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=5,
-        # Both are handed to the event loop, which takes fractions.
+        # It is handed to the event loop, which takes fractions.
         timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
         server_header=False,
         ssl_context_factory=(lambda *_: tls.context) if tls else None,
@@ -97,13 +107,20 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
 
 
 async def _drain(frontend: Frontend, server: uvicorn.Server, seconds: float) -> None:
-    """Once draining: wait for the running answers, at most so long, then end the server."""
+    """Once draining: wait for the running answers, at most so long, then end the server.
+
+    What is left of the time belongs to clients that have not yet taken all of their answers.
+    """
     await frontend.draining.wait()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(deadline):
             await frontend.core.quiet.wait()
     except TimeoutError:
         frontend.core.abandon()
+    left = max(_LAST_WORDS_SECONDS, deadline - loop.time())
+    server.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
     server.should_exit = True
 
 
