@@ -107,20 +107,27 @@ def full(serve):
     return start
 
 
-def new_one(server):
-    """What somebody who comes now is told, on a connection of their own."""
-    body = {"model": "tiny", "prompt": "x", "max_tokens": 1}
-    return httpx.post(f"{server.url}/v1/completions", json=body, timeout=DEADLINE)
+class Newcomer:
+    """Somebody who asks on a new connection each time, and has made ready for it before."""
+
+    def __init__(self, server):
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.Client(base_url=server.url, timeout=DEADLINE, limits=limits)
+
+    def ask(self):
+        body = {"model": "tiny", "prompt": "x", "max_tokens": 1}
+        return self.http.post("/v1/completions", json=body)
 
 
 @pytest.mark.parametrize("depth", ["1", "2"])
 def test_sigterm_under_full_load_fails_no_request(full, depth):
     server = full("--steps-in-flight", depth)
+    newcomer = Newcomer(server)
     with Load(server) as load:
         server.until(load.under_way)
         server.process.send_signal(signal.SIGTERM)
         server.until(lambda: server.http.get("/health/ready").status_code == 503)
-        late = [new_one(server) for _ in range(5)]
+        late = [newcomer.ask() for _ in range(5)]
         assert not all(answer.done() for answer in load.answers), "the load was over already"
         results = load.results()
     assert results == [(200, text, "[DONE]") for text in expected()]
@@ -135,7 +142,7 @@ def test_sigterm_under_full_load_fails_no_request(full, depth):
 def test_a_core_killed_under_full_load_ends_every_request_with_an_error(full):
     server = full()
     children = server.children()
-    late = []
+    late, newcomer = [], Newcomer(server)
     with Load(server) as load:
         server.until(load.under_way)
         os.kill(children["core"], signal.SIGKILL)
@@ -143,7 +150,7 @@ def test_a_core_killed_under_full_load_ends_every_request_with_an_error(full):
         # The frontend goes on answering for a moment, then its port is closed.
         while server.process.poll() is None:
             try:
-                late.append(new_one(server))
+                late.append(newcomer.ask())
             except httpx.TransportError:
                 break
         results = load.results()

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import start_server
+from starlette.requests import Request
 from tiny_program import TinyProgram
 
 from nacelle_runtime.frontends.openai.errors import ApiError
+from nacelle_runtime.frontends.openai.frontend import ClientBounds, Frontend
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest, parse
 from nacelle_runtime.wire import BadFrame, FrameSplitter
 
@@ -204,6 +206,21 @@ def test_a_body_that_comes_a_byte_at_a_time_has_a_deadline(server, undisturbed):
         rest = read_all(connection)
     status, error = error_of(answer + rest)
     assert (status, error["message"]) == (408, "the body did not come within 1 s")
+
+
+async def test_a_body_that_tells_no_length_is_measured_as_it_comes():
+    asked = []
+
+    async def receive():
+        asked.append(None)
+        return {"type": "http.request", "body": b"xxxx", "more_body": True}
+
+    bounds = ClientBounds(body_bytes=10, receive_seconds=60.0, read_seconds=60.0)
+    frontend = Frontend(None, None, None, None, bounds, started=0)
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(ApiError, match="larger than 10 bytes") as refused:
+        await frontend.body(request)
+    assert (refused.value.status, len(asked)) == (413, 3)
 
 
 @pytest.mark.slow
