@@ -91,6 +91,13 @@ def test_a_variable_counts_where_its_name_is_in_what_is_reached(tmp_path):
     assert key(root, NUT) == key(root, NUT, environment=other)
 
 
+def test_what_passed_with_all_tests_asked_for_counts_without(tmp_path):
+    """`make FRESH=1` leaves it in the environment, and texts tell of it."""
+    root = write_checkout(tmp_path)
+    append(root / "parts/nacelle_bolt/thread.py", "# make FRESH=1\n")
+    assert key(root) == key(root, environment={**ENVIRONMENT, "FRESH": "1"})
+
+
 def test_options_and_the_test_itself_count(tmp_path):
     root = write_checkout(tmp_path)
     keys = [key(root), key(root, options=["-m", "e2e"]), key(root, options=[]), key(root, NUT)]

@@ -31,8 +31,8 @@ def named_variables(text: str, environment: Mapping[str, str]) -> Set[str]:
 def variables(root: Path, named: Set[str], environment: Mapping[str, str]) -> list[str]:
     """Those that are named and those that libraries read, the checkout's own place left aside."""
     chosen = named | {name for name in environment if _PREFIXES.fullmatch(name)}
-    # pytest and make count their own doings there.
-    chosen -= {"PYTEST_CURRENT_TEST", "PYTEST_VERSION", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    # pytest and make count their own doings there; what FRESH asks for is no input of a test.
+    chosen -= {"PYTEST_CURRENT_TEST", "PYTEST_VERSION", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "FRESH"}
     return [f"{name}={environment[name].replace(str(root), '.')}" for name in sorted(chosen)]
 
 
