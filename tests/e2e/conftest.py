@@ -21,6 +21,25 @@ from nacelle_operator.objects import names
 
 BUILD_SECONDS = 600.0
 READY_SECONDS = 180.0
+# What a failure's text has of pods and events; an event's time is that of its first.
+_CONTAINER = ".status.containerStatuses[*]"
+_POD_COLUMNS = {
+    "POD": ".metadata.name",
+    "READY": f"{_CONTAINER}.ready",
+    "RESTARTS": f"{_CONTAINER}.restartCount",
+    "ENDED": f"{_CONTAINER}.lastState.terminated.reason",
+    "IP": ".status.podIP",
+    "BEGAN": ".status.startTime",
+    "DELETED": ".metadata.deletionTimestamp",
+}
+_EVENT_COLUMNS = {
+    "FIRST": ".metadata.creationTimestamp",
+    "COUNT": ".count",
+    "REASON": ".reason",
+    "OBJECT": ".involvedObject.name",
+    "MESSAGE": ".message",
+}
+_EVENTS = 40
 
 
 @pytest.fixture(scope="session")
@@ -97,16 +116,21 @@ class Place:
             raise AssertionError(f"{error}; its status: {seen.get('status')}") from error
 
     def pods_of(self, kind: str, name: str) -> str:
-        """The pods of a resource, all and in full, for a failure's text."""
+        """The pods of a resource, a line each, for a failure's text."""
         label = {"enginebuild": names.BUILD, "inferencedeployment": names.DEPLOYMENT}[kind]
-        selector = f"{label}={name}"
-        return self.kubectl.run("-n", self.namespace, "get", "pods", "-l", selector, "-o", "yaml")
+        return self._table("pods", _POD_COLUMNS, "-l", f"{label}={name}")
 
     def events(self) -> str:
-        """What was told here in the last hour, for a failure's text."""
-        return self.kubectl.run(
-            *("-n", self.namespace, "get", "events", "--sort-by=.metadata.creationTimestamp")
-        )
+        """What was told here last, the newest first, for a failure's text."""
+        title, *lines = self._table(
+            "events", _EVENT_COLUMNS, "--sort-by=.metadata.creationTimestamp"
+        ).splitlines()
+        return "\n".join([title, *lines[: -_EVENTS - 1 : -1]])
+
+    def _table(self, kind: str, columns: dict[str, str], *options: str) -> str:
+        wanted = ",".join(f"{title}:{field}" for title, field in columns.items())
+        command = ("-n", self.namespace, "get", kind, "-o", f"custom-columns={wanted}", *options)
+        return self.kubectl.run(*command)
 
     def until_ready(self, kind: str, name: str, deadline: float) -> dict[str, Any]:
         """The object once its Ready condition is true for its generation."""

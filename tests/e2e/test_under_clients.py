@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from clients import clients
 from resources import deployment, engine_build
 
+from nacelle_cluster.connection import EmbeddedCluster
 from nacelle_demo.kubectl import condition, is_true
 from nacelle_demo.question import Endpoint
 from nacelle_demo.settings import CHECKOUT
@@ -42,7 +44,14 @@ def asked(place, stack, rolled) -> Iterator[None]:
     endpoint = Endpoint(stack.cluster.kubeconfig, place.namespace, "rolled")
 
     def answer() -> str:
-        return "".join(endpoint.ask("tiny", "Count to ten.", max_tokens=16))
+        began, pieces = datetime.now(UTC), []
+        try:
+            for piece in endpoint.ask("tiny", "Count to ten.", max_tokens=16):
+                pieces.append(piece)
+        except Exception as error:
+            error.add_note(f"asked at {began:%H:%M:%S.%f} UTC, {len(pieces)} pieces came")
+            raise
+        return "".join(pieces)
 
     first = answer()
     assert first
@@ -54,9 +63,19 @@ def asked(place, stack, rolled) -> Iterator[None]:
         with clients(CLIENTS, ask, pause=0.1):
             yield
     except Exception as error:
-        error.add_note(place.events())
+        error.add_note(_handed_through(stack))
         error.add_note(place.pods_of("inferencedeployment", "rolled"))
+        error.add_note(place.events())
         raise
+
+
+def _handed_through(stack) -> str:
+    """What the API server said last of answers that it could not hand through to their end."""
+    if not isinstance(stack.cluster, EmbeddedCluster):
+        return "its log is not at hand"
+    log = (stack.cluster.spec.logs / "kube-apiserver.log").read_text(errors="replace")
+    told = [line for line in log.splitlines() if "ReverseProxy" in line or " abort " in line]
+    return "\n".join(told[-10:])
 
 
 def edit(place, *, pod=None, **spec):

@@ -237,13 +237,16 @@ def test_a_body_too_large_is_refused_before_it_has_come(server, undisturbed):
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_read_is_given_up(server, undisturbed):
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_does_not_read_is_given_up(server, undisturbed, stream):
     body = {"model": "tiny", "prompt": "x", "n": 16, "max_tokens": 380, "logprobs": 20}
-    large = json.dumps(body | {"ignore_eos": True}).encode()
+    large = json.dumps(body | {"ignore_eos": True, "stream": stream}).encode()
     with connect(server) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(post(large))
         server.until(lambda: _open_connections(server, connection) == 0)
+    if stream:
+        server.until(lambda: '"client_slow"' in server.errors.read_text())
 
 
 def _open_connections(server, connection):
@@ -274,11 +277,28 @@ def test_each_request_is_told_with_its_id(server):
     ours = server.http.post("/v1/nothing", headers={"x-request-id": "no spaces"})
     assert ours.headers["x-request-id"].startswith("req-")
     server.until(lambda: "mine-1" in server.errors.read_text())
-    lines = [json.loads(line) for line in server.errors.read_text().splitlines()]
-    line = next(line for line in lines if line.get("request_id") == "mine-1")
+    line = _told(server, "mine-1")
     assert (line["message"], line["status"]) == ("POST /v1/completions", 200)
     assert (line["prompt_tokens"], line["completion_tokens"], line["finish"]) == (1, 3, "length")
     assert 0 < line["first_token_seconds"] <= line["seconds"]
+
+
+@pytest.mark.slow
+def test_a_client_that_leaves_is_told_of_so(server):
+    body = ABSURD | {"max_tokens": 300, "ignore_eos": True, "stream": True}
+    named = {"x-request-id": "leaves"}
+    with server.http.stream("POST", "/v1/completions", json=body, headers=named) as answer:
+        next(answer.iter_lines())
+    server.until(lambda: "leaves" in server.errors.read_text())
+    line = _told(server, "leaves")
+    assert (line["status"], line["error"]) == (200, "client_gone")
+    assert "finish" not in line
+
+
+def _told(server, request_id):
+    """The line of a request."""
+    lines = [json.loads(line) for line in server.errors.read_text().splitlines()]
+    return next(line for line in lines if line.get("request_id") == request_id)
 
 
 JSON = st.recursive(

@@ -138,7 +138,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ClientGone)
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, _error: Exception) -> Response:
-        story_of(request.scope).ended_by(ApiError(_CLIENT_GONE, "", code="client_gone"))
+        story_of(request.scope).left_by(ClientGone())
         return Response(status_code=_CLIENT_GONE)
 
     @app.exception_handler(HTTPException)

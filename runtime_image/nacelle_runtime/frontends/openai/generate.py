@@ -65,7 +65,7 @@ async def respond(
         first = await unless_gone(_first(rest), request.receive)
         patience = frontend.bounds.read_seconds
         events = _events(story, shape, first, rest)
-        return EventStream(events, patience, stack.pop_all().close)
+        return EventStream(events, patience, story.left_by, stack.pop_all().close)
     raise AssertionError("an ExitStack passes errors on")
 
 

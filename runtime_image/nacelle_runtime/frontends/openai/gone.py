@@ -1,9 +1,8 @@
 """Work for a client that may go away: then the work is cancelled."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -13,6 +12,14 @@ T = TypeVar("T")
 
 class ClientGone(Exception):
     """Nobody is left to answer."""
+
+    code: ClassVar[str] = "client_gone"
+
+
+class ClientSlow(ClientGone):
+    """It is given up: it takes nothing of its answer."""
+
+    code: ClassVar[str] = "client_slow"
 
 
 async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
@@ -33,25 +40,31 @@ async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
 class EventStream(Response):
     """Server-sent events; ends early when the client goes, or takes nothing for `patience` (s).
 
-    `close` is called at the end, whatever the end.
+    `left` is called then, and `close` at the end, whatever the end.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncIterator[bytes], patience: float, close: Callable[[], None]
+        self,
+        events: AsyncIterator[bytes],
+        patience: float,
+        left: Callable[[ClientGone], None],
+        close: Callable[[], None],
     ) -> None:
         super().__init__(None, headers={"Cache-Control": "no-cache"})
         del self.headers["content-length"]
         self._events = events
         self._patience = patience
+        self._left = left
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         try:
-            with contextlib.suppress(ClientGone, TimeoutError):
-                await unless_gone(self._send(send), receive)
+            await unless_gone(self._send(send), receive)
+        except ClientGone as gone:
+            self._left(gone)
         finally:
             self._close()
 
@@ -60,8 +73,11 @@ class EventStream(Response):
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
         async for body in self._events:
-            async with asyncio.timeout(self._patience):
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+            try:
+                async with asyncio.timeout(self._patience):
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            except TimeoutError:
+                raise ClientSlow from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -73,15 +73,13 @@ class RequestSpan:
         if not self.recorded:
             return
         finish = [story.finish[index] for index in sorted(story.finish)]
-        left = story.error is None and len(finish) < len(self._texts)
-        error = "client_gone" if left else story.error
         first_chunk = story.first_token_seconds if self._streams else None
         self._span.set_attributes(
             _present(
                 {
                     "nacelle.request.id": request_id,
                     "http.response.status_code": story.status,
-                    "error.type": error,
+                    "error.type": story.error,
                     "gen_ai.usage.input_tokens": story.prompt_tokens,
                     "gen_ai.usage.output_tokens": sum(story.tokens.values()) or None,
                     "gen_ai.response.finish_reasons": finish or None,
@@ -91,7 +89,7 @@ class RequestSpan:
         )
         # The conventions for HTTP servers: what is the client's fault is no error of the span.
         if story.failed:
-            self._span.set_status(Status(StatusCode.ERROR, error))
+            self._span.set_status(Status(StatusCode.ERROR, story.error))
         for index, text in enumerate(self._texts):
             self._phases(index, text, story)
         self._span.end()

@@ -14,6 +14,7 @@ from nacelle_runtime import logs
 from nacelle_runtime.figures import Figure
 from nacelle_runtime.frontends.answer_text import AnswerText, Piece
 from nacelle_runtime.frontends.openai.errors import ApiError
+from nacelle_runtime.frontends.openai.gone import ClientGone
 from nacelle_runtime.frontends.openai.schema import ChatRequest, CompletionRequest
 
 _PLAIN = re.compile(r"[\x21-\x7e]{1,128}")
@@ -90,6 +91,10 @@ class Story:
         self.error, self.failed = error.code or str(error.status), error.status >= 500
         return error
 
+    def left_by(self, gone: ClientGone) -> None:
+        """The client takes no more of the answer."""
+        self.error = gone.code
+
     @property
     def traced(self) -> bool:
         """True when the core is to tell when it ran."""
@@ -111,6 +116,7 @@ class Story:
             completion_tokens=sum(self.tokens.values()) if self.tokens else None,
             first_token_seconds=self.first_token_seconds,
             finish=",".join(self.finish[i] for i in sorted(self.finish)) or None,
+            error=self.error,
         )
 
 
