@@ -3,7 +3,10 @@
 import ctypes
 import os
 import signal
+from typing import Final
 
+# To the supervisor, and from it to the frontend: end soon, so send clients elsewhere.
+LEAVE: Final = signal.SIGUSR1
 _PR_SET_PDEATHSIG = 1
 
 

@@ -1,11 +1,13 @@
 """Owns a server's processes: starts the core and the frontend, ends both when either ends.
 
 SIGTERM or SIGINT: the frontend drains and ends, then the core, once the answers that other
-frontends wait for have ended too. The core ends unasked: requests get 503 from the frontend, and
-the supervisor ends with an error so that the pod restarts.
+frontends wait for have ended too. SIGUSR1, some time before: the frontend is no longer ready, and
+its clients are asked to connect anew, to another server. The core ends unasked: requests get 503
+from the frontend, and the supervisor ends with an error so that the pod restarts.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nacelle_runtime.child import LEAVE
 from nacelle_runtime.client import CoreClient, CoreLost
 from nacelle_runtime.errors import CoreDied
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, encode
@@ -71,6 +74,7 @@ async def supervise(server: Server) -> int:
         with server.listener:
             processes.append(await _start(FRONTEND, server.frontend, server.listener, {}))
         core, frontend = processes
+        asyncio.get_running_loop().add_signal_handler(LEAVE, _tell_to_leave, frontend)
         return await _follow(core, frontend, stop, server.frontend.drain_seconds, client)
     finally:
         for watch in watches:
@@ -87,11 +91,21 @@ async def _start(
 ) -> Process:
     """A child process with its settings, the socket it accepts on, and our process id."""
     descriptor = listener.fileno()
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, encode(settings), str(descriptor), str(os.getpid())),
-        pass_fds=(descriptor,),
-        env=os.environ | environment,
-    )
+    # A child has LEAVE blocked until it listens for it: unheard, it would end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE})
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, encode(settings), str(descriptor), str(os.getpid())),
+            pass_fds=(descriptor,),
+            env=os.environ | environment,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE})
+
+
+def _tell_to_leave(frontend: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        frontend.send_signal(LEAVE)
 
 
 async def _follow(

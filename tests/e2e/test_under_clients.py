@@ -1,8 +1,11 @@
 """Changes of every kind on a real cluster, under clients that check every answer."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 
 import pytest
 from clients import clients
@@ -20,6 +23,7 @@ pytestmark = pytest.mark.e2e
 BUILD_SECONDS = 600.0
 ROLLOUT_SECONDS = 180.0
 CLIENTS = 2
+MESSAGE = {"role": "user", "content": "Count to ten."}
 # Four find room on the node.
 SMALL = {"requests": {"cpu": "200m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
 
@@ -39,14 +43,15 @@ def rolled(place):
 @pytest.fixture
 def asked(place, stack, rolled) -> Iterator[None]:
     """Meanwhile clients ask the same question again and again: an answer that is not the first
-    one, or none, is an error.
+    one, or none, is an error. They come through the API server, and one by the Service's own
+    address on a connection that it keeps.
     """
     endpoint = Endpoint(stack.cluster.kubeconfig, place.namespace, "rolled")
 
     def answer() -> str:
         began, pieces = datetime.now(UTC), []
         try:
-            for piece in endpoint.ask("tiny", "Count to ten.", max_tokens=16):
+            for piece in endpoint.ask("tiny", MESSAGE["content"], max_tokens=16):
                 pieces.append(piece)
         except Exception as error:
             error.add_note(f"asked at {began:%H:%M:%S.%f} UTC, {len(pieces)} pieces came")
@@ -60,13 +65,33 @@ def asked(place, stack, rolled) -> Iterator[None]:
         assert answer() == first
 
     try:
-        with clients(CLIENTS, ask, pause=0.1):
+        with clients(CLIENTS, ask, pause=0.1), _keeping(place, stack, first):
             yield
     except Exception as error:
         error.add_note(_handed_through(stack))
         error.add_note(place.pods_of("inferencedeployment", "rolled"))
         error.add_note(place.events())
         raise
+
+
+@contextmanager
+def _keeping(place, stack, first: str) -> Iterator[None]:
+    """A client that keeps its connection until an answer says that it was the last."""
+    if not isinstance(stack.cluster, EmbeddedCluster):
+        yield  # the Service's address is none for who is outside
+        return
+    spec = place.get("service", "rolled")["spec"]
+    connection = HTTPConnection(spec["clusterIP"], spec["ports"][0]["port"], timeout=60)
+    asked = {"model": "tiny", "messages": [MESSAGE], "max_tokens": 16, "temperature": 0}
+    body, headers = json.dumps(asked), {"Content-Type": "application/json"}
+
+    def ask() -> None:
+        connection.request("POST", "/v1/chat/completions", body, headers)
+        answer = json.loads(connection.getresponse().read())
+        assert answer["choices"][0]["message"]["content"] == first
+
+    with closing(connection), clients(1, ask, pause=0.1):
+        yield
 
 
 def _handed_through(stack) -> str:

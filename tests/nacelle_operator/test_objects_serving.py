@@ -20,6 +20,7 @@ from nacelle_operator.objects.pod_disruption_budget import pod_disruption_budget
 from nacelle_operator.objects.service import service
 from nacelle_operator.objects.serving_deployment import serving_deployment
 from nacelle_operator.objects.serving_pod import Served, pod_template
+from nacelle_runtime.child import LEAVE
 from nacelle_runtime.commands import serve
 
 TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -217,7 +218,10 @@ def test_time_to_drain_lies_within_the_grace_period() -> None:
     made = template()
     args = container(made)["args"]
     drain = int(args[args.index("--drain-seconds") + 1])
-    withdrawn = container(made)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    *shell, script = container(made)["lifecycle"]["preStop"]["exec"]["command"]
+    told, slept = script.split("; ")
+    assert (shell, told) == (["sh", "-c"], f"kill -{LEAVE.name.removeprefix('SIG')} 1")
+    withdrawn = int(slept.removeprefix("exec sleep "))
     assert withdrawn + drain < made["spec"]["terminationGracePeriodSeconds"]
 
 

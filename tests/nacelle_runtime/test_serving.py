@@ -20,6 +20,7 @@ from tiny_program import TinyProgram
 
 from nacelle_engine.arch import Architecture
 from nacelle_engine.result import parse_result
+from nacelle_runtime.child import LEAVE
 from nacelle_runtime.client import CoreClient, CoreLost, Generation
 from nacelle_runtime.request import Ending, Sampling
 
@@ -186,6 +187,23 @@ def test_sigterm_finishes_what_runs_and_turns_away_what_comes(serve, depth):
     assert [a.json()["usage"]["completion_tokens"] for a in answers] == [60] * 4
     assert server.process.wait(30) == 0
     assert not server.log.exists()
+
+
+def test_clients_that_keep_connections_are_sent_elsewhere_before_the_end(serve):
+    """As by a pod's preStop hook: nobody is turned away, and no connection is kept."""
+    server = serve(step_seconds=0.01)
+    with ThreadPoolExecutor(1) as pool:
+        assert "connection" not in ask(server).headers
+        stream = pool.submit(stream_text, server)
+        server.until(lambda: server.metric("nacelle_requests_running") == 1)
+        server.process.send_signal(LEAVE)
+        server.until(lambda: server.http.get("/health/ready").status_code == 503)
+        for _ in range(2):
+            answer = ask(server)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert len(stream.result()) == 50
+    assert server.http.get("/health/live").status_code == 200
+    assert server.end() == 0
 
 
 def stream_text(server):

@@ -35,6 +35,8 @@ _STORE_MOUNT: Final = {"name": "store", "mountPath": _STORE, "readOnly": True}
 _SCRATCH: Final = "/tmp"
 # Endpoints are withdrawn while the pod still answers; then running answers get time to finish.
 _WITHDRAW_SECONDS: Final = 5
+# Meanwhile the runtime asks clients that keep connections to connect anew, which is elsewhere.
+_LEAVE: Final = f"kill -USR1 1; exec sleep {_WITHDRAW_SECONDS}"
 _DRAIN_SECONDS: Final = 60
 _MARGIN_SECONDS: Final = 10
 _GIB: Final = 1 << 30
@@ -140,7 +142,7 @@ def _container(resource: InferenceDeployment, served: Served) -> dict[str, Any]:
         "securityContext": container_security(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
-        "lifecycle": {"preStop": {"sleep": {"seconds": _WITHDRAW_SECONDS}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", _LEAVE]}}},
         "volumeMounts": mounts,
         **_probes(resource, served),
     }

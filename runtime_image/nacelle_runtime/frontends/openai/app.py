@@ -96,7 +96,7 @@ def _add_health(app: FastAPI, frontend: Frontend) -> None:
 
     @app.get("/health/ready")
     async def ready() -> Response:
-        frontend.serving()
+        frontend.invites()
         return PlainTextResponse("ready\n")
 
     @app.get("/metrics")

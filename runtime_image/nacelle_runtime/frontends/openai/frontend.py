@@ -27,6 +27,7 @@ class ClientBounds:
 class Frontend:
     """One frontend process; `draining` turns new requests away while running ones finish.
 
+    leaving: before that, requests are still taken, but each answer is the last of its connection.
     traces: where its requests become spans; None: nowhere.
     """
 
@@ -37,6 +38,7 @@ class Frontend:
     bounds: ClientBounds
     started: int
     traces: Traces | None = None
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     def serving(self) -> Ready:
@@ -45,8 +47,19 @@ class Frontend:
         if ready is None:
             raise ApiError(503, "the engine is not ready", code="not_ready")
         if self.draining.is_set():
-            raise ApiError(503, "the server is shutting down", code="shutting_down")
+            raise _shutting_down()
         return ready
+
+    def drain(self) -> None:
+        """Turn new requests away from now on."""
+        self.leaving.set()
+        self.draining.set()
+
+    def invites(self) -> None:
+        """ApiError 503 when new clients had better go elsewhere, though some are still served."""
+        self.serving()
+        if self.leaving.is_set():
+            raise _shutting_down()
 
     def tenant(self, request: Request) -> str:
         """What keeps the asking key's prefixes apart; ApiError 401 when no key fits."""
@@ -82,3 +95,7 @@ class Frontend:
         except TimeoutError:
             raise ApiError(408, f"the body did not come within {seconds:g} s") from None
         return b"".join(chunks)
+
+
+def _shutting_down() -> ApiError:
+    return ApiError(503, "the server is shutting down", code="shutting_down")

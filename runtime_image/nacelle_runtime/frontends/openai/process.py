@@ -16,12 +16,13 @@ import uvicorn
 from nacelle_engine.bundle import read_bundle
 from nacelle_engine.errors import NacelleError
 from nacelle_runtime import logs
-from nacelle_runtime.child import die_with_parent
+from nacelle_runtime.child import LEAVE, die_with_parent
 from nacelle_runtime.client import CoreClient
 from nacelle_runtime.frontends.openai.api_keys import ApiKeys
 from nacelle_runtime.frontends.openai.app import make_app
 from nacelle_runtime.frontends.openai.connection import Connection, keep_deadlines
 from nacelle_runtime.frontends.openai.frontend import ClientBounds, Frontend
+from nacelle_runtime.frontends.openai.leaving import Leaving
 from nacelle_runtime.frontends.openai.prompts import Model
 from nacelle_runtime.frontends.openai.story import Stories, Traces
 from nacelle_runtime.frontends.openai.tls import Tls
@@ -70,8 +71,9 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
     connection = loop.create_task(core.run(settings.core_socket))
     frontend = _frontend(settings, core)
     tls = _tls(settings)
+    app = Stories(make_app(frontend), told=settings.access_log, traces=frontend.traces)
     config = uvicorn.Config(
-        Stories(make_app(frontend), told=settings.access_log, traces=frontend.traces),
+        Leaving(app, frontend.leaving),
         http=Connection,
         lifespan="off",
         log_config=None,
@@ -83,7 +85,9 @@ async def _serve(settings: FrontendSettings, listener: socket.socket) -> None:
         ssl_context_factory=(lambda *_: tls.context) if tls else None,
     )
     server = _Server(config)
-    loop.add_signal_handler(signal.SIGTERM, frontend.draining.set)
+    loop.add_signal_handler(signal.SIGTERM, frontend.drain)
+    loop.add_signal_handler(LEAVE, frontend.leaving.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE})
     tasks = [
         connection,
         loop.create_task(_drain(frontend, server, settings.drain_seconds)),
