@@ -33,6 +33,10 @@ class Endpoint:
             client.configuration.host + base + path,
             body=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
+            # Of a body with a length the API server's proxy (Go's ReverseProxy) sends the last byte
+            # before it has seen the end: an answer that begins between the two it gives up in its
+            # midst (golang/go#40747). After a last chunk there is nothing left to see.
+            chunked=body is not None,
             timeout=urllib3.Timeout(connect=5.0, read=timeout),
             preload_content=False,
             retries=False,
