@@ -14,6 +14,8 @@ ROOT := .
 KILLS := 50
 SEED := 1
 GENERATED := crds charts deploy docs/reference
+# Without bytecode: most modules are never imported, and the others compile where they are.
+PIP_INSTALL = $(BIN)/pip install -q --no-cache-dir --no-compile --disable-pip-version-check
 # uv does not read pip's configuration: it is told the index that pip uses, if one is set.
 INDEX = $(shell $(BIN)/pip config get global.index-url 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
@@ -43,7 +45,9 @@ demo-down: $(READY) ## take the demo and its cluster down
 
 # The cluster's tests mostly wait for it, one after the other: they go first where both want a core.
 # Each target's output comes in one piece, at its end.
-test: verify ## everything: verify, then the slow tests beside the end-to-end tests
+test: $(READY) ## everything: verify, then the slow tests beside the end-to-end tests
+	@echo "form, lint, types and unit tests (a minute or two)"
+	@$(MAKE) -s -j2 --output-sync=target verify
 	@echo "slow and end-to-end tests, side by side (minutes)"
 	@$(MAKE) -s -j2 --output-sync=target slow e2e
 
@@ -120,6 +124,6 @@ $(READY): requirements/dev.txt pyproject.toml
 	  || { echo "make: $(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
 	@echo "preparing .venv from requirements/dev.txt (minutes the first time)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install -q --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/pip install -q --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
