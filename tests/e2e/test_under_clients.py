@@ -67,6 +67,8 @@ def asked(place, stack, rolled) -> Iterator[None]:
     try:
         with clients(CLIENTS, ask, pause=0.1), _keeping(place, stack, first):
             yield
+            # Clients may be connected to pods that are to go until the last moment.
+            wait_for("the end of the pods that are to go", lambda: not _going(place), deadline=90)
     except Exception as error:
         error.add_note(_handed_through(stack))
         error.add_note(place.pods_of("inferencedeployment", "rolled"))
@@ -221,6 +223,12 @@ def _has_failed(found):
 def _pods(place):
     """The deployment's pods that are to stay."""
     return _staying(place, place.namespace, f"{names.DEPLOYMENT}=rolled")
+
+
+def _going(place):
+    """The deployment's pods that are to go, and have not yet."""
+    pods = place.kubectl.items("pods", place.namespace, f"{names.DEPLOYMENT}=rolled")
+    return [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
 
 
 def _operators(place):

@@ -23,8 +23,14 @@ def test_a_namespace_goes_although_no_kubelet_ends_its_pods(
     job = {"restartPolicy": "Never", "containers": [container]}
     made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}}
     place.create("jobs", {**made, "spec": {"template": {"spec": job}}})
-    for pod in until(lambda: len(pods := place.list("v1", "pods")) == 3 and pods):
-        bind(place, pod["metadata"]["name"], node)
+    # Its pod counts as failed only when somebody has ended it.
+    rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}}
+    strict = {"template": {"spec": job}, "podFailurePolicy": {"rules": [rule]}}
+    place.create("jobs", {**made, "metadata": {"name": "strict"}, "spec": strict})
+    pods = until(lambda: len(pods := place.list("v1", "pods")) == 4 and pods)
+    for pod in pods:
+        if "strict" not in pod["metadata"]["name"]:
+            bind(place, pod["metadata"]["name"], node)
     control_plane.remove_namespace(place.name)
 
     def has_gone() -> bool:

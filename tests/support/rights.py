@@ -92,8 +92,11 @@ def called(log: str) -> Called:
     forbidden: set[str] = set()
     for line in log.splitlines():
         event = json.loads(line)
-        code, ref = event.get("responseStatus", {}).get("code", 0), event.get("objectRef")
-        if code == 403:
+        status, ref = event.get("responseStatus", {}), event.get("objectRef")
+        code = status.get("code", 0)
+        # That nothing is made any more in a namespace that ends is no question of rights.
+        causes = {cause.get("reason") for cause in status.get("details", {}).get("causes", ())}
+        if code == 403 and "NamespaceTerminating" not in causes:
             forbidden.add(f"{event['verb']} {event['requestURI']}")
         elif ref:
             resource = "/".join(filter(None, (ref["resource"], ref.get("subresource"))))
