@@ -36,17 +36,18 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
             )
         wait_until(lambda: _are_served(plane), seconds=60)
         yield plane
+        wait_until(lambda: not plane.ending_namespaces(), seconds=120)
     finally:
         plane.stop()
 
 
 def _are_served(plane: ControlPlane) -> bool:
     try:
-        served = plane.call("GET", "/apis/nacelle.dev/v1alpha1")["resources"]
-    except urllib.error.HTTPError:
+        for plural in ("enginebuilds", "engines", "inferencedeployments"):
+            plane.call("GET", f"/apis/nacelle.dev/v1alpha1/{plural}")
+    except urllib.error.HTTPError:  # 404 before it is known, 429 before its storage is there
         return False
-    plurals = {"enginebuilds", "engines", "inferencedeployments"}
-    return plurals <= {resource["name"] for resource in served}
+    return True
 
 
 @dataclass

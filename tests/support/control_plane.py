@@ -24,6 +24,12 @@ TOKEN = "control-plane-admin"
 OPERATOR = "system:serviceaccount:nacelle-system:nacelle-operator"
 _OPERATOR_TOKEN = "control-plane-operator"
 _START_SECONDS = 90.0
+# By API, the kinds whose finalizers wait for somebody who does not run here: the operator, once it
+# has ended, the controller of claims, and who says that a Job's pod has ended.
+_HELD = {
+    "/api/v1": ("pods", "persistentvolumeclaims"),
+    "/apis/nacelle.dev/v1alpha1": ("inferencedeployments", "enginebuilds", "engines"),
+}
 # What runs in a cluster and needs no node.
 _CONTROLLERS = (
     "job-controller",
@@ -141,18 +147,34 @@ class ControlPlane:
         return result
 
     def remove_namespace(self, name: str) -> None:
-        """Delete a namespace and its pods at once: their nodes have no kubelet to end them, and a
-        namespace that cannot go is tried again and again, which costs as much as the tests do.
+        """Delete a namespace and what nobody here will let go: a namespace that cannot go is tried
+        again and again, which costs as much as the tests do.
         """
-        path = f"/api/v1/namespaces/{name}"
-        self.call("DELETE", path)
-        for pod in self.call("GET", f"{path}/pods")["items"]:
-            # A Job keeps its pod until it has ended, which nobody will say of it.
-            self._release(f"{path}/pods/{pod['metadata']['name']}")
-        self.call("DELETE", f"{path}/pods", {"gracePeriodSeconds": 0})
+        path = f"/namespaces/{name}"
+        self.call("DELETE", f"/api/v1{path}")
+        for api, plurals in _HELD.items():
+            for plural in plurals:
+                for held in self._names(f"{api}{path}/{plural}"):
+                    self._release(f"{api}{path}/{plural}/{held}")
+        # Their nodes have no kubelet to end them.
+        self.call("DELETE", f"/api/v1{path}/pods", {"gracePeriodSeconds": 0})
+
+    def ending_namespaces(self) -> list[str]:
+        """Those that are deleted and have not gone."""
+        found = self.call("GET", "/api/v1/namespaces")["items"]
+        return [one["metadata"]["name"] for one in found if "deletionTimestamp" in one["metadata"]]
+
+    def _names(self, path: str) -> list[str]:
+        """The objects of a kind; none where the kind is not known."""
+        try:
+            return [found["metadata"]["name"] for found in self.call("GET", path)["items"]]
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.NOT_FOUND:
+                raise
+            return []
 
     def _release(self, path: str) -> None:
-        """Take an object's finalizers; one that has gone meanwhile has none."""
+        """Take an object's finalizers; what has gone meanwhile has none."""
         released = {"metadata": {"finalizers": None}}
         try:
             self.call("PATCH", path, released, "application/merge-patch+json")
