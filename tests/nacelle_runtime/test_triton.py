@@ -327,11 +327,12 @@ def test_many_at_once_share_steps(core, triton):
     assert core.metric("nacelle_steps_total") - before < 8 * 30 / 2
 
 
-def test_metrics_are_beside_tritons_own(core, triton):
+def test_metrics_are_beside_tritons_own(core, triton, stream):
     requests = "nv_trt_llm_request_metrics"
     name, labels = "nv_trt_llm_kv_cache_block_metrics", {"model": "tensorrt_llm", "version": "1"}
+    assert text(stream, "tensorrt_llm_bls", max_tokens=101)
     core.until(lambda: triton.metric("nacelle_generated_tokens_total", model="tiny") > 100)
-    assert triton.metric("nv_inference_request_success", model="tensorrt_llm_bls") > 0
+    core.until(lambda: triton.metric("nv_inference_request_success", model="tensorrt_llm_bls") > 0)
     assert triton.metric(name, kv_cache_block_type="tokens_per", **labels) == 32
     for kind, value in (("waiting", 0), ("scheduled", 0), ("context", 0), ("max", 8)):
         core.until(lambda k=kind, v=value: triton.metric(requests, request_type=k, **labels) == v)
