@@ -1,6 +1,5 @@
 """A real etcd, API server and controller manager on loopback: no node, so pods start when told."""
 
-import http
 import http.client
 import json
 import os
