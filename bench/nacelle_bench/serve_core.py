@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nacelle_engine.errors import TemporaryError
+from nacelle_engine.openmp import limit_waiting
 from nacelle_runtime import supervisor
 from nacelle_runtime.settings import CoreSettings, encode
 
@@ -38,13 +39,15 @@ def own_core(settings: CoreSettings) -> Iterator[Path]:
 
 def _start(settings: CoreSettings, listener: socket.socket) -> subprocess.Popen[bytes]:
     descriptor = listener.fileno()
+    environment = os.environ | {"OMP_NUM_THREADS": str(settings.threads)}
+    limit_waiting(environment)
     return subprocess.Popen(
         [
             *(sys.executable, "-m", supervisor.CORE),
             *(encode(settings), str(descriptor), str(os.getpid())),
         ],
         pass_fds=(descriptor,),
-        env=os.environ | {"OMP_NUM_THREADS": str(settings.threads)},
+        env=environment,
     )
 
 

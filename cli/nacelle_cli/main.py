@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import version
 
 from nacelle_engine.errors import NacelleError
+from nacelle_engine.openmp import limit_waiting
 
 # A command is a module with configure(parser) and run(arguments) -> exit code.
 COMMANDS = {
@@ -26,6 +27,8 @@ COMMANDS = {
     "status": ("nacelle_cli.status.command", "show what a cluster builds and serves, live"),
     "bench": ("nacelle_bench.command", "measure an engine beside its ceiling and its peer"),
 }
+# They share their node with other work; a benchmark's peer is measured as it would run.
+_ON_NODES = frozenset({"build", "serve"})
 # What brings the libraries of a package's commands; benchmarks need two.
 _EXTRAS = {"nacelle_builder": "builder", "nacelle_runtime": "runtime", "nacelle_cli": "status"}
 # As a shell tells of a process that a closed pipe has ended: 128 and SIGPIPE.
@@ -37,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     outer = _outer_parser()
     chosen = outer.parse_args(arguments[:1])
+    if chosen.command in _ON_NODES:
+        limit_waiting(os.environ)
     module_name, help_text = COMMANDS[chosen.command]
     try:
         command = importlib.import_module(module_name)
