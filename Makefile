@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit slow e2e e2e-keda chaos verify generate format lint types lock images cluster cluster-down
+.PHONY: help demo demo-down test unit slow e2e e2e-keda chaos verify generate format lint types lock images cluster cluster-down cluster-parts
 
 # Where it is set, each of the tests' many processes would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+CLUSTER_TOOL := .venv/.cluster-tool
 ROOT := .
 KILLS := 50
 SEED := 1
@@ -37,7 +38,8 @@ CODE := engine operator builder_image runtime_image cli cluster images bench dem
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## from nothing to a streamed answer on a real cluster
+demo: ## from nothing to a streamed answer on a real cluster
+	@$(MAKE) -s -j2 cluster-parts $(READY)
 	@$(BIN)/python -m nacelle_demo
 
 demo-down: $(READY) ## take the demo and its cluster down
@@ -45,9 +47,9 @@ demo-down: $(READY) ## take the demo and its cluster down
 
 # The cluster's tests mostly wait for it, one after the other: they go first where both want a core.
 # Each target's output comes in one piece, at its end.
-test: $(READY) ## everything: verify, then the slow tests beside the end-to-end tests
-	@echo "form, lint, types and unit tests (a minute or two)"
-	@$(MAKE) -s -j2 --output-sync=target verify
+test: ## everything: verify, then the slow tests beside the end-to-end tests
+	@echo "form, lint, types and unit tests (minutes the first time: .venv, the cluster's programs)"
+	@$(MAKE) -s -j3 --output-sync=target cluster-parts verify
 	@echo "slow and end-to-end tests, side by side (minutes)"
 	@$(MAKE) -s -j2 --output-sync=target slow e2e
 
@@ -102,7 +104,7 @@ lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
 	  $(COMPILE) --extra $$extra $(IN_IMAGES) $(NO_TRITON) -o requirements/$$extra.txt pyproject.toml; \
 	done
 	@$(COMPILE) $(IN_IMAGES) $(NO_TRITON) -o requirements/torch.txt requirements/torch.in
-	@for name in tensorrt wheel-stub; do \
+	@for name in cluster tensorrt wheel-stub; do \
 	  $(COMPILE) $(IN_IMAGES) -o requirements/$$name.txt requirements/$$name.in; \
 	done
 	@$(COMPILE) --extra triton $(IN_IMAGES) -o requirements/triton.txt pyproject.toml
@@ -111,19 +113,28 @@ lock: $(READY) ## resolve the dependencies anew into requirements/, with hashes
 images: $(READY) ## build the images (IMAGES=triton: that one) and push them to the cluster's registry
 	@$(BIN)/python -m nacelle_images publish $(IMAGES)
 
+# While pip, which uses one core, makes the rest of .venv: the compilers behind it use what it leaves.
+cluster-parts: $(CLUSTER_TOOL) ## make the programs of the embedded Kubernetes, unless KUBECONFIG is set
+	@PYTHONPATH=cluster:engine nice -n 5 $(BIN)/python -m nacelle_cluster prepare
+
 cluster: $(READY) ## bring the embedded Kubernetes up
 	@$(BIN)/python -m nacelle_cluster up
 
 cluster-down: $(READY) ## take it down without a trace
 	@$(BIN)/python -m nacelle_cluster down
 
-$(READY): requirements/dev.txt pyproject.toml
+# The cluster's own tool needs far less than all of .venv.
+$(CLUSTER_TOOL): requirements/cluster.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "make: $(PYTHON) is not Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
-	@echo "preparing .venv from requirements/dev.txt (minutes the first time)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(PIP_INSTALL) --require-hashes -r requirements/cluster.txt
+	@touch $@
+
+$(READY): $(CLUSTER_TOOL) requirements/dev.txt pyproject.toml
+	@echo "preparing .venv from requirements/dev.txt (minutes the first time)"
 	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@

@@ -19,6 +19,13 @@ from nacelle_cluster.reporting import stopwatch
 from nacelle_cluster.settings import Settings, read_settings
 
 
+def prepare(settings: Settings, _arguments: argparse.Namespace) -> int:
+    """Makes what the cluster is made of and starts nothing; with KUBECONFIG set, nothing at all."""
+    if settings.kubeconfig is None:
+        Embedded(settings.name, settings.home).prepare(stopwatch())
+    return 0
+
+
 def up(settings: Settings, arguments: argparse.Namespace) -> int:
     """Brings the cluster up and says how to use it."""
     spec = Embedded(settings.name, settings.home).up(stopwatch(), tuple(arguments.extra))
@@ -122,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
+    add("prepare", prepare)
     begin = add("up", up)
     begin.add_argument("--with", dest="extra", action="append", default=[], choices=ON_REQUEST)
     end = add("down", down)
