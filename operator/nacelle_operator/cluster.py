@@ -11,6 +11,7 @@ from kubernetes import client, config
 
 from nacelle_operator.errors import (
     Conflict,
+    NamespaceEnds,
     NotConfigured,
     NotFound,
     NotLeader,
@@ -29,6 +30,8 @@ LIST_SECONDS = 60.0
 # A write's own time-out comes first.
 _LAST_WRITES_SECONDS = WRITE_SECONDS + 1.0
 _PAGE = 250
+# The cause, by its name in k8s.io/api/core/v1, that a refusal of something new then has.
+_NAMESPACE_ENDS = b'"NamespaceTerminating"'
 
 
 class Request(NamedTuple):
@@ -272,6 +275,8 @@ def _error(request: Request, status: int, body: bytes, headers: Mapping[str, str
     text = f"{request.method} {request.path}: {status}: {reason}"
     if status == 404:
         return NotFound(text)
+    if status == 403 and _NAMESPACE_ENDS in body:
+        return NamespaceEnds(text)
     if status == 409:
         return Conflict(text)
     if status == 429:

@@ -4,7 +4,8 @@ OperatorError
 |-- Retry                   the queue tries again with backoff
 |   |-- Unavailable         no answer in time, 5xx, or the connection broke
 |   |-- Throttled           429: the API server asks for patience, perhaps for how long
-|   `-- Conflict            409: the object changed, or is going, under our hands
+|   |-- Conflict            409: the object changed, or is going, under our hands
+|   `-- NamespaceEnds       403: the namespace is going, and takes nothing new
 |-- NotFound                404: the object, its namespace or its kind does not exist
 |-- NotConfigured           no kubeconfig says which cluster is meant
 |-- Refused                 400, 401, 403, 422 ...: asking again as it is gives the same answer
@@ -34,6 +35,10 @@ class Throttled(Retry):
 
 class Conflict(Retry):
     """The object has changed, exists already, or is going."""
+
+
+class NamespaceEnds(Retry):
+    """The namespace is being deleted: what we have in it goes soon, and then asks for no more."""
 
 
 class NotFound(OperatorError):

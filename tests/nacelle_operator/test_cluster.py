@@ -16,7 +16,14 @@ from build_world import TOOLCHAIN
 from nacelle_operator import feed as feed_module
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.cluster import Cluster, connect
-from nacelle_operator.errors import Conflict, NotFound, NotLeader, Refused, Unavailable
+from nacelle_operator.errors import (
+    Conflict,
+    NamespaceEnds,
+    NotFound,
+    NotLeader,
+    Refused,
+    Unavailable,
+)
 from nacelle_operator.feed import CHILD_SELECTOR, Feed
 from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE_BUILD, JOB, LEASE, SERVICE, Kind
@@ -76,6 +83,23 @@ def test_errors_are_typed(cluster: Cluster, namespace: Any) -> None:
     cluster.delete(made)
     cluster.delete(made)
     assert cluster.list(SERVICE, namespace.name).items == []
+
+
+def test_nothing_new_is_refused_for_good_where_a_namespace_ends(
+    control_plane: Any, cluster: Cluster
+) -> None:
+    name = "that-ends"
+    control_plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    held = service(name)
+    held["metadata"]["finalizers"] = ["example.org/held"]
+    cluster.create(held)
+    control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
+    another = service(name)
+    another["metadata"]["name"] = "another"
+    for write in (cluster.create, cluster.apply):
+        with pytest.raises(NamespaceEnds, match=r"403.* being terminated"):
+            write(another)
+    cluster.merge(SERVICE, name, "s", {"metadata": {"finalizers": None}})
 
 
 def test_a_status_never_lands_on_a_namesake(cluster: Cluster, namespace: Any) -> None:
