@@ -1,10 +1,9 @@
 """How long the threads of a CPU's kernels stay awake while they wait for each other.
 
 libgomp turns 300,000 times before it sleeps: 7.5 ms on an EPYC with 25 ns a turn. Where a node has
-other work, threads use up their turns while the one they wait for has no core. Two threads on two
-cores beside two busy loops, a model of two layers: 200 ms an answer, 80 ms of them on a core; with
-4,000 turns 41 and 14. On a quiet machine both are as fast. Below 1,000 turns the threads sleep
-between two kernels of a step, which costs up to half of the speed (SmolLM2, one request).
+other work, threads use up their turns while the one they wait for has no core: docs/runtime.md says
+what 4,000 turns give beside busy neighbours. On a quiet machine both are as fast. Below 1,000 turns
+the threads sleep between two kernels of a step, which costs up to half of the speed.
 """
 
 from collections.abc import MutableMapping
