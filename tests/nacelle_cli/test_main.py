@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from page_bundles import cpu_bundle
 
-from nacelle_cli import main as command
+from nacelle_cli import main as entry
 from nacelle_engine.openmp import TURNS
 
 
@@ -34,6 +34,6 @@ def test_threads_wait_briefly_where_a_node_has_other_work(monkeypatch, name, set
         found.append(os.environ.pop("GOMP_SPINCOUNT", None))
         return SimpleNamespace(configure=lambda parser: None, run=lambda arguments: 0)
 
-    monkeypatch.setattr(command.importlib, "import_module", module)
-    assert command.main([name]) == 0
+    monkeypatch.setattr(entry.importlib, "import_module", module)
+    assert entry.main([name]) == 0
     assert found == ([str(TURNS)] if set_ else [None])

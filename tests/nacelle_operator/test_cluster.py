@@ -96,10 +96,12 @@ def test_nothing_new_is_refused_for_good_where_a_namespace_ends(
     control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
     another = service(name)
     another["metadata"]["name"] = "another"
-    for write in (cluster.create, cluster.apply):
-        with pytest.raises(NamespaceEnds, match=r"403.* being terminated"):
-            write(another)
-    cluster.merge(SERVICE, name, "s", {"metadata": {"finalizers": None}})
+    try:
+        for write in (cluster.create, cluster.apply):
+            with pytest.raises(NamespaceEnds, match=r"403.* being terminated"):
+                write(another)
+    finally:
+        cluster.merge(SERVICE, name, "s", {"metadata": {"finalizers": None}})
 
 
 def test_a_status_never_lands_on_a_namesake(cluster: Cluster, namespace: Any) -> None:
