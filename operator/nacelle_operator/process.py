@@ -152,9 +152,11 @@ async def begin_to_watch(
     """
     with contextlib.suppress(TimeoutError):
         if is_alone():
-            await asyncio.wait_for(leads.wait(), STANDBY_AFTER)
+            async with asyncio.timeout(STANDBY_AFTER):
+                await leads.wait()
         if is_alone():
-            await asyncio.wait_for(rested.wait(), FIRST_LOOK_SECONDS)
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await rested.wait()
     watch.start()
 
 

@@ -1,6 +1,7 @@
 """The loop: take a key, let its planner decide, carry the plan out, come back when it says."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -226,7 +227,6 @@ def is_contained(wanted: Any, present: Any) -> bool:
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
