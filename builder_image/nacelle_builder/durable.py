@@ -1,6 +1,7 @@
 """Files that survive a power cut: written whole beside their place, synced, renamed."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import IO, Any
@@ -8,11 +9,23 @@ from typing import IO, Any
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a file's content in one step: readers see the old bytes or all the new ones."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        sync(file)
-    temporary.replace(path)
+    temporary = place_beside(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            sync(file)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def place_beside(path: Path) -> Path:
+    """A place beside a file that nobody else writes to.
+
+    A process id does not do: builds that share a store run in pods, where all have the same one.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def sync(file: IO[Any]) -> None:

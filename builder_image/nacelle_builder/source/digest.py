@@ -4,10 +4,10 @@ model digest = SHA-256(canonical JSON of {file name: SHA-256 of its bytes}), as 
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from nacelle_builder.durable import write_durably
 from nacelle_builder.source.files import CheckpointFiles
 from nacelle_engine.bundle import file_sha256
 from nacelle_engine.canonical import digest
@@ -39,9 +39,7 @@ class DigestCache:
         return sha256
 
     def _save(self) -> None:
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self._known))
-        temporary.replace(self._path)
+        write_durably(self._path, json.dumps(self._known).encode())
 
 
 def model_digest(files: CheckpointFiles, digest_of: DigestOf = file_sha256) -> str:

@@ -75,8 +75,9 @@ def compile_once(folder: Path, command: str, arguments: Sequence[str]) -> int:
     ended = subprocess.run([command, *arguments], check=False).returncode
     if ended == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        # Whole or not there: a reader never sees an object that is still being written.
-        ours = known.with_suffix(f".{os.getpid()}")
+        # Whole or not there: a reader never sees an object that is still being written. Not named
+        # after this process: builds in pods have the same ids.
+        ours = known.with_suffix(f".{os.urandom(8).hex()}")
         shutil.copyfile(made, ours)
         ours.replace(known)
     return ended

@@ -1,6 +1,6 @@
 """Compiled libraries of attention, kept by what they are made of: each is compiled once a store."""
 
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,12 +39,12 @@ class LibraryStore:
         return self._root / digest(made_of) / library.file
 
     def _compile(self, library: AttentionLibrary, kept: Path) -> None:
-        work = kept.parent / f".{os.getpid()}"
-        work.mkdir(parents=True, exist_ok=True)
-        compile_libraries((library,), self._architecture, work, _silent, self._kit)
-        # Whole or not there: a reader never sees a library that is still being written.
-        (work / library.file).replace(kept)
-        work.rmdir()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # Not named after this process: builds in pods all have the same id.
+        with tempfile.TemporaryDirectory(prefix=".", dir=kept.parent) as work:
+            compile_libraries((library,), self._architecture, Path(work), _silent, self._kit)
+            # Whole or not there: a reader never sees a library that is still being written.
+            (Path(work) / library.file).replace(kept)
 
 
 def _silent(_percent: int, _message: str) -> None:

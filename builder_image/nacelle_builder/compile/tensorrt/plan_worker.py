@@ -3,7 +3,6 @@
 TensorRT's warnings and errors go to stderr as they come: it may end the process by itself.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from nacelle_builder.compile.tensorrt.definition import Definition, add_profiles
 from nacelle_builder.compile.tensorrt.phases import Phases
 from nacelle_builder.compile.tensorrt.plan_job import Line, PlanJob
+from nacelle_builder.durable import write_durably
 from nacelle_engine.program.tensorrt_api import tensorrt
 from nacelle_engine.program.tensorrt_log import log_to
 
@@ -77,9 +77,7 @@ def _monitor(trt: Any, network: str, number: int, count: int) -> Any:
 def _keep(path: Path, times: bytes) -> None:
     """Replace the timing cache in one step; other builds may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_suffix(f".{os.getpid()}")
-    made.write_bytes(times)
-    made.replace(path)
+    write_durably(path, times)
 
 
 def _tell(line: Line) -> None:
