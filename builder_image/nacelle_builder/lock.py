@@ -41,17 +41,6 @@ def exclusive(
         os.close(descriptor)
 
 
-def is_locked(path: Path) -> bool:
-    """True while a process holds the lock file."""
-    if not path.exists():
-        return False
-    descriptor = _try_lock(path)
-    if descriptor is None:
-        return True
-    os.close(descriptor)
-    return False
-
-
 def _try_lock(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

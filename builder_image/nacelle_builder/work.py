@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nacelle_builder.lock import exclusive, is_locked
+from nacelle_builder.lock import exclusive
 from nacelle_builder.pipeline import Marker
+from nacelle_engine.errors import StoreUnavailable
 
 SOURCE_MARKER = "source.done.json"
 
@@ -21,15 +22,21 @@ def hold(work: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 def sweep(store: Path) -> None:
     """Remove what builds left behind whose engine is published and that nobody works on."""
     for marker in sorted((store / "work").glob(f"*/{SOURCE_MARKER}")):
-        work = marker.parent
-        try:
-            key = Marker.model_validate_json(marker.read_bytes()).facts.engine_key
-        except (OSError, ValueError):
+        if not _is_done(store, marker):
             continue
-        # A build that only prepared has no key yet, and its work is another one's to go on from.
-        if key and (store / "engines" / key).is_dir() and not is_locked(_lock(work)):
-            shutil.rmtree(work, ignore_errors=True)
-            _lock(work).unlink(missing_ok=True)
+        # Held while it goes: another attempt at the same request may begin at this moment.
+        with suppress(StoreUnavailable), exclusive(_lock(marker.parent), deadline=0):
+            if _is_done(store, marker):
+                shutil.rmtree(marker.parent, ignore_errors=True)
+
+
+def _is_done(store: Path, marker: Path) -> bool:
+    try:
+        key = Marker.model_validate_json(marker.read_bytes()).facts.engine_key
+    except (OSError, ValueError):
+        return False
+    # A build that only prepared has no key yet, and its work is another one's to go on from.
+    return bool(key) and (store / "engines" / key).is_dir()
 
 
 def _lock(work: Path) -> Path:

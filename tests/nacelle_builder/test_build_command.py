@@ -15,7 +15,7 @@ import pytest
 from nacelle_builder.build import Build, work_folder
 from nacelle_builder.commands import build as command
 from nacelle_builder.commands.build_flags import request_of
-from nacelle_builder.lock import exclusive, is_locked
+from nacelle_builder.lock import exclusive
 from nacelle_builder.pipeline import Marker
 from nacelle_builder.request_checks import check_recipe
 from nacelle_builder.run_build import BuildFailed, run_build
@@ -271,13 +271,12 @@ def test_a_job_without_a_good_request_says_so(tmp_path, monkeypatch, environment
 def test_the_lock_keeps_others_out_until_its_deadline(tmp_path):
     path = tmp_path / "k.lock"
     waited = []
-    with exclusive(path):
-        assert is_locked(path)
-        with (
-            pytest.raises(StoreUnavailable, match="another process has held"),
-            exclusive(path, deadline=0, on_wait=lambda: waited.append(1)),
-        ):
-            raise AssertionError("the lock was given twice")
+    with (
+        exclusive(path),
+        pytest.raises(StoreUnavailable, match="another process has held"),
+        exclusive(path, deadline=0, on_wait=lambda: waited.append(1)),
+    ):
+        raise AssertionError("the lock was given twice")
     assert waited == [1]
     assert not path.exists()
     with exclusive(path, deadline=0):
@@ -294,6 +293,25 @@ def test_only_finished_and_idle_work_is_swept(tiny, tmp_path):
     with exclusive(tmp_path / "work" / "busy.lock"):
         sweep(tmp_path)
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["busy", "open"]
+
+
+def test_work_is_kept_from_others_while_it_is_swept(tmp_path, monkeypatch):
+    work = tmp_path / "work" / "k"
+    work.mkdir(parents=True)
+    marker = Marker(inputs="", facts={"engineKey": "a" * 64})
+    (work / "source.done.json").write_text(marker.model_dump_json())
+    (tmp_path / "engines" / ("a" * 64)).mkdir(parents=True)
+    kept_out = []
+
+    def begin(folder, **options):
+        """Another attempt at the same request, begun at the worst moment."""
+        with pytest.raises(StoreUnavailable), exclusive(work.with_name("k.lock"), deadline=0):
+            raise AssertionError(f"{folder} is removed under an attempt at work")
+        kept_out.append(folder)
+
+    monkeypatch.setattr("nacelle_builder.work.shutil.rmtree", begin)
+    sweep(tmp_path)
+    assert kept_out == [work]
 
 
 def test_digests_are_taken_once_a_file_version(model, tmp_path):
