@@ -13,7 +13,7 @@ from nacelle_builder.pipeline import Pipeline, Tell
 from nacelle_builder.request_checks import check_recipe
 from nacelle_builder.stages.convert import check_free
 from nacelle_builder.stages.list import stages_of
-from nacelle_builder.work import hold, sweep
+from nacelle_builder.work import hold, remove, sweep
 from nacelle_engine.canonical import digest
 from nacelle_engine.errors import GpuOutOfMemory, NacelleError, OutOfMemory, StoreUnavailable
 from nacelle_engine.progress import Progress
@@ -57,7 +57,7 @@ def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published | Prepared:
         basis = digest([build.work.name, version("nacelle")])
         facts = pipeline.run(build, basis)
         if facts.published is not None:
-            shutil.rmtree(build.work, ignore_errors=True)
+            remove(build.work)
             return facts.published
     assert build.until, "the last stage publishes"
     return Prepared(until=build.until, stage_seconds=facts.stage_seconds)

@@ -27,7 +27,21 @@ def sweep(store: Path) -> None:
         # Held while it goes: another attempt at the same request may begin at this moment.
         with suppress(StoreUnavailable), exclusive(_lock(marker.parent), deadline=0):
             if _is_done(store, marker):
-                shutil.rmtree(marker.parent, ignore_errors=True)
+                remove(marker.parent)
+
+
+def remove(work: Path) -> None:
+    """Remove a work folder whose engine is published.
+
+    The marker goes last: by it a later build finds the rest, should this one be killed on the way.
+    """
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != SOURCE_MARKER:
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _is_done(store: Path, marker: Path) -> bool:

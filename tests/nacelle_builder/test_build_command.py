@@ -295,6 +295,36 @@ def test_only_finished_and_idle_work_is_swept(tiny, tmp_path):
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["busy", "open"]
 
 
+class Killed(BaseException):
+    """The end of a process, at any file that it removes."""
+
+
+@pytest.mark.parametrize("removed", range(6))
+def test_what_a_killed_sweep_leaves_is_swept_by_the_next_one(tmp_path, monkeypatch, removed):
+    work = tmp_path / "work" / "k"
+    for name in ("checkpoint/rank0.safetensors", "rank0/kernels.so", "x", "y", "convert.done.json"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).touch()
+    marker = Marker(inputs="", facts={"engineKey": "a" * 64})
+    (work / "source.done.json").write_text(marker.model_dump_json())
+    (tmp_path / "engines" / ("a" * 64)).mkdir(parents=True)
+    unlink, left = os.unlink, [removed]
+
+    def unlink_until_killed(path, **options):
+        # The kernel frees a killed process's lock.
+        if not str(path).endswith(".lock"):
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, "unlink", unlink_until_killed)
+        sweep(tmp_path)
+    sweep(tmp_path)
+    assert not work.exists()
+
+
 def test_work_is_kept_from_others_while_it_is_swept(tmp_path, monkeypatch):
     work = tmp_path / "work" / "k"
     work.mkdir(parents=True)
