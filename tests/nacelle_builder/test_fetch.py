@@ -3,6 +3,7 @@
 import argparse
 import functools
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from nacelle_builder.commands import model as model_command
 from nacelle_builder.fetch import demo_model
+from nacelle_builder.fetch import load as load_module
 from nacelle_builder.fetch.fetch import fetch
 from nacelle_builder.fetch.load import load
 from nacelle_builder.fetch.sums import verify_sums, write_sums
@@ -38,6 +40,28 @@ def test_loading_goes_on_over_what_a_killed_attempt_left(fetched, tmp_path):
     (partial / "model.safetensors").write_bytes(b"half")
     assert load(fetched, tmp_path / "claim" / "m")
     verify_sums(tmp_path / "claim" / "m")
+
+
+def test_what_a_killed_attempt_at_another_model_left_is_no_part_of_this_one(
+    fetched, tmp_path, monkeypatch
+):
+    def killed(source, destination):
+        (destination.parent / "generation_config.json").write_text('{"eos_token_id": 9}')
+        raise KeyboardInterrupt
+
+    other = tmp_path / "other"
+    shutil.copytree(fetched, other)
+    (other / "SHA256SUMS.json").unlink()
+    (fetched / "generation_config.json").unlink()
+    write_sums(fetched, "hf:org/tiny@x")
+    write_sums(other, "hf:org/other@x")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(load_module.shutil, "copyfile", killed)
+        load(other, tmp_path / "claim" / "m")
+    assert load(fetched, tmp_path / "claim" / "m")
+    names = [path.name for path in (tmp_path / "claim" / "m").iterdir()]
+    assert sorted(names) == sorted(path.name for path in fetched.iterdir())
+    assert [path.name for path in (tmp_path / "claim").iterdir()] == ["m"]
 
 
 def test_a_damaged_image_is_refused_and_nothing_put_in_place(fetched, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from nacelle_builder.durable import write_durably
 from nacelle_builder.fetch.sums import Sums, verify_sums
 from nacelle_builder.lock import exclusive
 from nacelle_builder.source.files import find_checkpoint
@@ -21,23 +22,35 @@ def place(destination: Path, source: str, fill: Fill, check: Check | None = None
     check: by default `check_whole`.
 
     False when the destination already holds just this source, every digest matching. A partial
-    folder of a killed attempt is handed to `fill` again, which may resume from it.
+    folder of a killed attempt at the same source is handed to `fill` again, which may resume from
+    it; one of another source's files would become part of this model.
     """
     destination = destination.absolute()
     if _holds(destination, source):
         return False
     partial = destination.with_name(f".{destination.name}.partial")
+    begun = destination.with_name(f".{destination.name}.source")
     with exclusive(destination.with_name(f".{destination.name}.lock")):
         if _holds(destination, source):
             return False
-        partial.mkdir(exist_ok=True)
+        _begin(partial, begun, source)
         fill(partial)
         (check or check_whole)(partial)
         _open_to_all(partial)
         if destination.is_dir():  # empty, or _holds would have refused it
             destination.rmdir()
         partial.rename(destination)
+        begun.unlink()
     return True
+
+
+def _begin(partial: Path, begun: Path, source: str) -> None:
+    """Have a partial folder that holds nothing but what was made of the source."""
+    if not begun.is_file() or begun.read_text() != source:
+        if partial.exists():
+            shutil.rmtree(partial)
+        write_durably(begun, source.encode())
+    partial.mkdir(exist_ok=True)
 
 
 def check_whole(folder: Path) -> Sums:
