@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 
 import pytest
@@ -344,18 +343,35 @@ def test_work_is_kept_from_others_while_it_is_swept(tmp_path, monkeypatch):
     assert kept_out == [work]
 
 
-def test_digests_are_taken_once_a_file_version(model, tmp_path):
+def test_digests_are_taken_once_a_file_version(model, tmp_path, monkeypatch):
     cache = tmp_path / "digests.json"
     file = model / "config.json"
     first = DigestCache(cache)(file)
-    assert DigestCache(cache)(file) == first
-    status = file.stat()
-    file.write_bytes(file.read_bytes().replace(b"silu", b"SILU"))
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert DigestCache(cache)(file) == first  # same size and time: believed
-    os.utime(file, ns=(status.st_atime_ns, time.time_ns()))
-    assert DigestCache(cache)(file) != first
+    with monkeypatch.context() as patch:
+        patch.setattr("nacelle_builder.source.digest.file_sha256", lambda path: "read again")
+        assert DigestCache(cache)(file) == first
+        os.utime(file)
+        assert DigestCache(cache)(file) == "read again"
     cache.write_text('{"/x": [1')
+    assert DigestCache(cache)(file) == first
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_another_model_of_the_same_size_and_time_is_another(model, tmp_path, replaced):
+    """Both unpacked with one fixed time, and mounted in the same place."""
+    cache = tmp_path / "digests.json"
+    file = model / "config.json"
+    os.utime(file, (0, 0))
+    changed = file.stat().st_ctime_ns
+    first = DigestCache(cache)(file)
+    data = file.read_bytes().replace(b"silu", b"SILU")
+    if replaced:
+        file.unlink()
+    file.write_bytes(data)
+    os.utime(file, (0, 0))
+    # A kernel's clock for files stands still for some milliseconds.
+    while file.stat().st_ctime_ns == changed:
+        os.utime(file, (0, 0))
     assert DigestCache(cache)(file) != first
 
 

@@ -17,7 +17,12 @@ DigestOf = Callable[[Path], str]
 
 
 class DigestCache:
-    """Digests of files kept by path, size and modification time, so none is read twice."""
+    """Digests of files kept by path, size and both times, so none is read twice.
+
+    The modification time alone does not tell files apart: archives and images are often unpacked
+    with one fixed time, claims are mounted in one place, and a model's tunes have equal sizes. The
+    time of change is the kernel's own, and nobody can set it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,10 +36,11 @@ class DigestCache:
         status = file.stat()
         name = str(file.resolve())
         known = self._known.get(name)
-        if known is not None and known[:2] == [status.st_size, status.st_mtime_ns]:
-            return str(known[2])
+        version = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        if known is not None and known[:-1] == version:
+            return str(known[-1])
         sha256 = file_sha256(file)
-        self._known[name] = [status.st_size, status.st_mtime_ns, sha256]
+        self._known[name] = [*version, sha256]
         self._save()
         return sha256
 
