@@ -45,6 +45,11 @@ class Build:
         return self.store / "libraries"
 
     @property
+    def cached_digests(self) -> Path:
+        """The digests of models' files that the store's builds have taken."""
+        return self.store / "work" / "digests.json"
+
+    @property
     def is_at_target(self) -> bool:
         """Whether this machine is one of the target's: only there is a GPU engine's key known."""
         return not self.until or self.request.recipe.architecture.is_cpu

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,7 @@ from nacelle_engine.errors import (
     InvalidModel,
     InvalidRequest,
     OutOfMemory,
+    SourceUnavailable,
     StoreUnavailable,
     TargetMismatch,
 )
@@ -221,6 +223,26 @@ def test_trouble_of_the_surroundings_is_typed(tiny, tmp_path, monkeypatch, raise
     assert failure.stage == "convert"
     with pytest.raises(error, match=message):
         raise failure.error
+
+
+@pytest.mark.parametrize("error", [None, InvalidModel("half of it")])
+def test_a_model_that_changes_under_the_build_is_not_taken_for_the_old_one(
+    model, tmp_path, monkeypatch, error
+):
+    def convert(*arguments):
+        (model / "chat_template.jinja").write_text("another")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(convert_stage, "convert", convert)
+    before = model_digest(find_checkpoint(model))
+    request = request_for(model, tmp_path, limits={"maxInputLen": 64, "maxSeqLen": 128})
+    build = replace(build_of(request, Machine(V3)), until="convert")
+    with pytest.raises(BuildFailed) as info:
+        run_build(build, lambda progress: None)
+    assert isinstance(info.value.error, SourceUnavailable)
+    assert f"changed while it was built: its digest was {before}, and is " in str(info.value)
+    assert not (build.work / "convert.done.json").exists()
 
 
 def run_job(environment, log):

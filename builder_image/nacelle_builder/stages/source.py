@@ -19,7 +19,7 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
     """The model's folder, digest and engine key; the engine itself where it exists already."""
     folder = _folder(build, report)
     report(50, "hashing the checkpoint")
-    cache = DigestCache(build.store / "work" / "digests.json")
+    cache = DigestCache(build.cached_digests)
     digest = model_digest(find_checkpoint(folder), cache)
     if build.request.folder is not None:
         check_digest(digest, build.request.folder.digest, folder)
