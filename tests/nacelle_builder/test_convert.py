@@ -185,3 +185,44 @@ def test_broken_json_is_named(model):
     (model / "config.json").write_text('{"a": ')
     with pytest.raises(InvalidModel, match=r"config\.json is not JSON: line 1"):
         read_model(find_checkpoint(model))
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8, "original_max_position_embeddings": 8192}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"architectures": {"a": 1}}, "architectures {'a': 1} is no list"),
+        ({"rope_parameters": 7}, "rope_parameters 7 is no JSON object"),
+        ({"rope_parameters": {"full_attention": [1]}}, r"full_attention \[1\] is no JSON object"),
+        ({"rope_parameters": {"rope_theta": 0}}, "rope_theta 0 must be above 0"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 0}}, "factor 0 must be above 0"),
+        (
+            {"rope_parameters": {**LLAMA3, "low_freq_factor": 4, "high_freq_factor": 4}},
+            "low_freq_factor 4 must be below high_freq_factor 4",
+        ),
+        (
+            {"architectures": ["Gemma2ForCausalLM"], "sliding_window_pattern": 0},
+            "sliding_window_pattern 0 must be above 0",
+        ),
+    ],
+)
+def test_values_that_no_model_has_are_refused_by_name(model, edit_config, fields, message):
+    edit_config(model, hidden_act=None, **fields)
+    with pytest.raises(InvalidModel, match=message):
+        read_model(find_checkpoint(model))
+
+
+@pytest.mark.parametrize("text", ['{"vocab_size": 1%s}' % ("0" * 5000), "[" * 100_000])
+def test_json_beyond_python_s_limits_is_refused(model, text):
+    (model / "config.json").write_text(text)
+    with pytest.raises(InvalidModel, match=r"config\.json cannot be read"):
+        find_checkpoint(model)
+
+
+@pytest.mark.parametrize("shards", [None, [], {"a": None}, {"a": ["model.safetensors"]}])
+def test_an_index_that_names_no_files_is_refused(model, shards):
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(InvalidModel, match=r"index\.json: weight_map is no object of tensors"):
+        find_checkpoint(model)

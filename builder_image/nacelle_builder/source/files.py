@@ -85,6 +85,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InvalidModel(
             f"{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number, or a nesting, beyond Python's limits
+        raise InvalidModel(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise InvalidModel(f"{path} holds no JSON object")
     return value
@@ -92,7 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _weights(root: Path) -> tuple[Path, ...]:
     if (root / INDEX).is_file():
-        names = sorted(set(read_json(root / INDEX).get("weight_map", {}).values()))
+        names = _named(root / INDEX)
         for name in names:
             if "/" in name or not (root / name).is_file():
                 raise InvalidModel(f"{root / INDEX} names {name}, which is not in the folder")
@@ -101,3 +103,11 @@ def _weights(root: Path) -> tuple[Path, ...]:
     if not names:
         raise InvalidModel(f"{root} has no .safetensors file: other weight formats are not read")
     return tuple(root / name for name in names)
+
+
+def _named(index: Path) -> list[str]:
+    """The files that a sharded checkpoint's index names."""
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise InvalidModel(f"{index}: weight_map is no object of tensors and their files")
+    return sorted(set(shards.values()))

@@ -149,7 +149,7 @@ def _read_header(file: Path) -> dict[str, Any]:
 
 def _checked_end(item: dict[str, Any]) -> int:
     begin, end = item["data_offsets"]
-    width = _WIDTHS.get(item["dtype"])
-    if width is not None and end - begin != width * math.prod(item["shape"]):
+    width, numbers = _WIDTHS.get(item["dtype"]), math.prod(item["shape"])
+    if width is not None and end - begin != width * numbers:
         raise ValueError(f"{end - begin} bytes for {item['dtype']} {item['shape']}")
     return int(end)

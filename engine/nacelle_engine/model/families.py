@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nacelle_engine.errors import UnsupportedModel
+from nacelle_engine.errors import InvalidModel, UnsupportedModel
 from nacelle_engine.model.layer_types import (
     LayerTypes,
     all_full,
@@ -141,7 +141,9 @@ FAMILIES: Mapping[str, Family] = {
 def family_of(config: Mapping[str, Any]) -> Family:
     """The family of a config.json; UnsupportedModel names what is not known."""
     architectures = config.get("architectures") or ["(none)"]
-    family = FAMILIES.get(architectures[0])
+    if not isinstance(architectures, list):
+        raise InvalidModel(f"config.json: architectures {architectures!r} is no list")
+    family = FAMILIES.get(str(architectures[0]))
     if family is None:
         known = ", ".join(sorted(FAMILIES))
         raise UnsupportedModel(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nacelle_engine.errors import UnsupportedModel
+from nacelle_engine.errors import InvalidModel, UnsupportedModel
 from nacelle_engine.model.spec import KindName
 
 LayerTypes = Callable[[Mapping[str, Any]], tuple[KindName, ...]]
@@ -36,6 +36,8 @@ def from_max_window_layers(config: Mapping[str, Any]) -> tuple[KindName, ...]:
 def every_nth_full(config: Mapping[str, Any]) -> tuple[KindName, ...]:
     """As layer_types says, else every sliding_window_pattern-th layer is full, the others slide."""
     pattern = int(config["sliding_window_pattern"])
+    if pattern < 1:
+        raise InvalidModel(f"config.json: sliding_window_pattern {pattern} must be above 0")
     return _told(config) or tuple(
         "sliding" if (layer + 1) % pattern else "full"
         for layer in range(config["num_hidden_layers"])
