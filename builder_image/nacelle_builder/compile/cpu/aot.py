@@ -15,8 +15,8 @@ from torch._inductor import cpu_vec_isa
 from torch.export import Dim
 
 from nacelle_builder.compile.cpu.toolchain import Toolchain
+from nacelle_builder.compile.failure import compile_failure
 from nacelle_engine.arch import Architecture
-from nacelle_engine.errors import CompileFailed
 from nacelle_engine.program.signature import ProgramSpec, TensorSpec, WeightSpec
 from nacelle_engine.program.weights import DTYPES
 
@@ -70,9 +70,11 @@ def compile_program(
                 exported.module(), exported.example_inputs[0],
                 options=_options(made, toolchain, kernels),
             )  # fmt: skip
+    except MemoryError:
+        raise
     except Exception as error:
-        last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise CompileFailed(f"{spec.name}: {last[0]}") from error
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise compile_failure(spec.name, said) from error
     shutil.copyfile(made, out / spec.file)
 
 

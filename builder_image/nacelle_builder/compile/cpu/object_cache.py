@@ -69,18 +69,31 @@ def compile_once(folder: Path, command: str, arguments: Sequence[str]) -> int:
     known = folder / name
     beforehand = os.environ.get("NACELLE_OBJECTS")
     for one in (known, *([Path(beforehand, name)] if beforehand else [])):
-        if one.exists():
+        try:
             shutil.copyfile(one, made)
-            return 0
+        except (FileNotFoundError, NotADirectoryError):  # not there, or removed at this moment
+            continue
+        return 0
     ended = subprocess.run([command, *arguments], check=False).returncode
     if ended == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Whole or not there: a reader never sees an object that is still being written. Not named
-        # after this process: builds in pods have the same ids.
-        ours = known.with_suffix(f".{os.urandom(8).hex()}")
+        try:
+            _keep(made, known)
+        except OSError as error:  # a folder that is full, or only read: the object is made
+            print(f"{known} is not kept: {error.strerror}", file=sys.stderr)
+    return ended
+
+
+def _keep(made: Path, known: Path) -> None:
+    known.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not there: a reader never sees an object that is still being written. Not named
+    # after this process: builds in pods have the same ids.
+    ours = known.with_suffix(f".{os.urandom(8).hex()}")
+    try:
         shutil.copyfile(made, ours)
         ours.replace(known)
-    return ended
+    except OSError:
+        ours.unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

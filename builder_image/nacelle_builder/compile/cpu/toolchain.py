@@ -13,6 +13,7 @@ import torch
 
 from nacelle_builder.compile.cpu import kernel_objects
 from nacelle_builder.compile.cpu.kernel_objects import COMPILER
+from nacelle_builder.compile.failure import compile_failure
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.ops.kernels import headers, sources
@@ -101,8 +102,8 @@ def _run_all(commands: Iterable[list[str]]) -> None:
         ended = list(pool.map(_run, commands))
     for result in ended:
         if result.returncode:
-            last = " | ".join(result.stderr.strip().splitlines()[-3:])
-            raise CompileFailed(f"{COMPILER} ended with {result.returncode}: {last}")
+            said = result.stderr.strip().splitlines()
+            raise compile_failure(f"{COMPILER} ended with {result.returncode}", said, last=3)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

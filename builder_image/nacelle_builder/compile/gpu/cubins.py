@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from nacelle_builder.compile.failure import compile_failure
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 from nacelle_engine.ops.gpu.kernel import Kernel
@@ -36,7 +37,7 @@ def compile_cubins(
     """Write rank/kernels/<name>.cubin of every kernel; CompileFailed names the first that fails."""
     cubins = try_cubins(kernels, architecture, rank)
     for name, error in cubins.failed.items():
-        raise CompileFailed(f"kernel {name} for {architecture}: {error}")
+        raise compile_failure(f"kernel {name} for {architecture}", [error])
     return tuple(cubins.made[kernel.name] for kernel in kernels)
 
 
@@ -91,7 +92,8 @@ def _run(jobs: Sequence[dict[str, Any]], cache: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         raise CompileFailed(f"Triton did not end in {_TIMEOUT_SECONDS} s") from error
     if ended.returncode:
-        last = " | ".join(ended.stderr.strip().splitlines()[-3:])
-        raise CompileFailed(f"the compiler's process ended with {ended.returncode}: {last}")
+        said = ended.stderr.strip().splitlines()
+        what = f"the compiler's process ended with {ended.returncode}"
+        raise compile_failure(what, said, last=3)
     answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return answer

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from nacelle_builder.compile.failure import compile_failure
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed
 
@@ -157,8 +158,8 @@ def run_command(command: Sequence[str]) -> str:
         raise CompileFailed(f"{command[0]} did not end in {_TIMEOUT_SECONDS} s") from error
     if ended.returncode:
         said = (ended.stdout + ended.stderr).strip().splitlines()
-        last = " | ".join(line.strip() for line in said[-_LAST_LINES:])
-        raise CompileFailed(f"{command[0]} ended with {ended.returncode}: {last}")
+        what = f"{command[0]} ended with {ended.returncode}"
+        raise compile_failure(what, said, _LAST_LINES)
     return ended.stdout
 
 
