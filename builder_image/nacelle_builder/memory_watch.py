@@ -5,10 +5,11 @@ The kernel's own high-water marks do not tell: that of a child begins with its p
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from nacelle_builder.children import family
 
 _EVERY_SECONDS: Final = 1.0
 _PROC: Final = Path("/proc")
@@ -55,26 +56,7 @@ def held_bytes(process: int) -> int:
 
     A page that several processes share counts as its part in each (proc_pid_smaps(5)).
     """
-    return sum(map(_proportional_bytes, _family(process)))
-
-
-def _family(process: int) -> Iterator[int]:
-    parents = dict(_parents())
-    found = {process}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    yield from found
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    """(process, its parent) of all; field 4 of stat, after a name that may hold anything."""
-    for folder in _PROC.iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            except OSError:  # ended meanwhile
-                continue
-            yield int(folder.name), int(fields[1])
+    return sum(map(_proportional_bytes, family(process)))
 
 
 def _proportional_bytes(process: int) -> int:

@@ -60,14 +60,19 @@ def file_digests(paths: Sequence[Path]) -> list[str]:
     bytes each), one after another.
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        files = [
-            [
-                pool.submit(_piece, path, at)
-                for at in range(0, path.stat().st_size or 1, PIECE_BYTES)
+        try:
+            files = [
+                [
+                    pool.submit(_piece, path, at)
+                    for at in range(0, path.stat().st_size or 1, PIECE_BYTES)
+                ]
+                for path in paths
             ]
-            for path in paths
-        ]
-        return [_joined([piece.result() for piece in pieces]).hex() for pieces in files]
+            return [_joined([piece.result() for piece in pieces]).hex() for pieces in files]
+        except BaseException:
+            # A file that cannot be read, or the process's end: nobody waits for the others.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _piece(path: Path, start: int) -> bytes:

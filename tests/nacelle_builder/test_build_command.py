@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -436,3 +437,34 @@ def test_the_stages_stand_in_order(tiny, tmp_path):
     build = build_of(request_for(tiny, tmp_path))
     names = [stage.name for stage in stages_of(build)]
     assert names == ["source", "convert", "compile", "gate", "seal", "publish"]
+
+
+COMPILING = """
+import signal, sys
+from pathlib import Path
+from nacelle_builder.commands import build
+from nacelle_builder.compile.cpu import toolchain
+from nacelle_engine.arch import Architecture
+
+signal.signal(signal.SIGTERM, build._end)
+folder = Path(sys.argv[1])
+toolchain.COMPILER = str(folder / "compiler")
+toolchain.Toolchain(Architecture.X86_64_V3, folder).compile_kernels(folder / "k.so")
+"""
+
+
+def test_a_build_that_is_ended_does_not_wait_for_its_compilers(tmp_path):
+    compiler, begun = tmp_path / "compiler", tmp_path / "begun"
+    compiler.write_text(f"#!/bin/sh\n: > {begun}\nsleep 600\n")
+    compiler.chmod(0o755)
+    process = subprocess.Popen([sys.executable, "-c", COMPILING, tmp_path])
+    try:
+        while not begun.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        # Each compiler holds a pipe that is read to its end: none is left when this one has ended.
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.wait()

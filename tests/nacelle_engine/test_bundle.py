@@ -1,6 +1,7 @@
 """A bundle: sealed by rename, opened only when whole and in its place."""
 
 import hashlib
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -149,3 +150,19 @@ def test_a_gpu_bundle_is_held_against_the_gpu(tmp_path, architecture, target, gp
     context = pytest.raises(TargetMismatch, match=message) if message else nullcontext()
     with context:
         check_target(read_bundle(tmp_path), Machine(frozenset(), gpu))
+
+
+def test_an_error_ends_the_hashing_of_all_files(tmp_path, monkeypatch):
+    """So does the process's end, which comes as an exception too."""
+    looked = []
+
+    def piece(path, start):
+        looked.append(path)
+        time.sleep(0.01)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(bundle_module, "_piece", piece)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        bundle_module.file_digests([tmp_path / "file"] * 1000)
+    assert len(looked) < 1000

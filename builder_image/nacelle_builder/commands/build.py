@@ -9,6 +9,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from nacelle_builder.build import Build, work_folder
+from nacelle_builder.children import end_children
 from nacelle_builder.commands.build_flags import add_flags, request_of
 from nacelle_builder.progress_sinks import on_terminal, sink
 from nacelle_builder.run_build import BuildFailed, run_build
@@ -127,4 +128,5 @@ def _leave(log: Path | None, result: Result) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    end_children()
     raise SystemExit(128 + number)
