@@ -16,7 +16,7 @@ from nacelle_builder.calibrate.scales import KvScale, Scales, read_scales
 from nacelle_builder.calibrate.statistics import Statistic
 from nacelle_builder.calibrate.texts import BUILT_IN, calibration_digest, read_samples
 from nacelle_builder.eager_model import load_eager
-from nacelle_builder.gate.text import TEXT
+from nacelle_builder.gate.text import TEXT, text_ids
 from nacelle_builder.pipeline import Pipeline
 from nacelle_builder.settings import HubAccess
 from nacelle_builder.stages import calibrate as calibrate_stage
@@ -115,6 +115,19 @@ def test_each_line_is_a_sample_of_its_own(model):
     assert len(samples) == 3
     assert max(len(sample) for sample in samples[:2]) < 20
     assert len(samples[2]) == 512
+
+
+def test_how_training_cut_and_padded_texts_does_not_count(model):
+    """A tokenizer that a tuned model was saved with; the gate's text is read in the same way."""
+    file = model / "tokenizer.json"
+    samples = read_samples(Calibration(), model, file, 320)
+    ids = text_ids(file, 320)
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.enable_truncation(128)
+    tokenizer.enable_padding(length=128, pad_id=0)
+    tokenizer.save(str(file))
+    assert read_samples(Calibration(), model, file, 320) == samples
+    assert text_ids(file, 320) == ids
 
 
 def test_a_sample_begins_as_the_tokenizer_begins_a_sequence(model):

@@ -12,6 +12,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
+from nacelle_builder.source.tokenizer import read_tokenizer
 from nacelle_engine.bundle import file_sha256
 from nacelle_engine.calibration import Calibration
 from nacelle_engine.canonical import digest
@@ -58,10 +59,7 @@ def read_samples(
 ) -> list[list[int]]:
     """The token ids of each sample; errors name the file, and the line that is wrong."""
     file = text_file(calibration, folder)
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
-        raise InvalidModel(f"{tokenizer_file} cannot be read: {error}") from error
+    tokenizer = read_tokenizer(tokenizer_file)
     try:
         found = _lines(file, tokenizer) if file.suffix == ".jsonl" else _whole(file, tokenizer)
         samples = list(islice(found, calibration.samples))

@@ -7,8 +7,8 @@ its first is predicted from those before it, so the positions are samples * (len
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
+from nacelle_builder.source.tokenizer import read_tokenizer
 from nacelle_engine.errors import InvalidModel, InvalidRequest
 
 TEXT = Path(__file__).with_name("text.txt")
@@ -18,10 +18,7 @@ SHORTEST_WINDOW = 4
 
 def text_ids(tokenizer_file: Path, vocab_size: int) -> list[int]:
     """The text's token ids; InvalidModel when the tokenizer cannot belong to the model."""
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
-        raise InvalidModel(f"{tokenizer_file} cannot be read: {error}") from error
+    tokenizer = read_tokenizer(tokenizer_file)
     ids: list[int] = tokenizer.encode(TEXT.read_text("utf-8"), add_special_tokens=False).ids
     if not ids or max(ids) >= vocab_size:
         raise InvalidModel(
