@@ -147,6 +147,7 @@ def test_a_sample_begins_as_the_tokenizer_begins_a_sequence(model):
         ("gone.txt", None, InvalidRequest, "quantization.calibration.path: there is no file "),
         ("a.jsonl", '{"text": "a"}\n{"text": ', InvalidRequest, "a.jsonl: line 2 is not JSON"),
         ("a.jsonl", '{"prompt": "a"}', InvalidRequest, 'line 1 is no JSON object with a "text"'),
+        ("a.jsonl", r'{"text": "a \ud83d"}', InvalidRequest, "line 1 is no Unicode: "),
         ("a.txt", "", InvalidRequest, "a.txt holds no text to calibrate on"),
         ("a.txt", b"\xff\xfe", InvalidRequest, "a.txt is no UTF-8"),
     ],

@@ -106,4 +106,8 @@ def _text(file: Path, number: int, line: str) -> str:
     text = value.get("text") if isinstance(value, dict) else None
     if not isinstance(text, str):
         raise InvalidRequest(f'{file}: line {number} is no JSON object with a "text"')
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half an emoji, say, of a text that was cut
+        raise InvalidRequest(f"{file}: line {number} is no Unicode: {error}") from error
     return text
