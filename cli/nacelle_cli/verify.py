@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nacelle_engine.errors import (
     CorruptBundle,
     InvalidRequest,
     NacelleError,
+    StoreUnavailable,
     TargetMismatch,
 )
 from nacelle_engine.machine import this_machine
@@ -46,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         bundle = _verified(arguments)
     except NacelleError as error:
-        _leave(arguments.result_file, Result(failure=Failure.of(error, _STAGE)))
+        try:
+            _leave(arguments.result_file, Result(failure=Failure.of(error, _STAGE)))
+        except StoreUnavailable as untold:
+            # What is wrong with the bundle counts; the exit code still tells it.
+            print(f"nacelle verify: {untold}", file=sys.stderr)
         raise
     _leave(arguments.result_file, Result(published=_published(bundle)))
     print(f"{bundle.root}: {len(bundle.manifest.files)} files match manifest {bundle.digest[:16]}")
@@ -112,5 +118,11 @@ def _published(bundle: Bundle) -> Published:
 
 
 def _leave(file: Path | None, result: Result) -> None:
-    if file is not None:
+    if file is None:
+        return
+    try:
         file.write_text(result.message())
+    except OSError as error:
+        raise StoreUnavailable(
+            f"--result-file {file} cannot be written: {error.strerror}"
+        ) from error

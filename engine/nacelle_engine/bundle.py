@@ -13,7 +13,12 @@ from pydantic import ValidationError
 
 from nacelle_engine.abi import ABI, abi_of
 from nacelle_engine.arch import missing_flags
-from nacelle_engine.errors import AbiMismatch, CorruptBundle, TargetMismatch
+from nacelle_engine.errors import (
+    AbiMismatch,
+    CorruptBundle,
+    StoreUnavailable,
+    TargetMismatch,
+)
 from nacelle_engine.machine import Gpu, Machine
 from nacelle_engine.manifest import FileEntry, Manifest
 
@@ -77,12 +82,15 @@ def file_digests(paths: Sequence[Path]) -> list[str]:
 
 def _piece(path: Path, start: int) -> bytes:
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_READ_BYTES))
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        left = PIECE_BYTES
-        while left and (read := file.readinto(buffer[: min(left, _READ_BYTES)])):
-            digest.update(buffer[:read])
-            left -= read
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            left = PIECE_BYTES
+            while left and (read := file.readinto(buffer[: min(left, _READ_BYTES)])):
+                digest.update(buffer[:read])
+                left -= read
+    except OSError as error:  # of a read, which does not tell of which file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return digest.digest()
 
 
@@ -140,7 +148,10 @@ def read_bundle(root: Path) -> Bundle:
 
 
 def verify_files(bundle: Bundle) -> None:
-    """Check every file's size and digest, and that none is missing or left over."""
+    """Check every file's size and digest, and that none is missing or left over.
+
+    CorruptBundle names what is wrong; StoreUnavailable a file that cannot be read.
+    """
     expected = {entry.path: entry for entry in bundle.manifest.files}
     present = {
         p.relative_to(bundle.root).as_posix(): p
@@ -160,7 +171,10 @@ def verify_files(bundle: Bundle) -> None:
                 f"{bundle.root}: {path} has {file.stat().st_size} bytes, "
                 f"the manifest says {entry.size}"
             )
-    found = file_digests([present[path] for path in expected])
+    try:
+        found = file_digests([present[path] for path in expected])
+    except OSError as error:
+        raise StoreUnavailable(f"{error.filename} cannot be read: {error.strerror}") from error
     for (path, entry), digest in zip(expected.items(), found, strict=True):
         if digest != entry.sha256:
             raise CorruptBundle(f"{bundle.root}: {path} does not match its digest")

@@ -1,6 +1,9 @@
 """`nacelle verify`: digests, expectations, and the result that an inspect Job leaves behind."""
 
+import errno
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +107,35 @@ def test_an_expectation_that_is_no_object_is_refused(
     bundle: Path, tmp_path: Path, text: str
 ) -> None:
     assert verify(bundle, tmp_path / "result", text) == 65
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk does that fails: the read does not tell of which file."""
+
+    class Bad(io.FileIO):
+        def readinto(self, buffer: object) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    opened = Path.open
+
+    def open_bad(path: Path, mode: str = "r", **options: Any) -> Any:
+        return Bad(path) if path.name == "weights" else opened(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", open_bad)
+    assert verify(bundle, tmp_path / "result", facts(bundle)) == 75
+    result = parse_result((tmp_path / "result").read_text())
+    assert result and result.failure and result.failure.code == "StoreUnavailable"
+    assert "rank0/weights cannot be read: Input/output error" in result.failure.message
+
+
+def test_a_result_that_cannot_be_left_does_not_hide_what_was_found(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "gone" / "result"
+    assert verify(bundle, nowhere, facts(bundle)) == 75
+    assert f"--result-file {nowhere} cannot be written: No such file" in capsys.readouterr().err
+    (bundle / "rank0" / "weights").write_bytes(b"wEights")
+    assert verify(bundle, nowhere, facts(bundle)) == 79
+    assert "rank0/weights does not match its digest" in capsys.readouterr().err
