@@ -1,5 +1,6 @@
 """The one JSON that a builder or runtime leaves in its pod's termination message."""
 
+import json
 from typing import Any, Self
 
 from pydantic import Field
@@ -9,6 +10,9 @@ from nacelle_engine.frozen import Frozen
 
 # Kubernetes cuts a termination message at 4,096 bytes.
 MAX_BYTES = 4000
+# Of them, what a failure's message may take, as JSON spells it.
+_MESSAGE_BYTES = 3000
+_MESSAGE_LENGTH = 1024
 
 
 class Accuracy(Frozen):
@@ -64,7 +68,15 @@ class Failure(Frozen):
         """The failure of an error; anything that is not ours gets the code InternalError."""
         code = error.code if isinstance(error, NacelleError) else "InternalError"
         message = str(error) if isinstance(error, NacelleError) else repr(error)
-        return cls(code=code, message=message[:1024], stage=stage)
+        return cls(code=code, message=_cut(message), stage=stage)
+
+
+def _cut(message: str) -> str:
+    """The message's beginning that fits; what is no Unicode (a file's name may be) is escaped."""
+    kept = message.encode(errors="backslashreplace").decode()[:_MESSAGE_LENGTH]
+    while len(json.dumps(kept, ensure_ascii=False).encode()) > _MESSAGE_BYTES:
+        kept = kept[: len(kept) * 9 // 10]
+    return kept
 
 
 class Result(Frozen):
