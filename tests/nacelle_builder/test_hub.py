@@ -1,7 +1,9 @@
 """Hub models: huggingface_hub's real client against a hub on loopback, over real HTTP."""
 
+import errno
 import hashlib
 import json
+import ssl
 import threading
 import time
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import pytest
 from nacelle_builder.build import Build, Facts, work_folder
 from nacelle_builder.fetch.fetch import fetch
 from nacelle_builder.settings import HubAccess
+from nacelle_builder.source import hub as hub_module
 from nacelle_builder.source.digest import model_digest
 from nacelle_builder.source.files import find_checkpoint
 from nacelle_builder.source.hub import HubModel, download
@@ -188,6 +191,27 @@ def test_a_hub_that_hangs_or_is_away_is_unavailable(hub, tmp_path):
         download(HubModel.parse(REFERENCE), tmp_path, HubAccess(hub.endpoint), timeout=0.2)
     with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1:9 did not answer"):
         download(HubModel.parse(REFERENCE), tmp_path, HubAccess("http://127.0.0.1:9"), timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), OSError),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), OSError),
+        (OSError(errno.EROFS, "Read-only file system", "/store/x"), OSError),
+        (PermissionError(errno.EACCES, "Permission denied", "/store/x"), OSError),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), SourceUnavailable),
+        (ssl.SSLError(1, "CERTIFICATE_VERIFY_FAILED"), SourceUnavailable),
+    ],
+)
+def test_a_folder_that_fails_is_not_told_as_the_hub(tmp_path, monkeypatch, raised, kind):
+    def fail(*arguments, **options):
+        raise raised
+
+    monkeypatch.setattr(hub_module, "snapshot_download", fail)
+    with pytest.raises(kind) as info:
+        download(HubModel("org/tiny", REVISION), tmp_path, HubAccess())
+    assert (info.value is raised) == (kind is OSError)
 
 
 def test_a_hub_model_that_is_broken_is_not_put_in_place(hub, tmp_path):

@@ -67,10 +67,18 @@ def download(model: HubModel, folder: Path, access: HubAccess, timeout: float = 
             max_workers=4,
         )
     except (OSError, ValueError, httpx2.HTTPError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and _is_of_the_disk(error):
             raise
         raise _translated(error, model, access) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _is_of_the_disk(error: OSError) -> bool:
+    """Whether it is the folder that fails, and not the hub; TLS has an errno of its own, 1."""
+    refused = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or (
+        refused and error.filename is not None
+    )
 
 
 def _client(timeout: float) -> httpx2.Client:
