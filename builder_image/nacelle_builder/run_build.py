@@ -21,7 +21,11 @@ from nacelle_engine.result import Prepared, Published
 
 # What torch says, in plain RuntimeErrors, of the host's memory and of a GPU's.
 _MEMORY_TEXTS = {"can't allocate memory": OutOfMemory, "CUDA out of memory": GpuOutOfMemory}
-_STORE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_STORE_ERRNOS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    # No folder; and a network file system whose server was away.
+    errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT,
+)  # fmt: skip
 
 
 class BuildFailed(Exception):
@@ -83,7 +87,9 @@ def _surroundings(build: Build) -> Iterator[None]:
 
 def _store_message(build: Build, error: OSError) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return f"the store {build.store} cannot be used: {error.filename}: {error.strerror}"
+        # An error of a write or a read names no file.
+        where = f"{error.filename}: " if error.filename else ""
+        return f"the store {build.store} cannot be used: {where}{error.strerror}"
     need, free = space_needed(build), _free_bytes(build.store)
     return (
         f"the store {build.store} is full: {free / 1e9:.1f} GB are free, "
@@ -96,7 +102,7 @@ def space_needed(build: Build) -> int:
     folder = build.work / "model"
     if build.request.folder is not None:
         folder = Path(build.request.folder.path)
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors") if path.exists())
     copies = 1 if build.request.folder is not None else 2
     return copies * weights + 100_000_000
 

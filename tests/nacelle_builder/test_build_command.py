@@ -208,6 +208,8 @@ def test_limits_beyond_the_model_are_refused(tiny, tmp_path):
     [
         (OSError(errno.ENOSPC, "No space left"), StoreUnavailable, r"is full: .* GB are free, .*"),
         (OSError(errno.EROFS, "Read-only", "/x"), StoreUnavailable, "cannot be used: /x"),
+        (OSError(errno.EIO, "Input/output error"), StoreUnavailable, "be used: Input/output error"),
+        (OSError(errno.ESTALE, "Stale file", "/x"), StoreUnavailable, "be used: /x: Stale file"),
         (MemoryError("9 GB"), OutOfMemory, "9 GB"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: x"), OutOfMemory, "allocate"),
         (RuntimeError("CUDA out of memory. Tried"), GpuOutOfMemory, "CUDA out of memory"),
@@ -224,6 +226,24 @@ def test_trouble_of_the_surroundings_is_typed(tiny, tmp_path, monkeypatch, raise
     assert failure.stage == "convert"
     with pytest.raises(error, match=message):
         raise failure.error
+
+
+def test_a_store_that_is_no_folder_is_said(tiny, tmp_path):
+    (tmp_path / "file").touch()
+    failure = failed(request_for(tiny, tmp_path / "file"), Machine(V3))
+    assert isinstance(failure.error, StoreUnavailable)
+    assert "file cannot be used: " in str(failure) and "Not a directory" in str(failure)
+
+
+def test_a_full_store_is_said_beside_a_model_with_a_broken_link(model, tmp_path, monkeypatch):
+    def convert(*arguments):
+        raise OSError(errno.ENOSPC, "No space left")
+
+    (model / "old.safetensors").symlink_to("gone")
+    monkeypatch.setattr(convert_stage, "convert", convert)
+    request = request_for(model, tmp_path, limits={"maxInputLen": 64, "maxSeqLen": 128})
+    with pytest.raises(StoreUnavailable, match="is full"):
+        raise failed(request, Machine(V3)).error
 
 
 @pytest.mark.parametrize("error", [None, InvalidModel("half of it")])
