@@ -11,7 +11,7 @@ from nacelle_builder.build import Build
 from nacelle_builder.memory_watch import MemoryWatch
 from nacelle_builder.pipeline import Pipeline, Tell
 from nacelle_builder.request_checks import check_recipe
-from nacelle_builder.stages.convert import check_free
+from nacelle_builder.stages.convert import check_keep
 from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import hold, remove, sweep
 from nacelle_engine.canonical import digest
@@ -50,8 +50,7 @@ def run_build(build: Build, tell: Tell) -> Published | Prepared:
 
 def _run(build: Build, pipeline: Pipeline, tell: Tell) -> Published | Prepared:
     check_recipe(build.request.recipe, None if build.until else build.machine)
-    if build.keep_checkpoint is not None:
-        check_free(build.keep_checkpoint)
+    check_keep(build)
     sweep(build.store)
 
     def waiting() -> None:

@@ -228,6 +228,22 @@ def test_trouble_of_the_surroundings_is_typed(tiny, tmp_path, monkeypatch, raise
         raise failure.error
 
 
+def test_a_retry_takes_the_checkpoint_that_it_has_kept_already(tiny, tmp_path, monkeypatch):
+    def killed(*arguments):
+        raise OutOfMemory("while compiling")
+
+    monkeypatch.setattr("nacelle_builder.stages.compile.compile_programs", killed)
+    request = request_for(tiny, tmp_path, limits={"maxInputLen": 64, "maxSeqLen": 128})
+    build = replace(build_of(request, Machine(V3)), keep_checkpoint=tmp_path / "kept")
+    for _ in range(2):
+        with pytest.raises(BuildFailed, match="while compiling"):
+            run_build(build, lambda progress: None)
+    (tmp_path / "kept" / "config.json").write_text("{}")
+    with pytest.raises(BuildFailed, match="kept exists and is not an empty folder"):
+        run_build(build, lambda progress: None)
+    assert (tmp_path / "kept" / "config.json").read_text() == "{}"
+
+
 def test_a_store_that_is_no_folder_is_said(tiny, tmp_path):
     (tmp_path / "file").touch()
     failure = failed(request_for(tiny, tmp_path / "file"), Machine(V3))

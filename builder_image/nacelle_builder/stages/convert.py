@@ -1,5 +1,6 @@
 """convert: the model as a TensorRT-LLM-format checkpoint in the work folder."""
 
+import filecmp
 import shutil
 from pathlib import Path
 
@@ -28,8 +29,10 @@ def run(build: Build, facts: Facts, report: Report) -> Facts:
 def keep(build: Build, facts: Facts, report: Report) -> Facts:
     """Copy the checkpoint to the folder that the user asked for."""
     assert build.keep_checkpoint is not None
+    check_keep(build)
     destination = build.keep_checkpoint.absolute()
-    check_free(destination)
+    if _is_kept(build):
+        return facts
     partial = destination.with_name(f".{destination.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(build.work / CHECKPOINT, partial)
@@ -37,7 +40,23 @@ def keep(build: Build, facts: Facts, report: Report) -> Facts:
     return facts
 
 
-def check_free(destination: Path) -> None:
-    """Refuse to write over a folder that holds something."""
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise InvalidRequest(f"--keep-checkpoint {destination} exists and is not an empty folder")
+def check_keep(build: Build) -> None:
+    """Refuse to write over a folder that holds anything but the checkpoint that an earlier attempt
+    at this build has kept there."""
+    kept = build.keep_checkpoint
+    if kept is None or not kept.exists() or _is_kept(build):
+        return
+    if not kept.is_dir() or any(kept.iterdir()):
+        raise InvalidRequest(
+            f"--keep-checkpoint {kept.absolute()} exists and is not an empty folder"
+        )
+
+
+def _is_kept(build: Build) -> bool:
+    made, kept = build.work / CHECKPOINT, build.keep_checkpoint
+    if kept is None or not kept.is_dir() or not made.is_dir():
+        return False
+    names = sorted(path.name for path in made.iterdir())
+    if not names or names != sorted(path.name for path in kept.iterdir()):
+        return False
+    return filecmp.cmpfiles(made, kept, names, shallow=False)[0] == names
