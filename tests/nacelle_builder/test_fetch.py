@@ -73,6 +73,17 @@ def test_a_damaged_image_is_refused_and_nothing_put_in_place(fetched, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "..", ""])
+def test_nothing_is_written_outside_the_folder(fetched, tmp_path, name):
+    (fetched.parent / "outside").write_text("theirs")
+    sums = json.loads((fetched / "SHA256SUMS.json").read_text())
+    sums["files"][name] = "0" * 64
+    (fetched / "SHA256SUMS.json").write_text(json.dumps(sums))
+    with pytest.raises(InvalidModel, match=f"'{name}' is no name of a file in the folder"):
+        load(fetched, tmp_path / "claim" / "m")
+    assert not (tmp_path / "claim").exists()
+
+
 def test_another_models_place_is_never_taken(fetched, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "notes.txt").write_text("mine")

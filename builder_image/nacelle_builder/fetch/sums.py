@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from nacelle_engine.bundle import file_sha256
 from nacelle_engine.errors import InvalidModel
@@ -19,6 +19,15 @@ class Sums(Frozen):
 
     source: str
     files: dict[str, str]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
+        # What loads a model copies these before it can compare them.
+        for name in files:
+            if "/" in name or name in ("", ".", ".."):
+                raise ValueError(f"{name!r} is no name of a file in the folder")
+        return files
 
 
 def write_sums(folder: Path, source: str) -> Sums:
@@ -43,7 +52,7 @@ def verify_sums(folder: Path) -> Sums:
     """Check every listed file; InvalidModel names the one that is missing or differs."""
     sums = read_sums(folder)
     for name, sha256 in sums.files.items():
-        if "/" in name or not (folder / name).is_file():
+        if not (folder / name).is_file():
             raise InvalidModel(f"{folder / name} is listed in {SUMS} and missing")
         if file_sha256(folder / name) != sha256:
             raise InvalidModel(f"{folder / name} does not match its digest in {SUMS}")
