@@ -29,6 +29,7 @@ from nacelle_builder.stages.list import stages_of
 from nacelle_builder.work import sweep
 from nacelle_cli.main import main
 from nacelle_engine.errors import (
+    CorruptBundle,
     GpuOutOfMemory,
     InvalidModel,
     InvalidRequest,
@@ -38,7 +39,7 @@ from nacelle_engine.errors import (
     TargetMismatch,
 )
 from nacelle_engine.machine import Gpu, Machine
-from nacelle_engine.recipe import Recipe
+from nacelle_engine.recipe import Recipe, engine_key
 from nacelle_engine.request import BuildRequest, FolderSource
 
 NACELLE = [sys.executable, "-m", "nacelle_cli.main", "build"]
@@ -242,6 +243,21 @@ def test_a_retry_takes_the_checkpoint_that_it_has_kept_already(tiny, tmp_path, m
     with pytest.raises(BuildFailed, match="kept exists and is not an empty folder"):
         run_build(build, lambda progress: None)
     assert (tmp_path / "kept" / "config.json").read_text() == "{}"
+
+
+def test_an_engine_that_is_being_deleted_is_waited_out(tiny, tmp_path):
+    """The operator's sweeper takes the manifest first, and may take a while for the rest."""
+    request = request_for(tiny, tmp_path, limits={"maxInputLen": 64, "maxSeqLen": 128})
+    key = engine_key(model_digest(find_checkpoint(tiny)), request.recipe)
+    place = tmp_path / "engines" / key
+    (place / "rank0").mkdir(parents=True)
+    (place / "rank0" / "weights.safetensors").touch()
+    failure = failed(request, Machine(V3))
+    assert isinstance(failure.error, StoreUnavailable) and failure.stage == "source"
+    assert f"{place} has no manifest.json: it is being deleted" in str(failure)
+    (place / "manifest.json").write_text("{")
+    failure = failed(request, Machine(V3))
+    assert isinstance(failure.error, CorruptBundle)
 
 
 def test_a_store_that_is_no_folder_is_said(tiny, tmp_path):

@@ -6,6 +6,7 @@ from nacelle_builder.build import Build, Facts
 from nacelle_builder.calibrate.texts import calibration_digest
 from nacelle_builder.fetch.fetch import fetch
 from nacelle_builder.gate.quality import judge
+from nacelle_builder.published import read_published
 from nacelle_builder.report import Report
 from nacelle_builder.source.digest import DigestCache, check_digest, model_digest
 from nacelle_builder.source.files import find_checkpoint
@@ -44,7 +45,7 @@ def existing(build: Build, key: str) -> Published | None:
     path = build.engine(key)
     if not path.is_dir():
         return None
-    bundle = read_bundle(path)
+    bundle = read_published(path)
     accuracy = bundle.manifest.accuracy
     if accuracy is not None:
         judge(accuracy, build.request.accuracy)
