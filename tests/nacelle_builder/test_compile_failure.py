@@ -6,6 +6,7 @@ import pytest
 
 from nacelle_builder.compile.cpu import aot, toolchain
 from nacelle_builder.compile.cpu.object_cache import compile_once
+from nacelle_builder.compile.gpu import cubins
 from nacelle_builder.compile.gpu.nvcc import run_command
 from nacelle_engine.arch import Architecture
 from nacelle_engine.errors import CompileFailed, OutOfMemory, StoreUnavailable
@@ -47,6 +48,36 @@ def test_cuda_sources(compiler, line, error):
     with pytest.raises(error, match="ended with 1: ") as info:
         run_command([compiler(line)])
     assert (type(info.value), line in str(info.value)) == (error, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        ("os.kill(os.getpid(), 9)", OutOfMemory, "the compiler's process was killed"),
+        ("raise OSError(28, 'No space left on device')", StoreUnavailable, "No space left"),
+        ("raise ValueError('no ptxas')", CompileFailed, "ended with 1: .*no ptxas"),
+        ("answer({'a': '[Errno 28] No space left on device'})", StoreUnavailable, "kernel a for"),
+        ("answer({'a': 'out of registers'})", None, ""),
+    ],
+)
+def test_kernels_of_a_gpu(tmp_path, monkeypatch, code, error, message):
+    """What one kernel fails by, and what the machine does to the process that compiles it."""
+    lines = (
+        "import json, os",
+        "def answer(failed): print(json.dumps({'made': [], 'failed': failed}))",
+        code,
+    )
+    (tmp_path / "stand_in.py").write_text("\n".join(lines))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(cubins, "WORKER", "stand_in")
+    if error is None:
+        assert cubins.try_cubins([], Architecture.SM_90, tmp_path).failed == {
+            "a": "out of registers"
+        }
+        return
+    with pytest.raises(error, match=message) as info:
+        cubins.try_cubins([], Architecture.SM_90, tmp_path)
+    assert type(info.value) is error
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from nacelle_builder.compile.failure import compile_failure
 from nacelle_engine.arch import Architecture
-from nacelle_engine.errors import CompileFailed
+from nacelle_engine.errors import CompileFailed, OutOfMemory
 from nacelle_engine.ops.gpu.kernel import Kernel
 from nacelle_engine.program.launch import KERNEL_FOLDER, KernelFile
 
@@ -42,7 +43,7 @@ def compile_cubins(
 
 
 def try_cubins(kernels: Sequence[Kernel], architecture: Architecture, rank: Path) -> Cubins:
-    """Write the cubins of all kernels that compile."""
+    """Write the cubins of all kernels that compile; a full disk is no failure of a kernel's."""
     (rank / KERNEL_FOLDER).mkdir(parents=True, exist_ok=True)
     jobs = [_job(kernel, architecture, rank) for kernel in kernels]
     count = min(os.cpu_count() or 1, _MOST_WORKERS, max(len(jobs), 1))
@@ -54,6 +55,10 @@ def try_cubins(kernels: Sequence[Kernel], architecture: Architecture, rank: Path
         answers = list(pool.map(lambda share: _run(share, cache), shares))
     made = [KernelFile.model_validate(facts) for answer in answers for facts in answer["made"]]
     failed = {name: error for answer in answers for name, error in answer["failed"].items()}
+    for name, said in failed.items():
+        error = compile_failure(f"kernel {name} for {architecture}", [said])
+        if not isinstance(error, CompileFailed):
+            raise error
     return Cubins({facts.name: facts for facts in made}, failed)
 
 
@@ -91,6 +96,9 @@ def _run(jobs: Sequence[dict[str, Any]], cache: str) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired as error:
         raise CompileFailed(f"Triton did not end in {_TIMEOUT_SECONDS} s") from error
+    if ended.returncode == -signal.SIGKILL:
+        # By the kernel, for want of memory: nobody else kills one process of a container.
+        raise OutOfMemory("the compiler's process was killed")
     if ended.returncode:
         said = ended.stderr.strip().splitlines()
         what = f"the compiler's process ended with {ended.returncode}"
