@@ -1,7 +1,7 @@
 """What the builder takes from its environment; read here and nowhere else."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 HUB = "https://huggingface.co"
@@ -16,14 +16,15 @@ class HubAccess:
     """
 
     endpoint: str = HUB
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls) -> Self:
         """The access that HF_ENDPOINT and HF_TOKEN describe."""
+        # A Secret that was made of a file or by echo ends with a line break.
         return cls(
-            endpoint=os.environ.get("HF_ENDPOINT", HUB).rstrip("/"),
-            token=os.environ.get("HF_TOKEN") or None,
+            endpoint=os.environ.get("HF_ENDPOINT", HUB).strip().rstrip("/"),
+            token=os.environ.get("HF_TOKEN", "").strip() or None,
         )
 
 

@@ -156,6 +156,26 @@ def test_a_build_takes_its_model_from_a_hub(hub, tiny, tmp_path):
     assert build.source == {"repo": "org/tiny", "revision": REVISION}
 
 
+def test_the_line_break_that_a_secret_ends_with_is_no_part_of_it(hub, tmp_path, monkeypatch):
+    hub.token = "hf_secret"
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
+    monkeypatch.setenv("HF_ENDPOINT", f"{hub.endpoint}/\n")
+    fetch(REFERENCE, tmp_path / "m", HubAccess.from_environment())
+    assert hub.tokens == {"hf_secret"}
+
+
+@pytest.mark.parametrize("token", ["hf_secret\nhf_other", "hf_secr\u00e9t", "hf_secret hf_other"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_repeated(hub, tmp_path, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(InvalidRequest, match="HF_TOKEN holds a blank, a line break") as info:
+        fetch(REFERENCE, tmp_path / "m", HubAccess.from_environment())
+    assert "hf_secr" not in str(info.value)
+
+
+def test_a_token_is_not_shown():
+    assert "hf_secret" not in repr(HubAccess(token="hf_secret"))
+
+
 def test_without_a_token_none_is_sent(hub, tmp_path):
     fetch(REFERENCE, tmp_path / "m", HubAccess(hub.endpoint))
     assert hub.tokens == {None}

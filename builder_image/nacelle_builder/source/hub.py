@@ -54,6 +54,7 @@ def download(model: HubModel, folder: Path, access: HubAccess, timeout: float = 
 
     `timeout`: the seconds that one connection or read may take.
     """
+    _check_token(access.token or "")
     set_client_factory(lambda: _client(timeout))
     try:
         snapshot_download(
@@ -71,6 +72,12 @@ def download(model: HubModel, folder: Path, access: HubAccess, timeout: float = 
             raise
         raise _translated(error, model, access) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _check_token(token: str) -> None:
+    # Told here, without it: a client that cannot send a token repeats it in its error.
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise InvalidRequest("HF_TOKEN holds a blank, a line break or a letter that no token has")
 
 
 def _is_of_the_disk(error: OSError) -> bool:
