@@ -79,6 +79,8 @@ def _surroundings(build: Build) -> Iterator[None]:
             raise
         raise kind(f"the build ran out of memory: {error}") from error
     except OSError as error:
+        if error.errno == errno.ENOMEM:  # for a child, or a file's pages
+            raise OutOfMemory(f"the build ran out of memory: {error}") from error
         if error.errno not in _STORE_ERRNOS:
             raise
         raise StoreUnavailable(_store_message(build, error)) from error

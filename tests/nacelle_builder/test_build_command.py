@@ -211,6 +211,7 @@ def test_limits_beyond_the_model_are_refused(tiny, tmp_path):
         (OSError(errno.EROFS, "Read-only", "/x"), StoreUnavailable, "cannot be used: /x"),
         (OSError(errno.EIO, "Input/output error"), StoreUnavailable, "be used: Input/output error"),
         (OSError(errno.ESTALE, "Stale file", "/x"), StoreUnavailable, "be used: /x: Stale file"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), OutOfMemory, "Cannot allocate memory"),
         (MemoryError("9 GB"), OutOfMemory, "9 GB"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: x"), OutOfMemory, "allocate"),
         (RuntimeError("CUDA out of memory. Tried"), GpuOutOfMemory, "CUDA out of memory"),

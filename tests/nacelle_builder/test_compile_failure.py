@@ -50,6 +50,15 @@ def test_cuda_sources(compiler, line, error):
     assert (type(info.value), line in str(info.value)) == (error, True)
 
 
+def test_a_compiler_that_there_is_no_memory_to_start(monkeypatch):
+    def fork(*arguments, **options):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("nacelle_builder.compile.gpu.nvcc.subprocess.run", fork)
+    with pytest.raises(OutOfMemory, match="nvcc cannot be started: Cannot allocate memory"):
+        run_command(["nvcc"])
+
+
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [

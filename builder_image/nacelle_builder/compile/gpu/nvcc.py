@@ -153,7 +153,8 @@ def run_command(command: Sequence[str]) -> str:
             env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
     except OSError as error:
-        raise CompileFailed(f"{command[0]} cannot be started: {error.strerror}") from error
+        reason = error.strerror or str(error)
+        raise compile_failure(f"{command[0]} cannot be started", [reason]) from error
     except subprocess.TimeoutExpired as error:
         raise CompileFailed(f"{command[0]} did not end in {_TIMEOUT_SECONDS} s") from error
     if ended.returncode:
