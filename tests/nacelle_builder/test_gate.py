@@ -338,6 +338,20 @@ def test_the_figures_follow_their_formulas():
     assert accuracy.positions == 2
 
 
+@pytest.mark.parametrize(
+    ("loss", "increase"),
+    [(9.0, "8103"), (70.0, "2.515e+32"), (1000.0, "inf"), (math.nan, "nan")],
+)
+def test_an_engine_that_is_far_off_is_told_so(loss, increase):
+    meter = Meter()
+    reference = torch.tensor([[0.0, -100.0]])
+    meter.add(reference, torch.tensor([[-loss, 0.0]]), torch.tensor([0]))
+    accuracy = meter.accuracy()
+    assert accuracy.perplexity_increase_percent.startswith(increase)
+    broken = violations(accuracy, AccuracyBounds())
+    assert any("perplexity increase percent" in one for one in broken)
+
+
 FIGURES = Accuracy(
     mean_kl_divergence="0.050000",
     p99_kl_divergence="0.4",

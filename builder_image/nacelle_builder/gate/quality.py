@@ -16,6 +16,7 @@ from nacelle_engine.request import AccuracyBounds
 from nacelle_engine.result import Accuracy
 
 CLEAR_MARGIN: Final = 0.5
+_SPELLED_OUT: Final = 1e9
 
 
 class Meter:
@@ -43,14 +44,24 @@ class Meter:
         """The figures so far as decimal strings."""
         divergences = torch.cat(self._divergences)
         positions = len(divergences)
-        increase = math.expm1((self._engine_loss - self._reference_loss) / positions)
+        more = (self._engine_loss - self._reference_loss) / positions
         return Accuracy(
             mean_kl_divergence=f"{float(divergences.mean()):.6f}",
             p99_kl_divergence=f"{float(divergences.quantile(0.99)):.6f}",
             top_one_agreement_percent=f"{100 * self._agreed / max(self._clear, 1):.2f}",
-            perplexity_increase_percent=f"{100 * increase:.3f}",
+            perplexity_increase_percent=_increase(more),
             positions=positions,
         )
+
+
+def _increase(nats: float) -> str:
+    """The perplexity's growth in percent by a loss that grew by `nats`; of any size, in 32 letters:
+    an engine that is wrong must be told so."""
+    try:
+        percent = 100 * math.expm1(nats)
+    except OverflowError:
+        percent = math.inf
+    return f"{percent:.3f}" if percent < _SPELLED_OUT else f"{percent:.3e}"
 
 
 def violations(accuracy: Accuracy, bounds: AccuracyBounds) -> list[str]:
