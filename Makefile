@@ -123,13 +123,13 @@ cluster: $(READY) ## bring the embedded Kubernetes up
 cluster-down: $(READY) ## take it down without a trace
 	@$(BIN)/python -m nacelle_cluster down
 
-# The cluster's own tool needs far less than all of .venv.
+# The cluster's own tool needs far less than all of .venv. One that was broken off has a python, no pip.
 $(CLUSTER_TOOL): requirements/cluster.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "make: $(PYTHON) is not Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(PIP_INSTALL) --require-hashes -r requirements/cluster.txt
 	@touch $@
 
