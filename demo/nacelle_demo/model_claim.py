@@ -73,3 +73,10 @@ def loader_job(model: str, namespace: str, *, model_image: str, builder_image: s
         "metadata": {"name": f"load-{model}", "namespace": namespace},
         "spec": {"backoffLimit": 2, "activeDeadlineSeconds": 300, "template": {"spec": pod}},
     }
+
+
+def images_of(job: Manifest) -> list[str]:
+    """The images that a Job's pod runs, and those that it mounts."""
+    pod = job["spec"]["template"]["spec"]
+    mounted = [volume["image"]["reference"] for volume in pod["volumes"] if "image" in volume]
+    return [container["image"] for container in pod["containers"]] + mounted

@@ -9,11 +9,12 @@ import yaml
 from nacelle_cluster.connection import Cluster, connect
 from nacelle_demo.errors import DemoError
 from nacelle_demo.helm import Helm
-from nacelle_demo.kubectl import Kubectl, condition
+from nacelle_demo.kubectl import Kubectl, Manifest, condition
 from nacelle_demo.model_claim import (
     ENGINES_CLAIM,
     MODELS_CLAIM,
     claim,
+    images_of,
     loader_job,
     namespace,
 )
@@ -56,11 +57,22 @@ class Stack:
         """Bring checkpoints into the claim models, each as the folder of its name."""
         for name, folder in checkpoints.items():
             image = self.publisher.publish_model(folder, name)
-            self.kubectl.apply(
-                loader_job(name, namespace, model_image=image, builder_image=self.images["builder"])
-            )
+            builder = self.images["builder"]
+            self._start(loader_job(name, namespace, model_image=image, builder_image=builder))
         for name in checkpoints:
             self._await_loaded(namespace, f"load-{name}")
+
+    def _start(self, job: Manifest) -> None:
+        """Start a Job, unless one of an earlier run with the same images did it or is at it.
+
+        A Job that failed is never run again, and the images of one that is there cannot be changed.
+        """
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        before = self.kubectl.get("job", name, namespace)
+        if before and (condition(before, "Failed") or images_of(before) != images_of(job)):
+            delete = ("delete", "job", name, "--cascade=foreground", "--timeout=60s")
+            self.kubectl.run("-n", namespace, *delete, deadline=90)
+        self.kubectl.apply(job)
 
     def _await_loaded(self, namespace: str, job: str) -> None:
         def look() -> bool:
