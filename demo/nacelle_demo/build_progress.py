@@ -18,7 +18,7 @@ def follow_build(kubectl: Kubectl, name: str, namespace: str, *, deadline: float
         def look() -> dict[str, Any] | None:
             build = kubectl.get("enginebuild", name, namespace)
             show(snapshot(namespace, [build] if build else [], []))
-            if condition(build, "Stalled"):
+            if is_true(build, "Stalled"):
                 raise DemoError(_why(build))
             return build if is_true(build, "Ready") else None
 

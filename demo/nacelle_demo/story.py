@@ -92,7 +92,8 @@ def _say_accuracy(build: dict[str, Any], say: Say) -> None:
 def _await_deployment(stack: Stack) -> None:
     def look() -> bool:
         found = stack.kubectl.get("inferencedeployment", NAME, NAMESPACE)
-        if stalled := condition(found, "Stalled"):
+        if is_true(found, "Stalled"):
+            stalled = condition(found, "Stalled") or {}
             raise DemoError(f"the deployment: {stalled['reason']}: {stalled['message']}")
         return is_true(found, "Ready")
 
