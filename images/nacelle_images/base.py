@@ -1,4 +1,8 @@
-"""The base image for machines that reach Debian's archive and no image registry."""
+"""The base image for machines that reach Debian's archive and no image registry.
+
+debootstrap mounts /proc and /sys below the folder that it fills. It does so in a mount namespace of
+its own: where it is killed, nothing stays mounted that the next run would delete from.
+"""
 
 import hashlib
 import shutil
@@ -20,6 +24,7 @@ EMPTIED = (
     "usr/share/locale",
 )
 BLANK_FILES = ("etc/apt/sources.list", "etc/pip.conf", "etc/resolv.conf", "etc/hostname")
+APART = ("unshare", "--mount", "--propagation", "private")
 DOCKERFILE = 'FROM scratch\nADD base.tar /\nCMD ["/bin/bash"]\n'
 
 
@@ -49,7 +54,8 @@ class LocalBase:
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
         options = ["--variant=minbase", "--include=" + ",".join(PACKAGES)]
-        run(["debootstrap", *options, SUITE, root, machine_mirror()], seconds=900)
+        command = [*APART, "debootstrap", *options, SUITE, str(root), machine_mirror()]
+        run(command, seconds=900)
         _clean(root)
         unfinished = self.folder / "base.tar.unfinished"
         run(

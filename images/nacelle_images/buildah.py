@@ -12,7 +12,7 @@ from pathlib import Path
 from nacelle_cluster import debian
 from nacelle_cluster.command import run
 from nacelle_cluster.errors import ClusterError
-from nacelle_images.base import SUITE, LocalBase, machine_mirror
+from nacelle_images.base import APART, SUITE, LocalBase, machine_mirror
 from nacelle_images.pip_settings import pip_configuration
 from nacelle_images.tool import BuildOrder
 
@@ -123,7 +123,7 @@ class Buildah:
             debian.install(["buildah"])
         for name in ("store", "run", "state", "scratch"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"]
+        enter = [*APART, "sh", "-c", ENTER, "sh"]
         storage = ["--root", f"{self.folder}/store", "--runroot", f"{self.folder}/run"]
         command = [*enter, f"{self.folder}/state", "env", f"TMPDIR={self.folder}/scratch"]
         return run([*command, "buildah", *storage, *words], seconds=BUILD_SECONDS)
