@@ -53,6 +53,7 @@ class Buildah:
 
     def build(self, order: BuildOrder) -> None:
         """Build an image, taking unchanged layers from the last time."""
+        self._clear()
         self._check_disk()
         words = ["bud", "--quiet", "--layers", "--isolation", "chroot", "--network", "host"]
         words += ["--build-arg", f"BASE_IMAGE={self.base_image or self._imported_base()}"]
@@ -84,6 +85,14 @@ class Buildah:
         """Where disk is short, delete the layers: the registry has them."""
         if shutil.disk_usage(self.folder).free < self.disk.to_keep_layers:
             self._buildah(["rmi", "--all", "--force"])
+
+    def _clear(self) -> None:
+        """Delete what builds that were killed left: layers half written, containers worked in.
+
+        Whoever builds holds the lock of the folder: nobody else's are among them.
+        """
+        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        self._buildah(["rm", "--all"])
 
     def _check_disk(self) -> None:
         nothing_kept = not self._buildah(["images", "--quiet"]).strip()
