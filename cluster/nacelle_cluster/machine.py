@@ -7,7 +7,7 @@ the kubelet changes settings of the whole machine, and the node needs mount poin
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nacelle_cluster.errors import ClusterError
@@ -50,8 +50,13 @@ class Machine:
             yield
 
     def _claims(self) -> dict[int, str]:
-        files = (path for path in self._folder.glob("*") if path.name.isdigit())
-        return {int(path.name): path.read_text() for path in files}
+        claims = {}
+        for path in self._folder.glob("*"):
+            if path.name.isdigit():
+                # Who only looks does not wait for the lock: another cluster may go down meanwhile.
+                with suppress(FileNotFoundError):
+                    claims[int(path.name)] = path.read_text()
+        return claims
 
     def claim(self, name: str, home: Path) -> ClusterSpec:
         """Gives a cluster its number, the one it had before if nobody else has taken it."""
@@ -63,9 +68,10 @@ class Machine:
             index = choose_index(claims, folder, before)
             if not claims:
                 self._save()
-            (self._folder / str(index)).write_text(folder)
+            # First what is harmless without the other: a claim that no folder knows stays for good.
             remembered.parent.mkdir(parents=True, exist_ok=True)
-            remembered.write_text(str(index))
+            _write_whole(remembered, str(index))
+            _write_whole(self._folder / str(index), folder)
             return ClusterSpec(name, index, home)
 
     def release(self, spec: ClusterSpec) -> None:
@@ -88,7 +94,7 @@ class Machine:
         }
         made = [folder for folder in self._mount_points if not Path(folder).exists()]
         if not self._saved.exists():  # else it is what a killed first `up` had found
-            self._saved.write_text(json.dumps({"settings": settings, "made": made}))
+            _write_whole(self._saved, json.dumps({"settings": settings, "made": made}))
 
     def _restore(self) -> None:
         if not self._saved.exists():
@@ -113,6 +119,13 @@ class Machine:
         if not claims and self._saved.exists():
             found.append(f"settings of the machine not put back (see {self._saved})")
         return found
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes a file at once or not at all: half a number or none would stop every later command."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.rename(path)
 
 
 def choose_index(claims: dict[int, str], folder: str, before: int) -> int:

@@ -1,5 +1,8 @@
 """Numbers are claimed once, and the machine's settings come back with the last cluster."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from nacelle_cluster.errors import ClusterError
@@ -86,3 +89,43 @@ def test_a_number_taken_by_another_cache_is_left_alone(machine, tmp_path):
     machine.release(mine)
     assert not machine.may_use(mine)
     assert machine.claim("one", tmp_path / "a").index == 1
+
+
+@pytest.fixture
+def full_disk(monkeypatch, tmp_path):
+    """The disk of the cache is full: files can be made there, and stay empty."""
+
+    def write_text(path, text):
+        with path.open("w") as file:
+            if path.is_relative_to(tmp_path / "cache"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            file.write(text)
+
+    def fill():
+        monkeypatch.setattr(Path, "write_text", write_text)
+
+    return fill
+
+
+def test_a_full_disk_leaves_the_number_and_no_claim_that_nobody_knows(machine, tmp_path, full_disk):
+    cache = tmp_path / "cache"
+    machine.release(machine.claim("one", cache))
+    full_disk()
+    with pytest.raises(OSError, match="No space left"):
+        machine.claim("one", cache)
+    assert (cache / "clusters/one/index").read_text() == "0"
+    assert [path.name for path in (tmp_path / "run").glob("[0-9]*")] == []
+
+
+def test_a_claim_that_goes_while_it_is_looked_at_is_none(machine, tmp_path, monkeypatch):
+    one, two = (machine.claim(name, tmp_path) for name in ("one", "two"))
+    read_text = Path.read_text
+
+    def read_late(path, *arguments, **options):
+        if path == tmp_path / "run" / "1" and path.exists():
+            path.unlink()
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_late)
+    assert machine.leftovers(one) == ["number 0"]
+    assert machine.may_use(two)
