@@ -2,10 +2,10 @@
 
 import base64
 import contextlib
+import http.client
 import json
 import ssl
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ class ApiServer:
             with self._opener.open(self._server + path, timeout=seconds) as answer:
                 body: bytes = answer.read()
                 return body.decode()
-        except (urllib.error.URLError, OSError) as error:
-            raise ClusterError(f"GET {self._server}{path}: {error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ClusterError(f"GET {self._server}{path}: {error!r}") from error
 
     def get(self, path: str) -> Any:
         """The object at `path`, or None while it cannot be read."""
