@@ -1,5 +1,7 @@
 """Whether a running cluster is well, and if not, what to read."""
 
+from pathlib import Path
+
 from nacelle_cluster import addons, processes
 from nacelle_cluster.api import ApiServer
 from nacelle_cluster.spec import ClusterSpec
@@ -14,15 +16,13 @@ def node_ready(api: ApiServer, spec: ClusterSpec) -> bool:
 
 def ended(spec: ClusterSpec) -> list[tuple[str, int]]:
     """The node's programs that ended, with their exit codes."""
-    if not spec.exits.is_file():
-        return []
-    lines = (line.split() for line in spec.exits.read_text().splitlines())
+    lines = (line.split() for line in _text(spec.exits).splitlines())
     return [(name, int(code)) for name, code in lines]
 
 
 def runs(spec: ClusterSpec, program: str) -> bool:
     """Whether the running node was asked to run that program."""
-    return spec.node_plan.is_file() and f'"name": "{program}"' in spec.node_plan.read_text()
+    return f'"name": "{program}"' in _text(spec.node_plan)
 
 
 def problems(spec: ClusterSpec) -> list[str]:
@@ -34,9 +34,20 @@ def problems(spec: ClusterSpec) -> list[str]:
         return [
             f"{n} ended with {code}: see {spec.logs / f'{n}.log'}" for n, code in ended_programs
         ]
-    api = ApiServer(spec.kubeconfig)
+    try:
+        api = ApiServer(spec.kubeconfig)
+    except FileNotFoundError as error:
+        return [f"it goes down, or its files were deleted: there is no {error.filename}"]
     if not api.ready():
         return [f"the API server does not answer: see {spec.logs / 'kube-apiserver.log'}"]
     if not node_ready(api, spec):
         return [f"the node is not Ready: see {spec.logs / 'kubelet.log'}"]
     return [f"not ready: {name}" for name in addons.unready(api)]
+
+
+def _text(path: Path) -> str:
+    """A file of the cluster's folder; `down` may delete it at any moment."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
