@@ -65,11 +65,13 @@ class Embedded:
         return locked(self._lock, f"bringing cluster {self.name} up or down")
 
     def spec(self) -> ClusterSpec | None:
-        """The cluster's addresses, or None when it never was up."""
+        """The cluster's addresses, or None when it never was up.
+
+        It may be up although its folder was deleted: the machine's claim knows its number too.
+        """
         index = self.folder / "index"
-        if not index.is_file():
-            return None
-        return ClusterSpec(self.name, int(index.read_text()), self.home)
+        number = int(index.read_text()) if index.is_file() else Machine().number_of(self.folder)
+        return None if number is None else ClusterSpec(self.name, number, self.home)
 
     def prepare(self, report: Report) -> None:
         """Makes everything that needs no cluster, so that `up` need not: minutes, once."""
@@ -116,7 +118,7 @@ class Embedded:
 
     def down(self, *, wipe: bool) -> None:
         """Takes the cluster down; `wipe` also deletes its images and its registry's data."""
-        if not self.folder.is_dir():
+        if self.spec() is None and not self.folder.is_dir():
             return
         with self._locked():
             if spec := self.spec():

@@ -82,6 +82,10 @@ class Machine:
             if not self._claims():
                 self._restore()
 
+    def number_of(self, folder: Path) -> int | None:
+        """The number that the cluster of that folder holds, or None when it holds none."""
+        return next((i for i, owner in self._claims().items() if owner == str(folder)), None)
+
     def may_use(self, spec: ClusterSpec) -> bool:
         """Whether the cluster's number is its own or nobody's."""
         return self._claims().get(spec.index) in {None, str(spec.folder)}
