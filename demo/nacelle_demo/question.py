@@ -60,10 +60,13 @@ class Endpoint:
             "temperature": 0,
             "stream": True,
         }
-        response = self.open("/v1/chat/completions", body)
-        if response.status != 200:
-            raise DemoError(f"the service answered {response.status}: {response.data.decode()}")
-        yield from _pieces(response)
+        try:
+            response = self.open("/v1/chat/completions", body)
+            if response.status != 200:
+                raise DemoError(f"the service answered {response.status}: {response.data.decode()}")
+            yield from _pieces(response)
+        except urllib3.exceptions.HTTPError as error:
+            raise DemoError(f"the answer of {self.namespace}/{self.service}: {error}") from error
 
 
 def _pieces(response: urllib3.BaseHTTPResponse) -> Iterator[str]:
@@ -73,5 +76,7 @@ def _pieces(response: urllib3.BaseHTTPResponse) -> Iterator[str]:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data: ") and line.strip() != b"data: [DONE]":
-                delta = json.loads(line.removeprefix(b"data: "))["choices"][0]["delta"]
-                yield delta.get("content") or ""
+                event = json.loads(line.removeprefix(b"data: "))
+                if "error" in event:
+                    raise DemoError(f"the service gave up: {event['error']['message']}")
+                yield event["choices"][0]["delta"].get("content") or ""
