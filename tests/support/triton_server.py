@@ -7,7 +7,6 @@ requirements/triton-server.txt and kept under ${NACELLE_CACHE}/tests/triton-serv
 import contextlib
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 
 import httpx
-from kept import kept
+from kept_folder import kept_folder
 
 from nacelle_cluster import debian
 
@@ -29,18 +28,14 @@ DEADLINE = 60
 def environment():
     """The environment's folder; made when it is not there."""
     digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = kept("triton-server") / digest
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = folder.with_name(f"{digest}.{os.getpid()}")
-        subprocess.run([sys.executable, "-m", "venv", str(made)], check=True)
-        pip = [str(made / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps"]
-        wanted = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)]
-        subprocess.run([*pip, *wanted], check=True)
-        with contextlib.suppress(OSError):  # another process was first
-            made.rename(folder)
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
+    return kept_folder("triton-server", digest, _make_environment)
+
+
+def _make_environment(folder):
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps"]
+    wanted = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)]
+    subprocess.run([*pip, *wanted], check=True)
 
 
 def libpython():
@@ -56,12 +51,13 @@ def libpython():
 
 def _unpacked(name):
     """The library out of Debian's package, unpacked aside and installed nowhere."""
-    folder = kept("libpython") / PYTHON
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as work:
-            debian.unpack([f"libpython{PYTHON}"], folder, suite=None, work=Path(work))
+    folder = kept_folder("libpython", PYTHON, _unpack)
     return next(folder.rglob(name))
+
+
+def _unpack(folder):
+    with tempfile.TemporaryDirectory() as work:
+        debian.unpack([f"libpython{PYTHON}"], folder, suite=None, work=Path(work))
 
 
 class TritonServer:
