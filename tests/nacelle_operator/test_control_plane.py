@@ -1,5 +1,7 @@
-"""The tests' control plane keeps nothing of a test that has ended."""
+"""The tests' control plane keeps nothing of a test that has ended, and its ports until its end."""
 
+import errno
+import socket
 import urllib.error
 from collections.abc import Callable
 from typing import Any
@@ -42,3 +44,17 @@ def test_a_namespace_goes_although_no_kubelet_ends_its_pods(
 
     until(has_gone, seconds=60)
     control_plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": place.name}})
+
+
+def test_nobody_is_given_its_port_while_a_program_does_not_run(control_plane: ControlPlane) -> None:
+    """Another process of tests asks for free ports all the time."""
+    port = int(control_plane.server.rpartition(":")[2])
+    control_plane.kill("api")
+    try:
+        with pytest.raises(OSError) as refused:
+            socket.create_server(("127.0.0.1", port)).close()
+        assert refused.value.errno == errno.EADDRINUSE
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    finally:
+        control_plane.start_api_server()

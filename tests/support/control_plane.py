@@ -51,6 +51,7 @@ class ControlPlane:
     folder: Path
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _ports: dict[str, int] = field(default_factory=dict)
+    _held: list[socket.socket] = field(default_factory=list)
 
     @property
     def kubeconfig(self) -> Path:
@@ -76,7 +77,9 @@ class ControlPlane:
         """Start all and wait until the API server is ready."""
         parts = PartStore(read_settings().home)
         parts.ensure((RUNTIME, PROGRAMS), print)
-        self._ports = dict(zip(("etcd", "peer", "api"), _free_ports(3), strict=True))
+        self._held = [_hold_port() for _ in range(3)]
+        ports = (int(held.getsockname()[1]) for held in self._held)
+        self._ports = dict(zip(("etcd", "peer", "api"), ports, strict=True))
         self._api = KeptConnections(self._ports["api"])
         self._write_files()
         self._spawn("etcd", parts.program(RUNTIME, "etcd"), self._etcd_flags())
@@ -134,6 +137,8 @@ class ControlPlane:
             self.kill(name)
         if self._ports:
             self._api.close()
+        for held in self._held:
+            held.close()
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
     def call(
@@ -200,6 +205,7 @@ class ControlPlane:
         return [
             f"--data-dir={self.folder / 'etcd'}",
             "--unsafe-no-fsync",
+            "--socket-reuse-port",
             "--log-level=warn",
             "--name=n",
             f"--listen-client-urls={client}",
@@ -216,6 +222,7 @@ class ControlPlane:
             "--advertise-address=192.0.2.1",
             "--endpoint-reconciler-type=none",
             f"--secure-port={self._ports['api']}",
+            "--permit-port-sharing",
             f"--cert-dir={self.folder / 'certificates'}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
             f"--audit-policy-file={self.folder / 'audit.json'}",
@@ -263,9 +270,9 @@ class ControlPlane:
         }
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def _hold_port() -> socket.socket:
+    """A port that nobody else is given, also while the program that shares it does not run."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
