@@ -9,12 +9,11 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 
 import httpx
 import openai
 import pytest
-from serving import launch, start_server
+from serving import gone, launch, start_server
 from tiny_bundle import seal
 from tiny_program import TinyProgram
 
@@ -329,10 +328,6 @@ def test_ctrl_c_ends_an_idle_server(serve):
     children = server.children()
     assert server.end(signal.SIGINT) == 0
     assert gone(children)
-
-
-def gone(children):
-    return not any(Path(f"/proc/{process}").exists() for process in children.values())
 
 
 def test_a_broken_core_socket_message_costs_only_its_connection(steady):

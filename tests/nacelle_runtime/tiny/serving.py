@@ -104,6 +104,11 @@ class Server:
                 self.process.wait()
 
 
+def gone(children):
+    """Whether none of the processes that `Server.children` gave is left."""
+    return not any(Path(f"/proc/{process}").exists() for process in children.values())
+
+
 def _path():
     """Where this process looks for code: the server is to run the same."""
     return filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
