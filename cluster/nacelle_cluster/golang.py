@@ -7,6 +7,7 @@ is built.
 """
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,12 @@ def choose_caches(home: Path, witness: str) -> GoCaches:
 
 def go_version() -> tuple[int, int]:
     """The installed Go's major and minor version."""
-    text = run(["go", "env", "GOVERSION"]).strip().removeprefix("go")
-    major, minor = text.split(".")[:2]
-    return int(major), int("".join(digit for digit in minor if digit.isdigit()))
+    told = run(["go", "env", "GOVERSION"]).strip()
+    # As in go1.26.1, go1.27rc1, devel go1.28-0a1b2c3.
+    found = re.search(r"go(\d+)\.(\d+)", told)
+    if found is None:
+        raise ClusterError(f"go env GOVERSION says {told!r}, which is no version")
+    return int(found[1]), int(found[2])
 
 
 def build_here(source: Path, output: Path, package: str, flags: str, caches: GoCaches) -> None:
