@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_engine import cache, float32_engine, quantised_reference
+from kept_folder import kept_folder
+from real_engine import float32_engine, quantised_reference
 from serving import serve_engine
 
 from nacelle_engine.bundle import read_bundle
@@ -46,11 +47,14 @@ def prompts(engine):
 def expected(engine, prompts):
     """transformers' greedy answers, kept beside the engine's key: they take a minute."""
     digest = hashlib.sha256(PROMPTS.read_bytes()).hexdigest()[:16]
-    file = cache() / f"greedy-{read_bundle(engine).manifest.key[:16]}-{digest}.json"
-    if not file.is_file():
+
+    def answer(folder):
         model = quantised_reference(engine)
-        file.write_text(json.dumps([greedy(model, prompt) for prompt in prompts]))
-    return json.loads(file.read_text())
+        told = json.dumps([greedy(model, prompt) for prompt in prompts])
+        (folder / "answers.json").write_text(told)
+
+    name = f"{read_bundle(engine).manifest.key[:16]}-{digest}"
+    return json.loads((kept_folder("greedy", name, answer) / "answers.json").read_text())
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from nacelle_builder.convert.checkpoint import open_checkpoint
@@ -35,11 +36,12 @@ def model_folder():
 def float32_engine():
     """The engine's folder; the builder ends at once when it has built it before."""
     store = cache() / "float32"
-    log = cache() / "float32-result.json"
-    _nacelle(
-        "build", str(model_folder()), "--store", str(store), *BUILD, "--termination-log", str(log)
-    )
-    return Path(json.loads(log.read_text())["published"]["path"])
+    with tempfile.TemporaryDirectory() as folder:
+        # Of this call alone: another process of tests may come for the engine at the same time.
+        log = Path(folder) / "result.json"
+        options = ("--store", str(store), *BUILD, "--termination-log", str(log))
+        _nacelle("build", str(model_folder()), *options)
+        return Path(json.loads(log.read_text())["published"]["path"])
 
 
 def quantised_reference(engine):
