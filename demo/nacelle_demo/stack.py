@@ -26,6 +26,9 @@ from nacelle_images.publish import Publisher
 Say = Callable[[str], None]
 RELEASE = "nacelle"
 OPERATOR_NAMESPACE = "nacelle-system"
+INSTALL_SECONDS = 120
+# Where helm keeps a revision that it has begun and not ended.
+PENDING = f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,27 @@ class Stack:
 
     def install_operator(self) -> None:
         """Install or upgrade the chart, and wait until the operator is ready."""
+        self._drop_pending()
         self.helm.run(
             "upgrade", "--install", RELEASE, str(CHECKOUT / "charts" / "nacelle"),
             "--namespace", OPERATOR_NAMESPACE, "--create-namespace",
-            "--values", "-", "--wait", "--timeout", "120s",
+            "--values", "-", "--wait", "--timeout", f"{INSTALL_SECONDS}s",
             stdin=yaml.safe_dump(self._values()),
         )  # fmt: skip
+
+    def _drop_pending(self) -> None:
+        """Forget a revision that a helm left pending which was killed: no later one would go on.
+
+        One that is still at work is waited for.
+        """
+
+        def none_is_pending() -> bool:
+            return not self.kubectl.items("secret", OPERATOR_NAMESPACE, PENDING)
+
+        try:
+            wait_for("helm at work elsewhere", none_is_pending, deadline=INSTALL_SECONDS)
+        except DemoError:
+            self.kubectl.run("-n", OPERATOR_NAMESPACE, "delete", "secret", "-l", PENDING)
 
     def prepare_namespace(self, name: str) -> None:
         """A restricted namespace with the claims for models and engines."""
