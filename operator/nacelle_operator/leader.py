@@ -89,13 +89,19 @@ class Leader:
         return self._transitions is not None and not self._rival
 
     def run(self, stop: threading.Event) -> None:
-        """Try again and again until stopped; a lost lease ends it through `on_lost`."""
-        while not stop.is_set():
-            if not self.step():
-                self._on_lost()
+        """Try again and again until stopped; a lost lease, or a defect, ends it by `on_lost`."""
+        try:
+            while not stop.is_set():
+                if not self.step():
+                    break
+                stop.wait(self.pause())
+            else:
+                self.release()
                 return
-            stop.wait(self.pause())
-        self.release()
+        except Exception:
+            # Without this thread the process would live on, and never write again.
+            _log.exception("lease %s: a defect of the operator", self._lease.name)
+        self._on_lost()
 
     def step(self) -> bool:
         """One try; False when a lease that was held is lost."""

@@ -200,6 +200,23 @@ def test_losing_the_lease_ends_the_thread_through_its_callback() -> None:
     assert lost.is_set()
 
 
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_defect_ends_the_thread_through_its_callback(leads: bool) -> None:
+    """A process that only looks alive would never write again, and nobody would restart it."""
+
+    class Broken(LeaseStore):
+        def get(self, kind: Kind, namespace: str, name: str, timeout: float) -> dict[str, Any]:
+            if leads and self.lease is None:
+                raise NotFound("no lease")
+            raise ValueError("not what an API server says")
+
+    lost = threading.Event()
+    name, timing = LeaseName("ns", "lease", "one"), LeaseTiming(retry=0.001)
+    leader = Leader(Broken(), name, lost.set, timing=timing, clock=Clock())
+    leader.run(threading.Event())
+    assert lost.is_set() and leader.acquired.is_set() == leads
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32))
 def test_a_write_that_one_began_is_over_before_another_may_begin(seed: int) -> None:
