@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import urllib3
 import yaml
 from kubernetes import client, config
+from kubernetes.client.api_client import RequestSerialized
 
 from nacelle_operator.errors import (
     Conflict,
@@ -32,6 +33,8 @@ _LAST_WRITES_SECONDS = WRITE_SECONDS + 1.0
 _PAGE = 250
 # The cause, by its name in k8s.io/api/core/v1, that a refusal of something new then has.
 _NAMESPACE_ENDS = b'"NamespaceTerminating"'
+# The last two: also of a token's file that cannot be read now, or is empty.
+_NO_ANSWER = (urllib3.exceptions.HTTPError, client.ApiException, OSError, config.ConfigException)
 
 
 class Request(NamedTuple):
@@ -198,11 +201,31 @@ class Cluster:
                 self._writes.notify_all()
 
     def _json(self, request: Request, timeout: float) -> Manifest:
-        answer: Manifest = json.loads(self._call(request, timeout))
+        body = self._call(request, timeout)
+        try:
+            answer: Manifest = json.loads(body)
+        except ValueError as error:
+            # A proxy's own page, say.
+            raise Unavailable(f"{request.method} {request.path}: no JSON: {error}") from error
         return answer
 
     def _call(self, request: Request, timeout: float) -> bytes:
-        serialized = self._api.param_serialize(
+        code = "none"
+        try:
+            answer = self._api.call_api(*self._serialized(request), _request_timeout=timeout)
+            body: bytes = answer.read()  # type: ignore[no-untyped-call]
+            code = str(answer.status)
+        except _NO_ANSWER as error:
+            raise Unavailable(f"{request.method} {request.path}: {error}") from error
+        finally:
+            self._told(Answered(request.method, request.resource, code))
+        if answer.status >= 400:
+            raise _error(request, answer.status, body, dict(answer.headers))
+        return body
+
+    def _serialized(self, request: Request) -> RequestSerialized:
+        """The call with the token, which is read from its file anew every minute."""
+        return self._api.param_serialize(
             request.method,
             request.path,
             query_params=list(request.query.items()),
@@ -210,18 +233,6 @@ class Cluster:
             body=request.body,
             auth_settings=["BearerToken"],
         )
-        code = "none"
-        try:
-            answer = self._api.call_api(*serialized, _request_timeout=timeout)
-            body: bytes = answer.read()  # type: ignore[no-untyped-call]
-            code = str(answer.status)
-        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
-            raise Unavailable(f"{request.method} {request.path}: {error}") from error
-        finally:
-            self._told(Answered(request.method, request.resource, code))
-        if answer.status >= 400:
-            raise _error(request, answer.status, body, dict(answer.headers))
-        return body
 
 
 def connect(
