@@ -10,6 +10,7 @@ from build_world import KEY, START, TOOLCHAIN, published, spec
 from serving_cases import engine_spec
 
 from nacelle_engine.progress import Progress
+from nacelle_operator.api.engine import Engine
 from nacelle_operator.build.observed import Claim
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import Keep, ObjectCache
@@ -21,6 +22,7 @@ from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
 from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
+from nacelle_operator.objects.engine_job import sweep_job
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
 
@@ -187,6 +189,57 @@ async def test_an_inspection_that_was_not_watched_is_looked_up() -> None:
     decided = await planner(key, START)
     assert decided.status is not None and len(live.asked) == 1
     assert decided.status["conditions"][0]["reason"] == "Verified"
+
+
+@pytest.mark.parametrize("uid", [NAME, "the one before"])
+async def test_an_inspection_is_of_one_engine_and_no_namesake(uid: str) -> None:
+    """An engine is imported again, right after it was deleted: its first Job is not gone yet."""
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    cache.put(ENGINE, made(NAME, spec=engine_spec(KEY)))
+    planner = EnginePlanner(cache, LiveLook(cache, Live()), TOOLCHAIN, Collection(timedelta()))
+    key = Key(ENGINE.name, "ns", NAME)
+    (job,) = (await planner(key, START)).creates
+    (owner,) = job["metadata"]["ownerReferences"]
+    meta = {**job["metadata"], "ownerReferences": [{**owner, "uid": uid}]}
+    inspected = finished({**job, "metadata": meta})
+    cache.put(JOB, inspected)
+    cache.put(POD, pod(inspected, "Succeeded", published()))
+    decided = await planner(key, START)
+    assert decided.status is not None
+    found = "Verified" if uid == NAME else "Verifying"
+    assert decided.status["conditions"][0]["reason"] == found
+
+
+async def test_an_engine_is_not_deleted_since_a_namesake_was_swept() -> None:
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    labels = {names.REQUEST_KEY: "k", names.BUILD: "b"}
+    gone = Engine.parse(made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
+    swept = finished(sweep_job(gone, "builder:1"))
+    cache.put(JOB, swept)
+    anew = made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete"))
+    anew["metadata"]["uid"] = "built anew"
+    cache.put(ENGINE, anew)
+    cache.put(ENGINE_BUILD, made("b", spec=spec()))
+    planner = EnginePlanner(cache, LiveLook(cache, Live()), TOOLCHAIN, Collection(timedelta()))
+    decided = await planner(Key(ENGINE.name, "ns", NAME), START)
+    assert not decided.deletes and decided.status is not None
+    assert decided.status["conditions"][0]["reason"] == "BuiltHere"
+
+
+async def test_the_pod_of_a_job_that_was_run_anew_does_not_tell_of_the_next() -> None:
+    """It went with more memory, say, and its pod not yet; the next one's is not known yet."""
+    cache, job = await begun()
+    cache.put(JOB, finished(job, "Failed", failed=1))
+    before, own = pod(job, "Failed"), pod(job, "Failed")
+    for each, uid in ((before, "the one before"), (own, "j")):
+        each["metadata"] |= {"name": uid, "uid": uid}
+        each["metadata"]["ownerReferences"] = [{"kind": "Job", "uid": uid, "controller": True}]
+    before["status"]["message"] = "the one before"
+    own["status"]["message"] = "its own end"
+    cache.put(POD, before)
+    decided = await build_plan(cache, Live(own))
+    assert decided.status is not None
+    assert "its own end" in decided.status["targets"][0]["message"]
 
 
 async def test_the_job_of_a_build_that_is_not_known_yet_stays() -> None:

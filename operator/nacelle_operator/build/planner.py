@@ -20,6 +20,7 @@ from nacelle_operator.objects import names
 from nacelle_operator.objects.build_job import PART
 from nacelle_operator.objects.gpu_labels import FEATURE_DISCOVERY, GpuLabels
 from nacelle_operator.objects.job_pod import CONTAINER
+from nacelle_operator.objects.owner import is_of_a_namesake
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
@@ -114,12 +115,14 @@ class BuildPlanner:
             for job in jobs
             for raw in self._cache.referring(ENGINE_BUILD, namespace, BY_JOB, job)
         }
-        pods = {
-            job: self._cache.select(POD, namespace, {**_PART_LABEL, names.JOB_NAME: job})
-            for job in jobs
-        }
+        pods = {name: self._pods(namespace, name, job) for name, job in jobs.items()}
         ahead = frozenset(name for name, job in jobs.items() if self._is_ahead(namespace, job))
         return Observed(jobs=jobs, pods=pods, builds=builds, ahead=ahead)
+
+    def _pods(self, namespace: str, name: str, job: Manifest) -> list[Manifest]:
+        """A Job's pods; those of one that had its name, deleted since, may not be gone yet."""
+        found = self._cache.select(POD, namespace, {**_PART_LABEL, names.JOB_NAME: name})
+        return [pod for pod in found if not is_of_a_namesake(job, pod)]
 
     def _is_ahead(self, namespace: str, job: Manifest) -> bool:
         """Whether a Job was made for a newer spec of its build than the cache has."""

@@ -14,6 +14,7 @@ from nacelle_operator.index import BY_ENGINE, BY_REQUEST
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
 from nacelle_operator.live_look import LiveLook
 from nacelle_operator.objects import names
+from nacelle_operator.objects.owner import is_controlled_by, is_of_a_namesake
 from nacelle_operator.parser import Parser
 from nacelle_operator.plan import Plan
 from nacelle_operator.queue import Key
@@ -54,18 +55,22 @@ class EnginePlanner:
     def _observed(self, engine: Engine) -> EngineObserved:
         namespace = engine.metadata.namespace
         mine = {names.ENGINE: engine.metadata.name}
+        jobs = {
+            job["metadata"]["name"]: job
+            for job in self._cache.select(JOB, namespace, mine)
+            # Not one of an engine that had this name: what it found out is not about this one.
+            if is_controlled_by(engine, job)
+        }
         pods: dict[str, list[Manifest]] = defaultdict(list)
         for pod in self._cache.select(POD, namespace, mine):
-            pods[pod["metadata"]["labels"].get(names.JOB_NAME, "")].append(pod)
+            name = pod["metadata"]["labels"].get(names.JOB_NAME, "")
+            if name in jobs and not is_of_a_namesake(jobs[name], pod):
+                pods[name].append(pod)
         creator = engine.metadata.labels.get(names.BUILD, "")
         return EngineObserved(
             users=tuple(self._users(engine)),
             creator_exists=self._cache.get(ENGINE_BUILD, namespace, creator) is not None,
-            jobs={
-                job["metadata"]["name"]: job
-                for job in self._cache.select(JOB, namespace, mine)
-                if names.DEPLOYMENT not in job["metadata"]["labels"]
-            },
+            jobs=jobs,
             pods=pods,
         )
 

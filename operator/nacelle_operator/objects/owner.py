@@ -22,3 +22,11 @@ def is_controlled_by(resource: Resource, manifest: Mapping[str, Any]) -> bool:
     """Whether the resource is the object's controller."""
     owners = manifest["metadata"].get("ownerReferences") or ()
     return any(o["uid"] == resource.metadata.uid and o.get("controller") for o in owners)
+
+
+def is_of_a_namesake(owner: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether the object's controller is another than `owner`, such as one deleted that had its
+    name: what belonged to that goes later than it did.
+    """
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return any(o["uid"] != owner["metadata"]["uid"] for o in owners if o.get("controller"))
