@@ -1,5 +1,6 @@
 """What answers for a deployment that sleeps, over real connections."""
 
+import contextlib
 import http.client
 import json
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nacelle_operator.activator import server as module
 from nacelle_operator.activator.knocks import Knocks
 from nacelle_operator.activator.server import ActivatorServer
 
@@ -38,15 +40,20 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def server(clock: Clock) -> Iterator[ActivatorServer]:
-    made = ActivatorServer(0, "chat", Knocks(clock))
+@contextlib.contextmanager
+def serving(made: ActivatorServer) -> Iterator[ActivatorServer]:
     thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield made
     made.shutdown()
     made.server_close()
     thread.join(timeout=10)
+
+
+@pytest.fixture
+def server(clock: Clock) -> Iterator[ActivatorServer]:
+    with serving(ActivatorServer(0, "chat", Knocks(clock))) as made:
+        yield made
 
 
 def ask(server: ActivatorServer, method: str, path: str, body: Any = None) -> Any:
@@ -123,6 +130,57 @@ def test_the_openai_client_takes_it_as_an_error_of_the_server(server: ActivatorS
 def test_clients_that_say_nothing_hold_no_other_up(server: ActivatorServer) -> None:
     silent = [socket.create_connection(server.server_address[:2]) for _ in range(8)]
     assert waiting(server) == 0
+    for each in silent:
+        each.close()
+
+
+def drips_until_it_ends(connection: socket.socket) -> bool:
+    """Whether a connection ends though bytes come all the time; with its answer read."""
+    connection.settimeout(0.02)
+    for _ in range(500):
+        try:
+            connection.sendall(b"x")
+            if not connection.recv(65536):
+                time.sleep(0.02)  # Our half may still be open.
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"POST /v1/completions HTTP/1.1\r\nx: ", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"],
+)
+def test_clients_that_drip_hold_no_connection_open(
+    server: ActivatorServer, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in their request's head nor after its answer: there is room for so many only."""
+    monkeypatch.setattr(module, "_READ_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.server_address[1])) as connection:
+        connection.sendall(begun)
+        assert drips_until_it_ends(connection)
+
+
+def test_without_room_it_ends_when_it_is_told(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(module, "_READ_SECONDS", 600.0)
+    made = ActivatorServer(0, "chat", Knocks(clock))
+    silent = [socket.create_connection(("127.0.0.1", made.server_address[1])) for _ in range(3)]
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    time.sleep(0.1)
+    ends = threading.Thread(target=made.shutdown, daemon=True)
+    ends.start()
+    for _ in range(400):
+        if ends.is_alive():
+            silent[0].sendall(b"x")
+            ends.join(timeout=0.05)
+    assert not ends.is_alive()
+    made.server_close()
     for each in silent:
         each.close()
 

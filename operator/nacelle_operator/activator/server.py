@@ -5,9 +5,11 @@ ends its connection, so that the next request goes where the Service then leads.
 """
 
 import contextlib
+import io
 import json
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -17,7 +19,9 @@ RETRY_SECONDS: Final = 10
 WAITING_PATH: Final = "/waiting"
 HEALTH_PATH: Final = "/healthz"
 _MAX_CONNECTIONS: Final = 256
-_READ_SECONDS: Final = 10
+_ROOM_SECONDS: Final = 0.5
+# For a request's head, and for its body once more.
+_READ_SECONDS: Final = 10.0
 # A request's body is read past and dropped, within these bounds, before the connection ends: to
 # end it under a client that still sends could take the answer from it.
 _LINGER_SECONDS: Final = 2.0
@@ -35,10 +39,19 @@ class ActivatorServer(ThreadingHTTPServer):
         self.deployment = name
         self.knocks = knocks
         self._room = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._ends = threading.Event()
+
+    def shutdown(self) -> None:
+        """Stop answering, also while there is no room."""
+        self._ends.set()
+        super().shutdown()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Wait for room before a thread is started."""
-        self._room.acquire()
+        while not self._room.acquire(timeout=_ROOM_SECONDS):
+            if self._ends.is_set():
+                self.shutdown_request(request)
+                return
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -49,10 +62,37 @@ class ActivatorServer(ThreadingHTTPServer):
             self._room.release()
 
 
+class _InTime(io.RawIOBase):
+    """What a connection brings within `seconds` in all: a client that drips holds none open."""
+
+    def __init__(self, connection: socket.socket, seconds: float, silence: float) -> None:
+        super().__init__()
+        self._connection = connection
+        self._until = time.monotonic() + seconds
+        self._silence = silence
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """The next bytes; TimeoutError when the time is over, or after a silence."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the client takes too long")
+        self._connection.settimeout(min(left, self._silence))
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = _READ_SECONDS
     server: ActivatorServer
+
+    def setup(self) -> None:
+        """As ever, but for the time that a request may take to come."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_InTime(self.connection, _READ_SECONDS, _READ_SECONDS))
 
     def do_GET(self) -> None:
         """Tell the autoscaler and the kubelet; anybody else that nothing is woken by a look."""
@@ -100,9 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(_LINGER_SECONDS)
-            left = _LINGER_BYTES
-            while left > 0 and (piece := self.connection.recv(65536)):
+            rest, left = _InTime(self.connection, _READ_SECONDS, _LINGER_SECONDS), _LINGER_BYTES
+            while left > 0 and (piece := rest.read(65536)):
                 left -= len(piece)
 
     def log_message(self, format: str, *args: object) -> None:
