@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from socketserver import ThreadingMixIn
 from typing import Any
 
 import pytest
@@ -183,6 +184,23 @@ def test_without_room_it_ends_when_it_is_told(
     made.server_close()
     for each in silent:
         each.close()
+
+
+def test_a_thread_that_cannot_be_started_costs_no_room(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as at the bound on a pod's processes: for a moment, and then it answers again."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "_MAX_CONNECTIONS", 1)
+    with serving(ActivatorServer(0, "chat", Knocks(clock))) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(ThreadingMixIn, "process_request", fails)
+            with pytest.raises(OSError):
+                waiting(server)
+        assert waiting(server) == 0
 
 
 @pytest.mark.slow

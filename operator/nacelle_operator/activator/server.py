@@ -52,7 +52,12 @@ class ActivatorServer(ThreadingHTTPServer):
             if self._ends.is_set():
                 self.shutdown_request(request)
                 return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except Exception:
+            # No thread could be started, which would have given it back.
+            self._room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one connection, and give its room back."""
