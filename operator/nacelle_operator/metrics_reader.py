@@ -98,6 +98,14 @@ class MetricsReader:
 
 def tally_of(text: str) -> Tally:
     """The tally in the Prometheus text format of the runtime; ValueError for other text."""
+    try:
+        return _counted(text)
+    except (LookupError, ArithmeticError) as error:
+        # A label that is not there, or a count without end.
+        raise ValueError(f"no metrics of the runtime: {error!r}") from error
+
+
+def _counted(text: str) -> Tally:
     outcomes: dict[str, float] = {}
     first_tokens = seconds = 0.0
     for name, labels, value in _samples(text):

@@ -63,10 +63,23 @@ def test_a_pod_that_speaks_tls_is_read(tmp_path: Path) -> None:
         assert read(source._replace(scheme="http")) is None
 
 
+def others(sample: str) -> Answer:
+    """/metrics of another program that counts requests, too."""
+    return says(f"# TYPE nacelle_requests_total counter\n{sample}\n".encode())
+
+
 @pytest.mark.parametrize(
     "answer",
-    [says(b"", 503), says(b"hello"), says(b"a" * (metrics_reader.MAX_BYTES + 1)), says(b"\xff")],
-    ids=["not ready", "not metrics", "too long", "not text"],
+    [
+        says(b"", 503),
+        says(b"hello"),
+        says(b"a" * (metrics_reader.MAX_BYTES + 1)),
+        says(b"\xff"),
+        others("nacelle_requests_total 5"),
+        others('nacelle_requests_total{outcome="stop"} +Inf'),
+        others('nacelle_requests_total{outcome="stop"} NaN'),
+    ],
+    ids=["not ready", "not metrics", "too long", "not text", "no outcome", "no end", "no number"],
 )
 def test_what_cannot_be_read_is_unknown(answer: Answer) -> None:
     with pod(answer) as (bad, _), pod(says(written(stop=5))) as (good, _):
