@@ -5,12 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from build_world import KEY, World, failure, published
+from build_world import ACCURACY, KEY, World, failure, published
 
 from nacelle_engine.progress import Progress
 from nacelle_engine.recipe import Toolchain
 from nacelle_operator.build.observed import Claim
 from nacelle_operator.kinds import ENGINE, JOB
+from nacelle_operator.objects import names
 
 ENGINE_NAME = f"eng-{KEY[:16]}"
 HUB = {"huggingFace": {"repo": "o/m", "revision": "0" * 40}}
@@ -287,6 +288,41 @@ def test_other_bounds_wait_for_the_running_job_then_are_judged_on_its_figures() 
         f"cpu: AccuracyFailed: {ENGINE_NAME} exists, but top-1 agreement is 95.5 %, "
         "minTopOneAgreementPercent is 99"
     )
+
+
+@pytest.mark.parametrize("figure", ["nan", "inf", "-nan", "much"])
+def test_figures_that_are_no_numbers_are_published_where_the_spec_says_so(figure: str) -> None:
+    """A model that gives NaN at a position is measured as that; it breaks the bounds, no more."""
+    changes = {"model": HUB, "accuracy": {"onFailure": "Publish"}}
+    world, job = begun(changes)
+    measured = ACCURACY.model_copy(
+        update={"mean_kl_divergence": figure, "perplexity_increase_percent": figure}
+    )
+    world.end_pod(world.start_pod(job), published(accuracy=measured))
+    world.finish_job(job, "Complete")
+    world.reconcile()
+    world.reconcile()
+    ready = world.condition("Ready")
+    assert ready and ready["reason"] == "AllTargetsPublished"
+    assert world.jobs[job]["spec"]["ttlSecondsAfterFinished"] == 3600
+    world.write_build("c", {"model": HUB})
+    world.reconcile("c")
+    ready = world.condition("Ready", "c")
+    assert ready and ready["message"] == (
+        f"cpu: AccuracyFailed: {ENGINE_NAME} exists, but mean KL divergence is {figure}, "
+        f"maxKLDivergence is 0.05; perplexity increase is {figure} %, "
+        "maxPerplexityIncreasePercent is 5"
+    )
+
+
+def test_what_a_person_has_annotated_is_not_judged() -> None:
+    world, job = begun({"model": HUB})
+    publish(world, job)
+    world.reconcile()
+    world.engines[ENGINE_NAME]["metadata"]["annotations"] = {names.ACCURACY: "good"}
+    world.reconcile()
+    ready = world.condition("Ready")
+    assert ready and ready["reason"] == "AllTargetsPublished"
 
 
 def test_a_failure_stays_until_the_spec_changes() -> None:

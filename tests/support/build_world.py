@@ -42,7 +42,7 @@ def spec(**changes: Any) -> Manifest:
     }
 
 
-def published(key: str = KEY) -> str:
+def published(key: str = KEY, accuracy: Accuracy = ACCURACY) -> str:
     """The termination message of a pod that has published."""
     return Result(
         published=Published(
@@ -51,7 +51,7 @@ def published(key: str = KEY) -> str:
             digest="cd" * 32,
             bytes=5,
             abi=TOOLCHAIN.abi,
-            accuracy=ACCURACY,
+            accuracy=accuracy,
             stage_seconds={"convert": 1},
         )
     ).message()

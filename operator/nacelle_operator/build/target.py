@@ -174,4 +174,7 @@ def _judge_accuracy(target: TargetInput, engine: Engine, found: Publishing) -> D
 
 def _annotated_accuracy(engine: Engine) -> Accuracy | None:
     text = engine.metadata.annotations.get(names.ACCURACY)
-    return Accuracy.model_validate_json(text) if text else None
+    try:
+        return Accuracy.model_validate_json(text) if text else None
+    except ValueError:
+        return None  # a person's annotation: not ours to judge by
