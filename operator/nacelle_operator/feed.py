@@ -13,7 +13,7 @@ from nacelle_operator.kinds import CHILDREN, RESOURCES, Kind
 from nacelle_operator.metrics import Metrics
 from nacelle_operator.objects.names import FIELD_MANAGER, MANAGED_BY
 from nacelle_operator.queue import Key
-from nacelle_operator.routing import affected
+from nacelle_operator.routing import affected, taken_in
 
 RESYNC_SECONDS = 600.0
 # After a watch has begun. It begins with a list of its own, which does not tell what went between
@@ -46,12 +46,13 @@ class Feed:
     def take_in(self, kind: Kind, event: str | None, manifest: Mapping[str, Any]) -> None:
         """One watch event: ADDED, MODIFIED, DELETED, or None for what a watch began with."""
         self._metrics.events.labels(kind.name).inc()
+        if event != "DELETED":
+            for key in taken_in(self._cache, kind, manifest):
+                self._wake(key)
+            return
         meta = manifest["metadata"]
         before = self._cache.get(kind, meta.get("namespace", ""), meta["name"])
-        if event == "DELETED":
-            self._cache.remove(kind, manifest)
-        elif not self._cache.put(kind, manifest):
-            return
+        self._cache.remove(kind, manifest)
         self._wake_affected(kind, before, manifest)
 
     async def sync(self) -> None:

@@ -7,13 +7,15 @@ user gone before its next one is known. The API server knows.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from nacelle_operator.cache import Keep, ObjectCache, trim
 from nacelle_operator.errors import NotFound
 from nacelle_operator.kinds import ENGINE_BUILD, INFERENCE_DEPLOYMENT, POD, Kind
 from nacelle_operator.objects import names
+from nacelle_operator.queue import Key
+from nacelle_operator.routing import taken_in
 
 Manifest = Mapping[str, Any]
 # Of more objects than these a list is the quicker look.
@@ -39,11 +41,14 @@ class Door(Protocol):
 
 
 class LiveLook:
-    """Puts into the cache what it lacks; every look may end with an OperatorError."""
+    """Puts into the cache what it lacks, and wakes whom that concerns; every look may end with an
+    OperatorError.
+    """
 
-    def __init__(self, cache: ObjectCache, door: Door) -> None:
+    def __init__(self, cache: ObjectCache, door: Door, wake: Callable[[Key], None]) -> None:
         self._cache = cache
         self._door = door
+        self._wake = wake
 
     async def pods_of(self, jobs: Iterable[Manifest]) -> None:
         """Look for all pods of Jobs that have finished: they have ended before."""
@@ -68,9 +73,13 @@ class LiveLook:
 
     async def _get(self, kind: Kind, namespace: str, name: str) -> None:
         with contextlib.suppress(NotFound):
-            self._cache.put(kind, await asyncio.to_thread(self._door.get, kind, namespace, name))
+            self._take_in(kind, await asyncio.to_thread(self._door.get, kind, namespace, name))
 
     async def _list(self, kind: Kind, namespace: str, selector: str = "") -> None:
         listed = await asyncio.to_thread(self._door.list, kind, namespace, selector, keep=trim)
         for manifest in listed.items:
-            self._cache.put(kind, manifest)
+            self._take_in(kind, manifest)
+
+    def _take_in(self, kind: Kind, manifest: Manifest) -> None:
+        for key in taken_in(self._cache, kind, manifest):
+            self._wake(key)

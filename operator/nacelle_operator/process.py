@@ -27,7 +27,7 @@ from nacelle_operator.metrics import Metrics
 from nacelle_operator.metrics_reader import MetricsReader, pool_of_pods
 from nacelle_operator.name_reader import NameReader
 from nacelle_operator.progress_reader import ProgressReader
-from nacelle_operator.queue import KeyQueue
+from nacelle_operator.queue import Key, KeyQueue
 from nacelle_operator.reconcile import Planner, Reconciler
 from nacelle_operator.settings import Settings
 from nacelle_operator.unwatched_reader import UnwatchedReader
@@ -64,7 +64,9 @@ class OperatorProcess:
             queue,
             self._cache,
             self._cluster,
-            planners(settings, self._cache, self._cluster),
+            planners(
+                settings, self._cache, self._cluster, wake=lambda key: self._reconciler.wake(key)
+            ),
             metrics=self._metrics,
             identity=settings.identity,
         )
@@ -160,9 +162,11 @@ async def begin_to_watch(
     watch.start()
 
 
-def planners(settings: Settings, cache: ObjectCache, cluster: Cluster) -> dict[str, Planner]:
+def planners(
+    settings: Settings, cache: ObjectCache, cluster: Cluster, wake: Callable[[Key], None]
+) -> dict[str, Planner]:
     """Who decides for which kind of resource."""
-    look = LiveLook(cache, cluster)
+    look = LiveLook(cache, cluster, wake)
     progress = ProgressReader(cluster, time.monotonic)
     claims = ClaimReader(cluster, time.monotonic)
     readers = Readers(

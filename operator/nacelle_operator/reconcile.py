@@ -18,7 +18,7 @@ from nacelle_operator.objects.applied import marked
 from nacelle_operator.objects.event import event_manifest
 from nacelle_operator.plan import Deletion, Event, Patch, Plan
 from nacelle_operator.queue import Key, KeyQueue
-from nacelle_operator.routing import affected
+from nacelle_operator.routing import taken_in
 
 Planner = Callable[[Key, datetime], Awaitable[Plan]]
 Manifest = dict[str, Any]
@@ -204,11 +204,8 @@ class Reconciler:
 
     def _keep(self, manifest: Manifest) -> None:
         """Take in our own write and wake whom it concerns: its watch event brings nothing new."""
-        kind, before = kind_of(manifest), self._known(manifest)
-        if self._cache.put(kind, manifest):
-            for seen in (before, manifest):
-                for key in affected(self._cache, kind, seen) if seen else ():
-                    self.wake(key)
+        for key in taken_in(self._cache, kind_of(manifest), manifest):
+            self.wake(key)
 
 
 def is_contained(wanted: Any, present: Any) -> bool:

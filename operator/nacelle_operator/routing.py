@@ -18,6 +18,18 @@ from nacelle_operator.queue import Key
 Manifest = Mapping[str, Any]
 
 
+def taken_in(cache: ObjectCache, kind: Kind, manifest: Manifest) -> set[Key]:
+    """Put an object into the cache; the keys to reconcile after that, none if it is not news.
+
+    Whoever puts one has to wake them: its watch event comes later, and is no news any more.
+    """
+    meta = manifest["metadata"]
+    before = cache.get(kind, meta.get("namespace", ""), meta["name"])
+    if not cache.put(kind, manifest):
+        return set()
+    return {key for seen in (before, manifest) if seen for key in affected(cache, kind, seen)}
+
+
 def affected(cache: ObjectCache, kind: Kind, manifest: Manifest) -> Iterator[Key]:
     """The keys to reconcile after this object has changed or gone."""
     meta = manifest["metadata"]

@@ -79,7 +79,8 @@ async def created(others: list[tuple[Kind, Manifest]]) -> tuple[list[str], list[
     cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
     for kind, manifest in others:
         cache.put(kind, manifest)
-    planner = EnginePlanner(cache, LiveLook(cache, Nothing()), TOOLCHAIN, Collection(timedelta()))
+    look = LiveLook(cache, Nothing(), lambda _: None)
+    planner = EnginePlanner(cache, look, TOOLCHAIN, Collection(timedelta()))
     plan = await planner(Key(ENGINE.name, "ns", NAME), START)
     assert plan.status is not None
     return [m["metadata"]["name"] for m in plan.creates], plan.status["usedBy"]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from build_world import KEY, START, TOOLCHAIN, published, spec
@@ -14,13 +14,16 @@ from nacelle_operator.api.engine import Engine
 from nacelle_operator.build.observed import Claim
 from nacelle_operator.build.planner import BuildPlanner
 from nacelle_operator.cache import Keep, ObjectCache
+from nacelle_operator.cluster import Cluster
 from nacelle_operator.conditions import timestamp
 from nacelle_operator.engines.collection import Collection
 from nacelle_operator.engines.planner import EnginePlanner
 from nacelle_operator.errors import NotFound
+from nacelle_operator.feed import Feed
 from nacelle_operator.index import indexers
 from nacelle_operator.kinds import ENGINE, ENGINE_BUILD, INFERENCE_DEPLOYMENT, JOB, POD, Kind
 from nacelle_operator.live_look import LiveLook
+from nacelle_operator.metrics import Metrics
 from nacelle_operator.objects import names
 from nacelle_operator.objects.engine_job import sweep_job
 from nacelle_operator.plan import Plan
@@ -89,9 +92,13 @@ def finished(job: Manifest, type_: str = "Complete", **status: int) -> Manifest:
     return {**job, "metadata": meta, "status": {"conditions": [condition], **status}}
 
 
+def looking(cache: ObjectCache, live: Live) -> LiveLook:
+    return LiveLook(cache, live, lambda _: None)
+
+
 async def build_plan(cache: ObjectCache, live: Live) -> Plan:
     silent = Silent()
-    planner = BuildPlanner(cache, LiveLook(cache, live), silent, silent, TOOLCHAIN)
+    planner = BuildPlanner(cache, looking(cache, live), silent, silent, TOOLCHAIN)
     return await planner(Key(ENGINE_BUILD.name, "ns", "b"), START + timedelta(hours=1))
 
 
@@ -180,7 +187,7 @@ async def test_an_inspection_that_was_not_watched_is_looked_up() -> None:
     cache = ObjectCache(indexers(TOOLCHAIN))
     cache.put(ENGINE, made(NAME, spec=engine_spec(KEY)))
     live = Live()
-    planner = EnginePlanner(cache, LiveLook(cache, live), TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, looking(cache, live), TOOLCHAIN, Collection(timedelta()))
     key = Key(ENGINE.name, "ns", NAME)
     (job,) = (await planner(key, START)).creates
     assert live.asked == []
@@ -196,7 +203,7 @@ async def test_an_inspection_is_of_one_engine_and_no_namesake(uid: str) -> None:
     """An engine is imported again, right after it was deleted: its first Job is not gone yet."""
     cache = ObjectCache(indexers(TOOLCHAIN))
     cache.put(ENGINE, made(NAME, spec=engine_spec(KEY)))
-    planner = EnginePlanner(cache, LiveLook(cache, Live()), TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, looking(cache, Live()), TOOLCHAIN, Collection(timedelta()))
     key = Key(ENGINE.name, "ns", NAME)
     (job,) = (await planner(key, START)).creates
     (owner,) = job["metadata"]["ownerReferences"]
@@ -220,7 +227,7 @@ async def test_an_engine_is_not_deleted_since_a_namesake_was_swept() -> None:
     anew["metadata"]["uid"] = "built anew"
     cache.put(ENGINE, anew)
     cache.put(ENGINE_BUILD, made("b", spec=spec()))
-    planner = EnginePlanner(cache, LiveLook(cache, Live()), TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, looking(cache, Live()), TOOLCHAIN, Collection(timedelta()))
     decided = await planner(Key(ENGINE.name, "ns", NAME), START)
     assert not decided.deletes and decided.status is not None
     assert decided.status["conditions"][0]["reason"] == "BuiltHere"
@@ -257,7 +264,7 @@ async def test_the_job_of_a_build_that_is_not_known_yet_stays() -> None:
     cache = ObjectCache(indexers(TOOLCHAIN))
     cache.put(JOB, running)
     live = Live(builds=[build])
-    planner = BuildPlanner(cache, LiveLook(cache, live), Silent(), Silent(), TOOLCHAIN)
+    planner = BuildPlanner(cache, looking(cache, live), Silent(), Silent(), TOOLCHAIN)
     assert not (await planner(Key(ENGINE_BUILD.name, "ns", "other"), START)).deletes
     assert live.asked == [(ENGINE_BUILD, "other"), (ENGINE_BUILD, "b")]
 
@@ -310,8 +317,27 @@ async def test_an_engine_is_deleted_after_a_look_at_who_uses_it(used: bool) -> N
     user = made("d", spec={"engine": {"engineRef": {"name": NAME}}})
     live = Live()
     live.objects[INFERENCE_DEPLOYMENT] = [user] if used else []
-    planner = EnginePlanner(cache, LiveLook(cache, live), TOOLCHAIN, Collection(timedelta()))
+    planner = EnginePlanner(cache, looking(cache, live), TOOLCHAIN, Collection(timedelta()))
     decided = await planner(Key(ENGINE.name, "ns", NAME), START)
     assert live.asked == [(ENGINE_BUILD, ""), (INFERENCE_DEPLOYMENT, "")]
     assert bool(decided.creates) is not used and decided.status is not None
     assert [user["name"] for user in decided.status["usedBy"]] == (["d"] if used else [])
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_a_look_finds_before_its_watch_tells_is_reconciled(is_known: bool) -> None:
+    """A build is made, or its spec changed, in the moment at which an engine is to be deleted."""
+    cache = ObjectCache(indexers(TOOLCHAIN))
+    labels = {names.REQUEST_KEY: "k", names.BUILD: "gone"}
+    cache.put(ENGINE, made(NAME, labels, spec=engine_spec(KEY, deletionPolicy="Delete")))
+    if is_known:
+        cache.put(ENGINE_BUILD, made("b", spec=spec(suspend=True)))
+    woken: list[Key] = []
+    build = made("b", spec=spec())
+    build["metadata"] |= {"resourceVersion": "7", "generation": 2}
+    look = LiveLook(cache, Live(builds=[build]), woken.append)
+    planner = EnginePlanner(cache, look, TOOLCHAIN, Collection(timedelta()))
+    await planner(Key(ENGINE.name, "ns", NAME), START)
+    feed = Feed(cache, cast(Cluster, None), woken.append, namespaces=(), metrics=Metrics())
+    feed.take_in(ENGINE_BUILD, "MODIFIED" if is_known else "ADDED", build)
+    assert woken == [Key(ENGINE_BUILD.name, "ns", "b")]
