@@ -46,7 +46,8 @@ class Plan:
 
     Everything lies in the resource's namespace. A status of None is not written; one that equals
     the resource's present status need not be. requeue_seconds asks for another look after that
-    time even if nothing changes.
+    time even if nothing changes. `uid` is that of the resource that it was made for, empty where
+    that is gone: one that bears its name since is not meant.
     """
 
     objects: tuple[KubernetesObject, ...] = ()
@@ -56,3 +57,4 @@ class Plan:
     status: Mapping[str, Any] | None = None
     requeue_seconds: float | None = None
     events: tuple[Event, ...] = ()
+    uid: str = ""

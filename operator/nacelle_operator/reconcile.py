@@ -116,6 +116,8 @@ class Reconciler:
 
     async def carry_out(self, key: Key, plan: Plan) -> None:
         """Write what a plan asks for, in its order; the status last but for the events."""
+        if plan.uid and self._meant(key, plan) is None:
+            return
         for manifest in plan.objects:
             await self._apply(manifest)
         for manifest in plan.creates:
@@ -125,13 +127,20 @@ class Reconciler:
             await self._patch(key.namespace, patch)
         for deletion in plan.deletes:
             await self._delete(key.namespace, deletion)
-        resource = self._cache.get(_KINDS[key.kind], key.namespace, key.name)
+        resource = self._meant(key, plan)
         if resource is None:
             return
         if plan.status is not None and plan.status != resource.get("status"):
             await self._write_status(resource, plan.status)
         for event in plan.events:
             await self._tell(resource, event)
+
+    def _meant(self, key: Key, plan: Plan) -> Manifest | None:
+        """The resource that a plan was made for, as it is now; None when it is gone, whoever bears
+        its name.
+        """
+        resource = self._cache.get(_KINDS[key.kind], key.namespace, key.name)
+        return resource if resource and resource["metadata"]["uid"] == plan.uid else None
 
     async def _apply(self, wanted: Mapping[str, Any]) -> None:
         manifest = marked(wanted)

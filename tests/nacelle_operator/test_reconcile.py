@@ -3,25 +3,32 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import cast
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
+from build_world import TOOLCHAIN
 
 from nacelle_operator.cache import ObjectCache
 from nacelle_operator.cluster import Cluster
+from nacelle_operator.index import indexers
+from nacelle_operator.kinds import ENGINE_BUILD
 from nacelle_operator.metrics import Metrics
-from nacelle_operator.plan import Plan
+from nacelle_operator.plan import Event, Plan
 from nacelle_operator.queue import Key, KeyQueue
 from nacelle_operator.reconcile import Reconciler
 
 
-def reconciler_of(planner: Callable[[Key, datetime], Awaitable[Plan]]) -> Reconciler:
-    """Its plans are without writes, which call nobody."""
+def reconciler_of(
+    planner: Callable[[Key, datetime], Awaitable[Plan]],
+    cache: ObjectCache | None = None,
+    cluster: object = None,
+) -> Reconciler:
+    """Plans without writes call nobody."""
     return Reconciler(
         KeyQueue(clock=time.monotonic, random=lambda: 0.5),
-        ObjectCache(),
-        cast(Cluster, None),
+        cache or ObjectCache(),
+        cast(Cluster, cluster),
         {"EngineBuild": planner},
         metrics=Metrics(),
         identity="test",
@@ -78,3 +85,62 @@ async def test_ended_at_the_moment_that_it_is_woken_it_ends(
     working.cancel()
     done, _ = await asyncio.wait({working}, timeout=5)
     assert done and working.cancelled()
+
+
+class Written:
+    """An API server that takes all, keeps what it was asked to write, and does something first."""
+
+    def __init__(self, first: Callable[[], None]) -> None:
+        self.written: list[dict[str, Any]] = []
+        self._first = first
+
+    def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self._first()
+        self.written.append(manifest)
+        meta = {"uid": manifest["metadata"].get("uid", "new"), "resourceVersion": "9"}
+        return {**manifest, "metadata": {**manifest["metadata"], **meta}}
+
+    apply_status = create
+
+
+def build(uid: str, version: str) -> dict[str, Any]:
+    meta = {"name": "b", "namespace": "ns", "uid": uid, "resourceVersion": version}
+    return {"apiVersion": "nacelle.dev/v1alpha1", "kind": "EngineBuild", "metadata": meta}
+
+
+@pytest.mark.parametrize(
+    ("when", "written"),
+    [
+        ("never", ["Job", "EngineBuild", "Event"]),
+        ("before it is carried out", []),
+        ("as its first object is written", ["Job"]),
+    ],
+)
+async def test_a_plan_is_for_the_resource_it_was_made_for_and_no_namesake(
+    when: str, written: list[str]
+) -> None:
+    """A resource is deleted and made anew while its pod's log is read, or an object is written."""
+    cache = ObjectCache(indexers(TOOLCHAIN))
+
+    def make_anew() -> None:
+        cache.remove(ENGINE_BUILD, build("one", "1"))
+        cache.put(ENGINE_BUILD, build("another", "2"))
+
+    async def plan(key: Key, now: datetime) -> Plan:
+        if when == "before it is carried out":
+            make_anew()
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "j", "namespace": "ns"},
+        }
+        event = Event("Normal", "Done", "it is done")
+        return Plan(creates=(job,), status={"stage": "x"}, events=(event,), uid="one")
+
+    cache.put(ENGINE_BUILD, build("one", "1"))
+    while_writing = when == "as its first object is written"
+    cluster = Written(make_anew if while_writing else lambda: None)
+    key = Key("EngineBuild", "ns", "b")
+    reconciler = reconciler_of(plan, cache, cluster)
+    await reconciler.carry_out(key, await plan(key, datetime.now(UTC)))
+    assert [manifest["kind"] for manifest in cluster.written] == written

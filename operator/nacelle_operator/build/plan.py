@@ -72,6 +72,7 @@ def plan(build: EngineBuild, observed: Observed, current: Toolchain, now: dateti
         status=status.plain(),
         requeue_seconds=_soonest(decisions),
         events=narrate(build.status, status),
+        uid=build.metadata.uid,
     )
 
 

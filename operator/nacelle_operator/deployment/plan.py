@@ -53,7 +53,7 @@ def plan(
     guard = beside.network.create
     if guard and not observed.deployments:
         # Before the first pod; all else follows at the look that its event brings.
-        return Plan(creates=(guard,), requeue_seconds=_UNWATCHED_SECONDS)
+        return Plan(creates=(guard,), requeue_seconds=_UNWATCHED_SECONDS, uid=resource.metadata.uid)
     traffic = decide_traffic(resource, observed, move)
     activation = decide_activation(resource, observed, move, beside.scaled_object)
     decided = Decided(traffic, beside, activation)
@@ -66,6 +66,7 @@ def plan(
         status=status.plain(),
         requeue_seconds=_requeue(status, move, beside),
         events=tuple(_events(resource, rollout, status)),
+        uid=resource.metadata.uid,
     )
 
 

@@ -71,6 +71,7 @@ def plan(
         status=status.plain(),
         requeue_seconds=judged.requeue,
         events=(*judged.events, *_ready_events(engine, judged)),
+        uid=engine.metadata.uid,
     )
 
 
