@@ -208,10 +208,12 @@ def test_the_watch_tells_of_everything_and_writes_nothing(
             seen.append((kind, event, manifest["metadata"]["name"]))
 
     cluster.apply(service(namespace.name, **{MANAGED_BY: FIELD_MANAGER}))
+    namespace.create("enginebuilds", engine_build("before"))
     watch = Watch((namespace.name,), CHILD_SELECTOR, sink)
     watch.start()
     try:
-        until(lambda: (SERVICE, None, "s") in seen)
+        # Each kind's watch begins for itself: what is made before is of its list, and not ADDED.
+        until(lambda: {(SERVICE, None, "s"), (ENGINE_BUILD, None, "before")} <= set(seen))
         foreign = service(namespace.name)
         foreign["metadata"]["name"] = "foreign"
         namespace.create("services", foreign)
