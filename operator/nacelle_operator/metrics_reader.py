@@ -1,8 +1,11 @@
 """What pods' /metrics have counted: read live, with bounds on bytes, time, pods and pace."""
 
 import asyncio
+import contextlib
 import functools
 import operator
+import socket
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -37,7 +40,49 @@ def pool_of_pods() -> urllib3.PoolManager:
     Nothing secret is sent over them, and numbers alone are read.
     """
     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return urllib3.PoolManager(cert_reqs="CERT_NONE", assert_hostname=False)
+    pool = urllib3.PoolManager(cert_reqs="CERT_NONE", assert_hostname=False)
+    pool.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+    return pool
+
+
+def _in_time(
+    connection: socket.socket, answer: Callable[[], urllib3.HTTPResponse]
+) -> urllib3.HTTPResponse:
+    """The head of an answer; it ends where it is after a while, as urllib3's own time-out begins
+    anew with each byte.
+    """
+    cut = threading.Timer(TIMEOUT_SECONDS, _cut, (connection,))
+    cut.start()
+    try:
+        return answer()
+    finally:
+        cut.cancel()
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        # Not a TLS connection's own way, which another thread must not go while one reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _Plain(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 does
+        """The answer, its head read in time."""
+        return _in_time(self.sock, super().getresponse)
+
+
+class _Secure(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 does
+        """The answer, its head read in time."""
+        return _in_time(self.sock, super().getresponse)
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Secure
 
 
 class MetricsReader:

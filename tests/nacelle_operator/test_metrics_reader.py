@@ -114,6 +114,33 @@ def test_a_pod_that_drips_is_given_up() -> None:
         over.set()
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_pod_whose_head_drips_is_given_up(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it holds one of the threads that all of the operator's calls share, and a reconcile."""
+    monkeypatch.setattr(metrics_reader, "TIMEOUT_SECONDS", 0.3)
+    over, waited_for = threading.Event(), []
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nx: ")
+        for _ in range(500):
+            if over.wait(0.02):
+                return
+            request.wfile.write(b"#")
+        waited_for.append(request)
+
+    context = None
+    if scheme == "https":
+        certificate = make_certificate(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    with pod_server(drip, tls=context) as server:
+        assert read(Source("u", server.address, server.port, scheme)) is None
+        over.set()
+    assert not waited_for
+
+
 def test_no_pods_are_unknown_and_no_port_is_refused() -> None:
     assert read() is None
     assert read(Source("u", "127.0.0.1", 1)) is None
