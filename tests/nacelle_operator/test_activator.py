@@ -224,3 +224,31 @@ def test_the_program_ends_when_it_is_told() -> None:
         assert process.wait(timeout=10) == 0
     finally:
         process.kill()
+
+
+# SIGTERM comes as `main` begins to wait for it, by an event's lock or by the system.
+TOLD_AS_IT_BEGINS_TO_WAIT = """
+import signal, sys, threading
+from nacelle_operator.activator import __main__ as program
+
+WAITS = (threading.Condition.wait.__code__, signal.sigwait.__code__)
+
+def told(frame, event, argument):
+    near = [frame.f_back, frame.f_back and frame.f_back.f_back]
+    by_main = any(caller and caller.f_code is program.main.__code__ for caller in near)
+    if frame.f_code in WAITS and by_main:
+        signal.raise_signal(signal.SIGTERM)
+
+sys.argv = ["activator", "chat", "0"]
+sys.settrace(told)
+sys.exit(program.main())
+"""
+
+
+@pytest.mark.slow
+def test_the_program_ends_also_when_it_is_told_as_it_begins_to_wait() -> None:
+    process = subprocess.Popen([sys.executable, "-c", TOLD_AS_IT_BEGINS_TO_WAIT])
+    try:
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()

@@ -12,16 +12,17 @@ from nacelle_operator.activator.server import ActivatorServer
 
 def main() -> int:
     """Answer until SIGTERM; gives the process's exit code."""
+    # Blocked, they wait to be asked for. A handler that sets what is waited for can come while the
+    # wait holds the lock that it needs.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     parser = argparse.ArgumentParser(prog="python -m nacelle_operator.activator")
     parser.add_argument("name", help="the InferenceDeployment that is answered for")
     parser.add_argument("port", type=int, help="the port to listen at")
     asked = parser.parse_args()
     server = ActivatorServer(asked.port, asked.name, Knocks(time.monotonic))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    stop.wait()
+    signal.sigwait(ends)
     server.shutdown()
     server.server_close()
     return 0
