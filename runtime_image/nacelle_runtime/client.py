@@ -135,9 +135,8 @@ class CoreClient:
             raise CoreLost("the core is not there")
         number = self._next
         self._next += 1
-        answer = self._answers[number] = Answer(self, number)
-        self.quiet.clear()
         g = generation
+        # It is waited for once it is on its way: what cannot be sent is left by nobody.
         self._send(
             Submit(
                 number=number,
@@ -152,6 +151,8 @@ class CoreClient:
                 traced=g.traced,
             )
         )
+        answer = self._answers[number] = Answer(self, number)
+        self.quiet.clear()
         return answer
 
     def forget(self, number: int, *, running: bool) -> None:

@@ -100,11 +100,12 @@ ABSURD = {"model": "tiny", "prompt": "x"}
         (b'{"model": "tiny", "prompt": [' + b"9" * 5000 + b"]}", "out of range"),
         (b'{"model": "tiny", "prompt": [1.5]}', "one text or one list"),
         (b'{"model": "tiny", "prompt": "x", "max_tokens": 99999999999999999999}', "max_tokens"),
+        (b'{"model": "tiny", "prompt": "x", "top_k": 18446744073709551616}', "top_k"),
         (b'{"model": "tiny", "prompt": "x", "logit_bias": {"x": 1}}', "logit_bias"),
         (b'{"model": "tiny", "prompt": "x", "__proto__": 1}', "__proto__"),
         (b"[1, 2, 3]", "the body must be a JSON object"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_nonsense_is_answered_in_the_apis_form(server, undisturbed, body, message):
     answer = server.http.post("/v1/completions", content=body)
@@ -123,11 +124,12 @@ def test_nonsense_is_answered_in_the_apis_form(server, undisturbed, body, messag
         {"repetition_penalty": 0.01, "top_k": 1},
         {"logit_bias": {str(i): -100 for i in range(260)}},
         {"seed": -(2**63), "n": 3},
+        {"top_k": 2**63 - 1, "temperature": 2},
         {"stop": ["\x00", "\ufffd"]},
         {"bad_words": ["\x00"]},
         {"priority": -1000, "user": "\x00"},
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_absurd_but_allowed_numbers_are_answered(server, field):
     answer = server.http.post("/v1/completions", json=ABSURD | {"max_tokens": 4} | field)

@@ -33,6 +33,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+# Whole numbers go to the core, and into traces, as 64 bits.
+TopK = Annotated[int, msgspec.Meta(ge=-1, le=(1 << 63) - 1)]
 Seed = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=16)]
@@ -54,7 +56,7 @@ class _Common(Formatted, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_tokens: Count | None = None
     temperature: Temperature | None = None
     top_p: Fraction | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    top_k: TopK | None = None
     seed: Seed | None = None
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
