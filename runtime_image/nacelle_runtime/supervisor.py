@@ -16,6 +16,7 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from nacelle_runtime.child import LEAVE
 from nacelle_runtime.client import CoreClient, CoreLost
@@ -51,6 +52,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def hear_signals() -> None:
+    """Until `supervise` runs: SIGTERM ends the process, and SIGUSR1 waits for the frontend.
+
+    A container's first process gets no signal that it does not handle: it would go on with its
+    start until it is killed. Any other would be ended by SIGUSR1.
+    """
+    signal.signal(signal.SIGTERM, _end_now)
+    # Children have it blocked too until they listen for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE})
+
+
+def _end_now(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 async def supervise(server: Server) -> int:
     """Run until told to end or until a process ends; gives the exit code."""
     stop = asyncio.Event()
@@ -75,6 +91,7 @@ async def supervise(server: Server) -> int:
             processes.append(await _start(FRONTEND, server.frontend, server.listener, {}))
         core, frontend = processes
         asyncio.get_running_loop().add_signal_handler(LEAVE, _tell_to_leave, frontend)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE})
         return await _follow(core, frontend, stop, server.frontend.drain_seconds, client)
     finally:
         for watch in watches:
@@ -91,16 +108,11 @@ async def _start(
 ) -> Process:
     """A child process with its settings, the socket it accepts on, and our process id."""
     descriptor = listener.fileno()
-    # A child has LEAVE blocked until it listens for it: unheard, it would end the process.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE})
-    try:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, encode(settings), str(descriptor), str(os.getpid())),
-            pass_fds=(descriptor,),
-            env=os.environ | environment,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE})
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, encode(settings), str(descriptor), str(os.getpid())),
+        pass_fds=(descriptor,),
+        env=os.environ | environment,
+    )
 
 
 def _tell_to_leave(frontend: Process) -> None:

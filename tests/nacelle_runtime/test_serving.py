@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -13,7 +14,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 import httpx
 import openai
 import pytest
-from serving import gone, launch, start_server
+from serving import Server, gone, launch, start_server
 from tiny_bundle import seal
 from tiny_program import TinyProgram
 
@@ -203,6 +204,58 @@ def test_clients_that_keep_connections_are_sent_elsewhere_before_the_end(serve):
         assert len(stream.result()) == 50
     assert server.http.get("/health/live").status_code == 200
     assert server.end() == 0
+
+
+# It checks its bundle until a file says that it is done, as a large bundle on a slow store takes
+# minutes; SIGTERM is lost where nobody handles it, as in a container's first process.
+CHECKING = """
+import signal, sys, time
+from pathlib import Path
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+import tiny_serve
+from nacelle_runtime.commands import serve
+
+def verify(bundle):
+    print("checking", file=sys.stderr, flush=True)
+    while not (bundle.root.parent / "checked").exists():
+        time.sleep(0.01)
+
+serve.verify_files = verify
+tiny_serve.supervisor.CORE = "tiny_core"
+sys.exit(tiny_serve.main(["serve", *sys.argv[1:]]))
+"""
+
+
+@pytest.fixture
+def checking(tmp_path):
+    """A server that checks its bundle."""
+    bundle = seal(tmp_path / "bundle")
+    server = Server([sys.executable, "-c", CHECKING, str(bundle), "--threads", "1"], tmp_path)
+    server.until(lambda: "checking" in server.errors.read_text())
+    yield server
+    server.process.kill()
+    server.kill()
+
+
+def test_a_server_that_is_told_to_end_while_it_checks_its_bundle_ends(checking):
+    assert checking.end() == 0
+    assert not checking.log.exists()
+
+
+def test_what_is_told_to_leave_while_it_starts_never_invites_clients(checking):
+    checking.process.send_signal(LEAVE)
+    (checking.folder / "checked").touch()
+    url = checking.wait_for_url()
+    with httpx.Client(base_url=url, timeout=60) as checking.http:
+        checking.until(lambda: refusal(checking) == "shutting_down")
+        assert ask(checking).headers["connection"] == "close"
+        assert checking.end() == 0
+
+
+def refusal(server):
+    """The code of why it is not ready."""
+    return server.http.get("/health/ready").json()["error"]["code"]
 
 
 def stream_text(server):

@@ -22,7 +22,7 @@ from nacelle_runtime.logs import LogFormat
 from nacelle_runtime.machine import usable_processors
 from nacelle_runtime.settings import CoreSettings, FrontendSettings, termination_log
 from nacelle_runtime.speculation.draft_bundle import check_draft
-from nacelle_runtime.supervisor import Server, listen, supervise
+from nacelle_runtime.supervisor import Server, hear_signals, listen, supervise
 from nacelle_runtime.termination import leave_failure
 from nacelle_runtime.wire import Ready
 
@@ -54,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; a refusal leaves its reason in the termination log."""
     began = time.monotonic()
+    hear_signals()
     log = termination_log(arguments.termination_log)
     logs.configure(arguments.log_format, "supervisor")
     try:
