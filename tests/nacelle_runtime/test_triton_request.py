@@ -118,6 +118,13 @@ def test_what_cannot_be_is_named(tokenizer, kind, fields, code, message):
     assert message in str(found.value)
 
 
+@pytest.mark.parametrize("token", [-5, 0x110000])
+def test_a_stop_word_of_no_id_is_named(token):
+    with pytest.raises(NotAnswered, match="stop_words_list: token ids must lie in 0") as found:
+        token_answer(stop_words_list=[7, token, 2, -1])
+    assert found.value.code == Code.INVALID_ARG
+
+
 def test_what_asks_for_nothing_is_let_through(tokenizer):
     for name, values in NOT_BUILT.items():
         inputs = {one.name for one in TEXT_INPUTS}

@@ -1,6 +1,7 @@
 """The requests of the two models, field by field: each works or is refused by name."""
 
 import math
+import sys
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -113,8 +114,13 @@ class TokenRequest(
 
     @property
     def stops(self) -> tuple[tuple[int, ...], ...]:
-        """The stop words' ids."""
-        return _words(self.stop_words_list, "stop_words_list")
+        """The stop words' ids, each of which answers can look for as a character."""
+        words = _words(self.stop_words_list, "stop_words_list")
+        if not all(0 <= token <= sys.maxunicode for word in words for token in word):
+            raise NotAnswered(
+                Code.INVALID_ARG, f"stop_words_list: token ids must lie in 0 to {sys.maxunicode}"
+            )
+        return words
 
     @property
     def banned(self) -> tuple[tuple[int, ...], ...]:
