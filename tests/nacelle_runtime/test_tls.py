@@ -85,6 +85,28 @@ def test_while_the_files_cannot_be_used_the_old_certificate_goes_on(
     assert served(tls.context) == der(new)
 
 
+def test_a_renewal_amid_a_look_at_the_files_leaves_no_half_of_a_pair(
+    certificate, tmp_path, monkeypatch
+):
+    """The files are two, and what writes them may do so at any moment."""
+    tls = Tls(certificate, certificate.with_suffix(".key"))
+    second, third = (make_certificate(tmp_path / name) for name in ("second", "third"))
+    for suffix in (".crt", ".key"):
+        shutil.copy(second.with_suffix(suffix), certificate.with_suffix(suffix))
+
+    def load(context, *files, **options):
+        super(ssl.SSLContext, context).load_cert_chain(*files, **options)
+        shutil.copy(third, certificate)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load, raising=False)
+    tls.refresh()
+    monkeypatch.undo()
+    assert served(tls.context) == der(second)
+    shutil.copy(third.with_suffix(".key"), certificate.with_suffix(".key"))
+    tls.refresh()
+    assert served(tls.context) == der(third)
+
+
 def refusal(certificate, key):
     with pytest.raises(InvalidRequest) as refused:
         Tls(certificate, key)

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -44,11 +47,13 @@ class Tls:
 
     def _load(self) -> None:
         stamp = self._stamp()
-        certificate, key = self._files
-        # Tried apart first: half of a pair must not get into the context in use. The password
-        # keeps OpenSSL from asking a terminal for one.
-        for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
-            context.load_cert_chain(certificate, key, password="")
+        with ExitStack() as stack:
+            # Read once: they may be renewed between two looks at them.
+            certificate, key = (stack.enter_context(_copy(file)) for file in self._files)
+            # Tried apart first: half of a pair must not get into the context in use. The password
+            # keeps OpenSSL from asking a terminal for one.
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
+                context.load_cert_chain(certificate, key, password="")
         self._seen = stamp
 
     def _stamp(self) -> object:
@@ -59,3 +64,13 @@ class Tls:
         certificate, key = self._files
         said = str(error).partition(" (_ssl.c")[0]
         return f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {said}"
+
+
+@contextmanager
+def _copy(file: Path) -> Iterator[str]:
+    """The path of a copy in memory: OpenSSL takes a path, and a key is kept off disks."""
+    descriptor = os.memfd_create("tls")
+    with os.fdopen(descriptor, "wb") as copy:
+        copy.write(file.read_bytes())
+        copy.flush()
+        yield f"/proc/self/fd/{descriptor}"
