@@ -3,11 +3,13 @@
 import json
 import logging
 import re
+from urllib.parse import unquote
 
 import pytest
 
 from nacelle_engine.errors import CorruptBundle
 from nacelle_runtime import logs
+from nacelle_runtime.frontends.openai.story import Stories
 
 
 @pytest.fixture
@@ -41,6 +43,20 @@ def test_a_line_for_people_ends_with_them(configured, capsys):
     configured("text", "openai")
     logs.event("nacelle.request", "POST /v1/x", status=200, finish=None)
     assert capsys.readouterr().err == "INFO nacelle.request: POST /v1/x status=200\n"
+
+
+async def test_a_path_that_was_asked_for_adds_no_line(configured, capsys):
+    """A line's end in it would begin a line of the client's own making."""
+
+    async def app(_scope, _receive, _send):
+        pass
+
+    configured("text", "openai")
+    path = b"/x%0AINFO%20nacelle.request:%20POST%20/v1/completions"
+    scope = {"type": "http", "method": "GET", "headers": [], "raw_path": path}
+    await Stories(app, told=True, traces=None)(scope | {"path": unquote(path)}, None, None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"INFO nacelle.request: GET {path.decode()} ")
 
 
 def test_an_exception_stays_on_its_line(configured, capsys):

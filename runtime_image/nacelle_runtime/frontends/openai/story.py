@@ -109,7 +109,8 @@ class Story:
         """Write the line."""
         logs.event(
             "nacelle.request",
-            f"{scope['method']} {scope['path']}",
+            # As it was sent: decoded it may hold the end of a line, and another's beginning.
+            f"{scope['method']} {scope['raw_path'].decode()}",
             status=self.status,
             seconds=self.age,
             prompt_tokens=self.prompt_tokens,
