@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from nacelle_engine.errors import InvalidRequest
 from nacelle_runtime.child import LEAVE
 from nacelle_runtime.client import CoreClient, CoreLost
 from nacelle_runtime.errors import CoreDied
@@ -78,9 +79,7 @@ async def supervise(server: Server) -> int:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as core_listener:
             # Bound and listening before anybody connects: no one has to try again.
-            core_listener.bind(server.frontend.core_socket)
-            # A Triton server may be another user of the same group.
-            Path(server.frontend.core_socket).chmod(0o660)
+            _bind(core_listener, server.frontend.core_socket)
             core_listener.listen(128)
             # Connected as a frontend is: the core greets when it can serve.
             watches.append(asyncio.create_task(client.run(server.frontend.core_socket)))
@@ -98,6 +97,17 @@ async def supervise(server: Server) -> int:
             watch.cancel()
         for process in processes:
             await _end(process, within=0)
+
+
+def _bind(listener: socket.socket, path: str) -> None:
+    try:
+        listener.bind(path)
+        # A Triton server may be another user of the same group.
+        Path(path).chmod(0o660)
+    except OSError as error:
+        raise InvalidRequest(
+            f"--core-socket {path}: no socket can be made there: {error.strerror or error}"
+        ) from error
 
 
 async def _start(

@@ -423,6 +423,7 @@ def test_a_bundle_that_does_not_fit_is_refused(tmp_path, harm, code, exit_code, 
         (("--host", "192.0.2.1"), "--host 192.0.2.1 --port 0"),
         (("--core-socket", "/nowhere/s"), "--core-socket /nowhere/s: no socket can be made"),
         (("--core-socket", "/" + "x" * 107), ": at most 107 bytes"),
+        (("--core-socket", "/proc/s"), "--core-socket /proc/s: no socket can be made there: "),
     ],
 )
 def test_a_flag_that_cannot_be_is_named(tmp_path, flags, message):
@@ -430,6 +431,18 @@ def test_a_flag_that_cannot_be_is_named(tmp_path, flags, message):
     assert server.process.wait(30) == 65
     assert message in server.errors.read_text()
     assert message in parse_result(server.log.read_text()).failure.message
+
+
+def test_a_folder_for_temporary_files_that_holds_no_socket_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    server = launch(seal(tmp_path / "bundle"), tmp_path, ())
+    assert server.process.wait(30) == 65
+    assert (
+        f"--core-socket {folder}/nacelle-" in parse_result(server.log.read_text()).failure.message
+    )
+    assert list(folder.iterdir()) == []
 
 
 def test_a_small_cache_lowers_the_longest_sequence(serve):
