@@ -157,12 +157,10 @@ def test_what_is_no_http_is_told_so(server, undisturbed, junk):
 @pytest.mark.slow
 def test_a_head_that_comes_a_byte_at_a_time_has_a_deadline(server, undisturbed):
     with connect(server) as connection:
-        began = time.monotonic()
-        with contextlib.suppress(OSError):
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
             for byte in post(b"{}") + b" " * 1000:
                 connection.sendall(bytes([byte]))
                 time.sleep(0.1)
-        assert time.monotonic() - began < 10 * BOUND
         status, error = error_of(read_all(connection))
     assert status == 408
     assert error["message"] == "the request did not come within 1 s"
@@ -189,8 +187,8 @@ def test_a_connection_is_kept_between_two_requests(server):
     with connect(server) as connection:
         ask(connection)
         time.sleep(3 * BOUND)
-        ask(connection)
         began = time.monotonic()
+        ask(connection)
         assert read_all(connection) == b""
         assert time.monotonic() - began > KEPT - 0.5
     with connect(server) as connection:

@@ -175,7 +175,8 @@ def test_sigterm_finishes_what_runs_and_turns_away_what_comes(serve, depth):
     with ThreadPoolExecutor(5) as pool:
         running = [pool.submit(ask, server, max_tokens=60) for _ in range(4)]
         stream = pool.submit(stream_text, server)
-        server.until(lambda: server.metric("nacelle_requests_waiting") == 3)
+        # Four prompts of two tokens and one of one have come: those that wait are soon fewer.
+        server.until(lambda: server.metric("nacelle_prompt_tokens_total") == 9)
         server.process.send_signal(signal.SIGTERM)
         server.until(lambda: server.http.get("/health/ready").status_code == 503)
         refused = ask(server)
@@ -195,7 +196,7 @@ def test_clients_that_keep_connections_are_sent_elsewhere_before_the_end(serve):
     with ThreadPoolExecutor(1) as pool:
         assert "connection" not in ask(server).headers
         stream = pool.submit(stream_text, server)
-        server.until(lambda: server.metric("nacelle_requests_running") == 1)
+        server.until(lambda: server.metric("nacelle_prompt_tokens_total") == 3)
         server.process.send_signal(LEAVE)
         server.until(lambda: server.http.get("/health/ready").status_code == 503)
         for _ in range(2):

@@ -39,8 +39,8 @@ LONG = {"model": "tiny", "prompt": "x", "max_tokens": 1}
 @pytest.mark.slow
 def test_liveness_fails_while_no_step_ends_and_comes_back(serve):
     server = serve("--step-deadline-seconds", "0.4")
-    live = server.http.get("/health/live")
-    assert live.status_code == 200
+    # A core that gets no CPU for so short a time is as good as stuck.
+    server.until(lambda: server.http.get("/health/live").status_code == 200)
     os.kill(server.children()["core"], signal.SIGSTOP)
     server.until(lambda: server.http.get("/health/live").status_code == 503)
     error = server.http.get("/health/live").json()["error"]
