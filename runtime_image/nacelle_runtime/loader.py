@@ -18,7 +18,7 @@ from nacelle_runtime.loop import Loop
 from nacelle_runtime.machine import available_memory
 from nacelle_runtime.pipeline import Pipeline
 from nacelle_runtime.prefix_cache import PrefixCache
-from nacelle_runtime.request import Ending, Request, Sampling
+from nacelle_runtime.request import Ending, RefusalCode, Request, Sampling
 from nacelle_runtime.runner import InFlight, Runner
 from nacelle_runtime.scheduler.bounds import Bounds, Policy
 from nacelle_runtime.scheduler.scheduler import Scheduler
@@ -193,6 +193,9 @@ def _submit(
 ) -> None:
     request = Request((-1, number), [0] * length, sampling, Ending(tokens))
     refused = pipeline.scheduler.submit(request)
+    while refused is not None and refused.code is RefusalCode.QUEUE_FULL:
+        pipeline.advance()
+        refused = pipeline.scheduler.submit(request)
     assert refused is None, f"a warm-up request was refused: {refused}"
 
 
