@@ -191,7 +191,9 @@ def _run_beside(pipeline: Pipeline[InFlight]) -> None:
 def _submit(
     pipeline: Pipeline[InFlight], number: int, length: int, sampling: Sampling, tokens: int
 ) -> None:
-    request = Request((-1, number), [0] * length, sampling, Ending(tokens))
+    # The shortest sequences that an engine can be built for have no room for so many.
+    most = min(tokens, pipeline.scheduler.bounds.sequence_len - length)
+    request = Request((-1, number), [0] * length, sampling, Ending(most))
     refused = pipeline.scheduler.submit(request)
     while refused is not None and refused.code is RefusalCode.QUEUE_FULL:
         pipeline.advance()

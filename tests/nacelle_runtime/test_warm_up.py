@@ -22,6 +22,17 @@ from nacelle_runtime.pipeline import Pipeline
     ids=range(5),
 )
 def test_it_waits_for_a_place_in_a_short_queue(bounds, device, depth):
+    warm_up(bounds, device, depth)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("longest", [2, 3, 4, 5])
+def test_it_fits_the_shortest_sequences(longest, device, depth):
+    warm_up({"sequence_len": longest, "input_len": longest - 1}, device, depth)
+
+
+def warm_up(bounds, device, depth):
     scheduler = make(**bounds)
     pipeline = Pipeline(scheduler, StandIn(bounds.get("blocks", 20)), depth)
     _warm_up(pipeline, torch.device(device))
