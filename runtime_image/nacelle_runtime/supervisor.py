@@ -48,8 +48,12 @@ def listen(host: str, port: int) -> socket.socket:
     """A bound TCP socket, so that an address in use is an error at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError):
+        listener.close()
+        raise
     return listener
 
 

@@ -1,6 +1,7 @@
 """The flags of `nacelle serve` about clients: what they may take, and what is told of them."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from nacelle_runtime.logs import LogFormat
 def configure_frontend(parser: argparse.ArgumentParser) -> None:
     """The arguments that become FrontendSettings."""
     parser.add_argument(
-        "--drain-seconds", type=float, default=30.0, help="running answers get so long at the end"
+        "--drain-seconds", type=_drain, default=30.0, help="running answers get so long at the end"
     )
     parser.add_argument("--api-keys-file", type=Path, help="one key a line; default: no key needed")
     parser.add_argument(
@@ -53,12 +54,19 @@ def configure_frontend(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """The type of a flag whose number is above 0."""
+    """The type of a flag whose number is above 0, and has an end."""
 
     def number(text: str) -> float:
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
         return value
 
     return number
+
+
+def _drain(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value

@@ -112,10 +112,9 @@ def _checked(folder: Path) -> Bundle:
 def _listener(arguments: argparse.Namespace) -> socket.socket:
     try:
         return listen(arguments.host, arguments.port)
-    except OSError as error:
-        raise InvalidRequest(
-            f"--host {arguments.host} --port {arguments.port}: {error.strerror or error}"
-        ) from error
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"--host {arguments.host} --port {arguments.port}: {why}") from error
 
 
 def core_settings(arguments: argparse.Namespace, log: str | None) -> CoreSettings:
