@@ -146,6 +146,22 @@ def test_a_server_over_tls_answers_and_takes_no_plain_http(certificate, tmp_path
 
 
 @pytest.mark.slow
+def test_a_client_that_keeps_its_connection_holds_up_no_end(certificate, tmp_path):
+    files = ("--tls-certificate", str(certificate), "--tls-key", str(certificate)[:-3] + "key")
+    flags = (*files, "--drain-seconds", "20")
+    server = launch(seal(tmp_path / "bundle"), tmp_path, flags)
+    try:
+        url = server.wait_for_url()
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        with httpx.Client(base_url=url, verify=trusted) as client:
+            assert client.get("/health/live").status_code == 200
+            assert server.end() == 0
+        assert "graceful shutdown exceeded" not in server.errors.read_text()
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["--tls-certificate", "--tls-key"])
 def test_half_of_the_flags_is_refused(certificate, tmp_path, given):
     server = launch(seal(tmp_path / "bundle"), tmp_path, (given, str(certificate)))
