@@ -23,7 +23,7 @@ class HubAccess:
         """The access that HF_ENDPOINT and HF_TOKEN describe."""
         # A Secret that was made of a file or by echo ends with a line break.
         return cls(
-            endpoint=os.environ.get("HF_ENDPOINT", HUB).strip().rstrip("/"),
+            endpoint=os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or HUB,
             token=os.environ.get("HF_TOKEN", "").strip() or None,
         )
 

@@ -31,6 +31,8 @@ LIST_SECONDS = 60.0
 # A write's own time-out comes first.
 _LAST_WRITES_SECONDS = WRITE_SECONDS + 1.0
 _PAGE = 250
+# However long a proxy in front of the API server asks for: nothing of a resource is written then.
+_LONGEST_PAUSE = 60.0
 # The cause, by its name in k8s.io/api/core/v1, that a refusal of something new then has.
 _NAMESPACE_ENDS = b'"NamespaceTerminating"'
 # The last two: also of a token's file that cannot be read now, or is empty.
@@ -292,5 +294,5 @@ def _error(request: Request, status: int, body: bytes, headers: Mapping[str, str
         return Conflict(text)
     if status == 429:
         after = headers.get("Retry-After", "")
-        return Throttled(text, float(after) if after.isdigit() else 0.0)
+        return Throttled(text, min(float(after), _LONGEST_PAUSE) if after.isdecimal() else 0.0)
     return Unavailable(text) if status >= 500 else Refused(text)

@@ -172,6 +172,11 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_repeated(hub, tmp_path, 
     assert "hf_secr" not in str(info.value)
 
 
+def test_an_endpoint_that_is_empty_is_the_public_one(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "")
+    assert HubAccess.from_environment().endpoint == HubAccess().endpoint
+
+
 def test_a_token_is_not_shown():
     assert "hf_secret" not in repr(HubAccess(token="hf_secret"))
 
