@@ -52,6 +52,10 @@ def _parents(cache: ObjectCache, child: Manifest) -> Iterator[Key]:
     namespace, labels = meta.get("namespace", ""), meta.get("labels", {})
     if names.DEPLOYMENT in labels:
         yield Key(INFERENCE_DEPLOYMENT.name, namespace, labels[names.DEPLOYMENT])
+        if meta.get("deletionTimestamp"):
+            # It may be the last to serve an engine that its deployment names no more.
+            served = {labels[use] for use in (names.ENGINE, names.DRAFT_ENGINE) if use in labels}
+            yield from _keys(ENGINE, namespace, served)
     elif names.BUILD in labels:
         yield Key(ENGINE_BUILD.name, namespace, labels[names.BUILD])
         job = labels.get(names.JOB_NAME, meta["name"])

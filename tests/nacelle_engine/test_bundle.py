@@ -93,24 +93,6 @@ def test_a_files_digest_is_its_own_or_that_of_its_pieces(tmp_path, monkeypatch, 
     assert bundle_module.file_digests([tmp_path / "f"] * 2) == [wanted] * 2
 
 
-def test_who_is_told_to_end_does_not_read_the_rest_of_a_bundle_first(tmp_path, monkeypatch):
-    read = []
-
-    def piece(_path, at):
-        if at == 0:
-            raise SystemExit(0)
-        read.append(at)
-        time.sleep(0.02)
-        return b""
-
-    monkeypatch.setattr(bundle_module, "PIECE_BYTES", 1)
-    monkeypatch.setattr(bundle_module, "_piece", piece)
-    (tmp_path / "f").write_bytes(bytes(1000))
-    with pytest.raises(SystemExit):
-        bundle_module.file_digests([tmp_path / "f"])
-    assert len(read) < 999
-
-
 def test_a_folder_without_manifest_is_no_bundle(tmp_path):
     with pytest.raises(CorruptBundle, match=r"manifest\.json cannot be read"):
         read_bundle(tmp_path)

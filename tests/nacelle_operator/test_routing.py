@@ -28,6 +28,12 @@ def made(name: str, labels: dict[str, str] | None = None, **rest: Any) -> dict[s
     return {"metadata": {**meta, "labels": labels or {}}, **rest}
 
 
+def going(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    manifest = made(name, labels)
+    manifest["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    return manifest
+
+
 @pytest.fixture
 def cache() -> ObjectCache:
     cache = ObjectCache(indexers(TOOLCHAIN))
@@ -78,6 +84,18 @@ def cache() -> ObjectCache:
             POD,
             made("d-a-x", {"nacelle.dev/inference-deployment": "d", "nacelle.dev/engine": "eng-1"}),
             "InferenceDeployment/d",
+        ),
+        (
+            POD,
+            going(
+                "d-a-x",
+                {
+                    "nacelle.dev/inference-deployment": "d",
+                    "nacelle.dev/engine": "eng-0",
+                    "nacelle.dev/draft-engine": "eng-9",
+                },
+            ),
+            "InferenceDeployment/d Engine/eng-0 Engine/eng-9",
         ),
         (JOB, made("somebody's"), ""),
     ],
