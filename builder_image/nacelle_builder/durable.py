@@ -9,7 +9,8 @@ from typing import IO, Any
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a file's content in one step: readers see the old bytes or all the new ones."""
-    temporary = place_beside(path)
+    # Not named after this process: builds that share a store run in pods, where all have one id.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -18,14 +19,6 @@ def write_durably(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def place_beside(path: Path) -> Path:
-    """A place beside a file that nobody else writes to.
-
-    A process id does not do: builds that share a store run in pods, where all have the same one.
-    """
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def sync(file: IO[Any]) -> None:
