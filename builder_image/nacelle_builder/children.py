@@ -1,6 +1,7 @@
 """The processes that this one has started, and those that they have: compilers, most of all."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
+_PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 _EVERY_SECONDS: Final = 0.1
 _PATIENCE_SECONDS: Final = 1.0
 
@@ -28,6 +30,8 @@ def end_children() -> None:
 
     Who waits for a compiler, or has others in a queue, would keep this process for minutes.
     """
+    # A compiler that ends before its own children leaves them, with our pipes, to us.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     threading.Thread(target=_end_on, name="end-children", daemon=True).start()
 
 

@@ -506,9 +506,14 @@ toolchain.Toolchain(Architecture.X86_64_V3, folder).compile_kernels(folder / "k.
 """
 
 
-def test_a_build_that_is_ended_does_not_wait_for_its_compilers(tmp_path):
+@pytest.mark.parametrize(
+    "work",
+    ["sleep 600", "(trap '' TERM; exec sleep 600) & wait"],
+    ids=["ends when asked", "leaves a child that does not"],
+)
+def test_a_build_that_is_ended_does_not_wait_for_its_compilers(tmp_path, work):
     compiler, begun = tmp_path / "compiler", tmp_path / "begun"
-    compiler.write_text(f"#!/bin/sh\n: > {begun}\nsleep 600\n")
+    compiler.write_text(f"#!/bin/sh\n: > {begun}\n{work}\n")
     compiler.chmod(0o755)
     process = subprocess.Popen([sys.executable, "-c", COMPILING, tmp_path])
     try:
